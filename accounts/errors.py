@@ -1,0 +1,96 @@
+"""What can be wrong with an account or a movement of credits."""
+
+from decimal import Decimal
+from typing import ClassVar
+
+from accounts.money import ZERO, format_usd
+
+
+class BillingError(Exception):
+    """Base of every error the domain raises. `str(error)` is the operator's text.
+
+    `code` is stable and part of the API; `customer_message` never holds a secret, a key or another customer's data.
+    """
+
+    code: ClassVar[str] = "billing_error"
+
+    def __init__(self, message: str, *, customer_message: str | None = None) -> None:
+        super().__init__(message)
+        self.customer_message = customer_message or message
+
+
+class InvalidApiKey(BillingError):
+    code = "invalid_api_key"
+
+    def __init__(self, message: str = "no account has this API key") -> None:
+        super().__init__(
+            message,
+            customer_message="Invalid API key. Send your key as 'Authorization: Bearer <key>' or 'x-api-key: <key>'.",
+        )
+
+
+class AccountDisabled(BillingError):
+    code = "account_disabled"
+
+    def __init__(self, username: str) -> None:
+        super().__init__(
+            f"account {username!r} is disabled",
+            customer_message="This account is disabled. Contact support to have it enabled.",
+        )
+
+
+class AccountNotFound(BillingError):
+    code = "account_not_found"
+
+    def __init__(self, username: str) -> None:
+        super().__init__(f"no account {username!r}", customer_message="Account not found.")
+
+
+class UsernameTaken(BillingError):
+    code = "username_taken"
+
+
+class InvalidUsername(BillingError):
+    code = "invalid_username"
+
+
+class CreditsExpired(BillingError):
+    code = "credits_expired"
+
+    def __init__(self, username: str, expired_at: str) -> None:
+        super().__init__(
+            f"the credits of {username!r} expired at {expired_at}",
+            customer_message=f"Your credits expired at {expired_at}. Purchase credits to continue.",
+        )
+
+
+class InsufficientCredits(BillingError):
+    """The balance is below what is asked of it. Amounts in USD; `held` is set aside for requests in flight."""
+
+    code = "insufficient_credits"
+
+    def __init__(self, *, balance_name: str, required: Decimal, available: Decimal, held: Decimal = ZERO) -> None:
+        super().__init__(
+            f"insufficient {balance_name} credits. Required: {format_usd(required)}, Balance: {format_usd(available)}"
+            + (f" ({format_usd(held)} more is held for requests in flight)" if held else "")
+        )
+        self.balance_name = balance_name
+        self.required = required
+        self.available = available
+        self.held = held
+
+
+class InvalidAmount(BillingError):
+    code = "invalid_amount"
+
+
+class OperationConflict(BillingError):
+    """The same operation id came again with other contents."""
+
+    code = "operation_conflict"
+
+
+class BalanceWriteForbidden(BillingError):
+    """Something other than `accounts/credits.py` tried to write a balance."""
+
+    code = "balance_write_forbidden"

@@ -1,0 +1,214 @@
+"""Accounts over the live collection `usersNew`, and the ledger of everything that moved their credits."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Self
+
+from django.core.validators import RegexValidator
+from django.db import models
+from django.utils import timezone
+
+from accounts.fields import BalanceField, CountField, DefaultTrueField, HoldsField, MoneyField
+from accounts.money import ZERO, from_bson
+
+USERNAME_PATTERN = r"^[a-z0-9_-]{3,50}$"
+"""What a new username looks like. Older accounts may have capitals and spaces; they work as they are."""
+
+
+class Balance(models.TextChoices):
+    """The two balances of an account; neither pays for the other."""
+
+    OPENHANDS = "openhands", "OpenHands"
+    OHMYGPT = "ohmygpt", "OhMyGPT"
+
+    @property
+    def field(self) -> str:
+        """The document field that holds it."""
+        return "creditsNew" if self is Balance.OPENHANDS else "credits"
+
+    @property
+    def used_field(self) -> str:
+        """The document field that counts the USD spent from it."""
+        return "creditsNewUsed" if self is Balance.OPENHANDS else "creditsUsed"
+
+    @property
+    def other(self) -> "Balance":
+        return Balance.OHMYGPT if self is Balance.OPENHANDS else Balance.OPENHANDS
+
+
+class Role(models.TextChoices):
+    USER = "user", "User"
+    PRIORITY = "priority", "Priority"
+    ADMIN = "admin", "Admin"
+
+
+class Account(models.Model):
+    """One document of `usersNew`; any field but the name may be missing in old ones, and unknown fields are kept.
+
+    Saving writes only what was changed on the instance, and never a balance: `accounts/credits.py` does that.
+    """
+
+    username = models.CharField(
+        primary_key=True, db_column="_id", max_length=100, validators=[RegexValidator(USERNAME_PATTERN)]
+    )
+    is_active = DefaultTrueField("active", db_column="isActive")
+    role = models.CharField(max_length=20, choices=Role.choices, default=Role.USER, null=True, blank=True)
+    discord_id = models.CharField(
+        "Discord id",
+        db_column="discordId",
+        max_length=19,
+        null=True,
+        blank=True,
+        validators=[RegexValidator(r"^\d{17,19}$", "A Discord id has 17 to 19 digits.")],
+    )
+
+    legacy_api_key = models.CharField(db_column="apiKey", max_length=200, null=True, blank=True, editable=False)
+    api_key_hash = models.CharField(db_column="apiKeyHash", max_length=64, null=True, blank=True, editable=False)
+    api_key_prefix = models.CharField(db_column="apiKeyPrefix", max_length=32, null=True, blank=True, editable=False)
+    api_key_created_at = models.DateTimeField(db_column="apiKeyCreatedAt", null=True, blank=True, editable=False)
+
+    credits_new = BalanceField("OpenHands credits", db_column="creditsNew", help_text="USD. Pays for OpenHands.")
+    credits = BalanceField("OhMyGPT credits", help_text="USD. Pays for OhMyGPT.")
+    credits_new_used = BalanceField("OpenHands credits used", db_column="creditsNewUsed")
+    credits_used = BalanceField("OhMyGPT credits used", db_column="creditsUsed")
+    tokens_user_new = CountField("OpenHands tokens", db_column="tokensUserNew", editable=False)
+    total_input_tokens = CountField("input tokens", db_column="totalInputTokens", editable=False)
+    total_output_tokens = CountField("output tokens", db_column="totalOutputTokens", editable=False)
+    ref_credits = MoneyField("referral credits", db_column="refCredits", editable=False)
+    holds = HoldsField()
+
+    purchased_at = models.DateTimeField(db_column="purchasedAt", null=True, blank=True, editable=False)
+    expires_at = models.DateTimeField(db_column="expiresAt", null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(db_column="createdAt", null=True, blank=True, editable=False)
+    last_login_at = models.DateTimeField(db_column="lastLoginAt", null=True, blank=True, editable=False)
+
+    class Meta:
+        db_table = "usersNew"
+        ordering = ("username",)
+        constraints = (models.UniqueConstraint(fields=["api_key_hash"], name="api_key_hash_unique"),)
+        # The back end cannot use a unique (partial) index for look-ups; a plain one beside it can be used.
+        indexes = (
+            models.Index(fields=["api_key_hash"], name="api_key_hash_lookup"),
+            models.Index(fields=["legacy_api_key"], name="api_key_lookup"),
+            models.Index(fields=["expires_at"], name="expires_at_lookup"),
+            models.Index(fields=["discord_id"], name="discord_id_lookup"),
+        )
+
+    _loaded: dict[str, Any]
+
+    def __str__(self) -> str:
+        return self.username
+
+    def save(self, **kwargs: Any) -> None:
+        """Write the fields changed since the load. A change of a balance raises `BalanceWriteForbidden`."""
+        if not self._state.adding and kwargs.get("update_fields") is None:
+            kwargs["update_fields"] = self._changed_fields()
+        super().save(**kwargs)
+        self._remember()
+
+    def balance(self, balance: Balance) -> Decimal:
+        """What can be held or moved of `balance`, in USD; credits in `holds` are not in it."""
+        return self.credits_new if balance is Balance.OPENHANDS else self.credits
+
+    def held(self, balance: Balance) -> Decimal:
+        """What requests in flight have set aside of `balance`, in USD."""
+        return sum((from_bson(hold["amount"]) for hold in self.holds.values() if hold["balance"] == balance), ZERO)
+
+    def is_expired(self, now: datetime | None = None) -> bool:
+        """Whether the credits can no longer be spent; null never expires."""
+        return self.expires_at is not None and self.expires_at <= (now or timezone.now())
+
+    @classmethod
+    def from_db(cls, *args: Any, **kwargs: Any) -> Self:
+        account = super().from_db(*args, **kwargs)
+        account._remember()
+        return account
+
+    def _remember(self) -> None:
+        deferred = self.get_deferred_fields()
+        self._loaded = {
+            field.attname: getattr(self, field.attname)
+            for field in self._meta.concrete_fields
+            if field.attname not in deferred
+        }
+
+    def _changed_fields(self) -> list[str]:
+        return [
+            field.name
+            for field in self._meta.concrete_fields
+            if field.attname in self._loaded and getattr(self, field.attname) != self._loaded[field.attname]
+        ]
+
+    def _do_insert(self, manager: Any, using: Any, fields: Any, returning_fields: Any, raw: bool) -> Any:
+        # A stored null would collide in the sparse unique indexes that the replaced system made: leave it out.
+        present = [field for field in fields if getattr(self, field.attname) is not None]
+        return super()._do_insert(manager, using, present, returning_fields, raw)  # type: ignore[misc]
+
+
+class LedgerError(Exception):
+    """The ledger is append-only: nothing changes or deletes an entry."""
+
+
+class LedgerQuerySet(models.QuerySet["LedgerEntry"]):
+    """Refuses what would change history."""
+
+    def update(self, **kwargs: Any) -> int:
+        raise LedgerError("ledger entries are immutable")
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        raise LedgerError("ledger entries are immutable")
+
+
+class LedgerEntry(models.Model):
+    """One movement of one balance, written in the transaction that moved it. Immutable.
+
+    What requests spend is not here but in the request log; Σ entries − Σ settled costs = balance + open holds.
+    """
+
+    class Kind(models.TextChoices):
+        OPENING = "opening", "Opening balance"
+        PURCHASE = "purchase", "Purchase"
+        BONUS = "bonus", "Bonus"
+        TRANSFER = "transfer", "Transfer"
+        ADJUSTMENT = "adjustment", "Adjustment"
+        EXPIRY = "expiry", "Expiry"
+        REFUND = "refund", "Refund"
+        CHARGEBACK = "chargeback", "Chargeback"
+
+    account = models.ForeignKey(
+        Account, on_delete=models.DO_NOTHING, db_column="account", db_index=False, related_name="ledger_entries"
+    )
+    balance = models.CharField(max_length=10, choices=Balance.choices)
+    kind = models.CharField(max_length=12, choices=Kind.choices)
+    amount = models.DecimalField(max_digits=18, decimal_places=8, help_text="USD; negative takes credits away.")
+    balance_after = models.DecimalField(db_column="balanceAfter", max_digits=18, decimal_places=8)
+    actor = models.CharField(max_length=150, help_text="Who did it: a staff user, a provider, or the system.")
+    reason = models.CharField(max_length=500, blank=True)
+    operation = models.CharField(max_length=200, help_text="Makes the movement happen exactly once.")
+    created_at = models.DateTimeField("time", db_column="createdAt")
+
+    objects = LedgerQuerySet.as_manager()
+
+    class Meta:
+        db_table = "ledger_entries"
+        ordering = ("-created_at", "-id")
+        verbose_name_plural = "ledger entries"
+        constraints = (
+            models.UniqueConstraint(fields=["operation", "balance", "kind"], name="ledger_operation_unique"),
+        )
+        indexes = (
+            models.Index(fields=["operation"], name="ledger_operation_lookup"),
+            models.Index(fields=["account", "-created_at"], name="ledger_account_time"),
+            models.Index(fields=["-created_at"], name="ledger_time"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.amount} USD ({self.get_balance_display()}, {self.account_id})"
+
+    def save(self, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise LedgerError("ledger entries are immutable")
+        super().save(**kwargs)
+
+    def delete(self, using: Any = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
+        raise LedgerError("ledger entries are immutable")

@@ -1,0 +1,76 @@
+"""New accounts, and new keys for old ones."""
+
+import re
+from datetime import datetime
+
+from django.db import IntegrityError
+from django.utils import timezone
+
+from accounts.credits import open_ledger
+from accounts.errors import AccountNotFound, InvalidUsername, UsernameTaken
+from accounts.keys import generate_key, hash_key, mask_key
+from accounts.models import USERNAME_PATTERN, Account, Balance, Role
+from accounts.money import ZERO
+from billing_site.database import collection_of
+from billing_site.transactions import run_in_transaction
+
+
+def create_account(
+    *,
+    username: str,
+    role: Role = Role.USER,
+    discord_id: str | None = None,
+    api_key: str | None = None,
+    now: datetime | None = None,
+) -> tuple[Account, str]:
+    """Make an account with two empty balances and an open ledger; return it and its API key (shown only here).
+
+    Raises `InvalidUsername`, and `UsernameTaken` on a second call.
+    """
+    if not re.fullmatch(USERNAME_PATTERN, username):
+        raise InvalidUsername("A username has 3 to 50 characters of a-z, 0-9, _ and -.")
+    now = now or timezone.now()
+    key = api_key or generate_key()
+    account = Account(
+        username=username,
+        role=role,
+        discord_id=discord_id,
+        api_key_hash=hash_key(key),
+        api_key_prefix=mask_key(key),
+        api_key_created_at=now,
+        created_at=now,
+    )
+
+    def run() -> None:
+        account._state.adding = True
+        account.save(force_insert=True)
+        open_ledger(username=username, amounts=dict.fromkeys(Balance, ZERO), actor="system", now=now)
+
+    try:
+        run_in_transaction(run)
+    except IntegrityError as error:
+        raise UsernameTaken(f"There is an account {username!r} already.") from error
+    return account, key
+
+
+def rotate_key(*, username: str, now: datetime | None = None) -> str:
+    """Replace the account's API key and return the new one (shown only here). The old one stops at once.
+
+    Raises `AccountNotFound`. Every call makes another key.
+    """
+    key = generate_key()
+    updated = collection_of(Account).update_one(
+        {"_id": username},
+        {
+            "$set": {
+                "apiKeyHash": hash_key(key),
+                "apiKeyPrefix": mask_key(key),
+                "apiKeyCreatedAt": now or timezone.now(),
+            },
+            # Unset, not null: a stored null would collide in the old sparse unique index.
+            "$unset": {"apiKey": ""},
+        },
+    )
+    if not updated.matched_count:
+        raise AccountNotFound(username)
+    return key

@@ -1,0 +1,76 @@
+"""System checks for what would hurt in production. `manage.py check --deploy --database default` runs them all."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import connections
+from pymongo.errors import PyMongoError
+
+from billing_site.mongodb.base import DatabaseWrapper
+
+MINIMUM_SECRET_LENGTH = 32
+
+
+@register(Tags.database)
+def check_transactions(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Transactions need a replica set or a sharded cluster; without one no credit can be moved."""
+    messages: list[CheckMessage] = []
+    for alias in databases or ():
+        try:
+            hello = cast(DatabaseWrapper, connections[alias]).database.client.admin.command("hello")
+        except PyMongoError as error:
+            messages.append(
+                Error(f"The database cannot be reached: {error}", hint="Check DATABASE_URL.", id="billing.E001")
+            )
+            continue
+        if "setName" not in hello and hello.get("msg") != "isdbgrid":
+            messages.append(
+                Error(
+                    "MongoDB runs as a standalone server: no transactions, so credits cannot be moved.",
+                    hint="Start mongod with --replSet and run rs.initiate() once; one node is enough.",
+                    id="billing.E002",
+                )
+            )
+        if hello.get("maxWireVersion", 0) < 17:
+            messages.append(Error("MongoDB is older than 6.0.", hint="Upgrade the server.", id="billing.E003"))
+    return messages
+
+
+@register(Tags.security)
+def check_secrets(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Secrets that are missing or weak, and debug output."""
+    if settings.ENVIRONMENT != "production":
+        return []
+    messages: list[CheckMessage] = []
+    if settings.DEBUG:
+        messages.append(
+            Error(
+                "DEBUG is on in production: errors would show settings and code.",
+                hint="Unset DEBUG.",
+                id="billing.E010",
+            )
+        )
+    if len(settings.SECRET_KEY) < MINIMUM_SECRET_LENGTH or len(set(settings.SECRET_KEY)) < 5:
+        messages.append(
+            Error(
+                f"SECRET_KEY is shorter than {MINIMUM_SECRET_LENGTH} characters or not random.",
+                hint='python -c "import secrets; print(secrets.token_urlsafe(50))"',
+                id="billing.E011",
+            )
+        )
+    if not settings.SEPAY_API_KEYS:
+        messages.append(
+            Warning("SEPAY_API_KEYS is empty: the SePay webhook answers 503.", hint="Set it.", id="billing.W012")
+        )
+    messages += [
+        Warning(f"{name.upper()}_BASE_URL is empty: that upstream answers 502.", hint="Set it.", id="billing.W013")
+        for name, upstream in settings.UPSTREAMS.items()
+        if not upstream["base_url"]
+    ]
+    if not settings.HAS_TLS:
+        messages.append(
+            Warning("HAS_TLS is off: session cookies travel in the clear.", hint="Serve over HTTPS.", id="billing.W014")
+        )
+    return messages

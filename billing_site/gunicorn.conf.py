@@ -1,0 +1,24 @@
+"""How gunicorn serves: one set of threaded workers on the three ports (docs/performance.md says why threads)."""
+
+import os
+
+_address = os.environ.get("BIND_ADDRESS", "127.0.0.1")
+_ports = (
+    os.environ.get("SITE_PORT", "8000"),
+    os.environ.get("OPENHANDS_PORT", "8004"),
+    os.environ.get("OHMYGPT_PORT", "8005"),
+)
+
+bind = [f"{_address}:{port}" for port in _ports]
+worker_class = "gthread"
+workers = int(os.environ.get("GUNICORN_WORKERS", "2"))
+threads = int(os.environ.get("GUNICORN_THREADS", "200"))
+worker_connections = 2 * threads + 1000
+backlog = 2048
+keepalive = 75
+# Requests in flight finish before a worker stops: as long as the longest may take.
+graceful_timeout = int(float(os.environ.get("REQUEST_MAX_SECONDS", "900"))) + 30
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
+limit_request_line = 8190
+accesslog = os.environ.get("ACCESS_LOG")
+control_socket_disable = True

@@ -1,0 +1,1 @@
+"""The official MongoDB back end, taught to take over collections that already hold documents."""

@@ -1,0 +1,60 @@
+"""Database back end: `django_mongodb_backend` with a schema editor that adopts existing collections.
+
+The platform takes over a live database. The official schema editor would refuse a collection or an index that is
+already there, and would write a default into every old document when a field is added. Ours does neither: what exists
+is kept, and documents are never touched by a migration.
+"""
+
+from typing import Any
+
+from django.db.models import Field, Index, Model
+from django_mongodb_backend.base import DatabaseWrapper as MongoDatabaseWrapper
+from django_mongodb_backend.schema import DatabaseSchemaEditor as MongoSchemaEditor
+from pymongo.errors import CollectionInvalid, OperationFailure
+
+# Server error 85, IndexOptionsConflict: the same keys with the same options are indexed under another name.
+# https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
+INDEX_EXISTS_UNDER_ANOTHER_NAME = 85
+NAMESPACE_EXISTS = 48
+
+
+class DatabaseSchemaEditor(MongoSchemaEditor):
+    """Creates what is missing, keeps what exists."""
+
+    def create_model(self, model: type[Model]) -> None:
+        """Create the collection unless it exists, then its indexes. Safe to repeat."""
+        try:
+            self.get_database().create_collection(model._meta.db_table)
+        except CollectionInvalid:
+            pass  # An adopted collection: its documents stay as they are.
+        except OperationFailure as error:
+            if error.code != NAMESPACE_EXISTS:
+                raise
+        self._create_model_indexes(model)
+        for field in model._meta.local_many_to_many:
+            self._create_through(field)
+
+    def _create_through(self, field: Any) -> None:
+        if field.remote_field.through._meta.auto_created:
+            self.create_model(field.remote_field.through)
+
+    def add_field(self, model: type[Model], field: Field) -> None:
+        """Index a new field where it asks for it; old documents get it on their next write, not here."""
+        if field.many_to_many:
+            self._create_through(field)
+        elif self._field_should_be_indexed(model, field):
+            self._add_field_index(model, field)
+        elif self._field_should_have_unique(field):
+            self._add_field_unique(model, field)
+
+    def add_index(self, model: type[Model], index: Index, **kwargs: Any) -> None:
+        """Create an index unless an equal one exists under another name (Mongoose names them `field_1`)."""
+        try:
+            super().add_index(model, index, **kwargs)
+        except OperationFailure as error:
+            if error.code != INDEX_EXISTS_UNDER_ANOTHER_NAME:
+                raise
+
+
+class DatabaseWrapper(MongoDatabaseWrapper):
+    SchemaEditorClass = DatabaseSchemaEditor

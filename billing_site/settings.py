@@ -1,0 +1,210 @@
+"""Settings, all from the environment; `docs/configuration.md` lists the variables.
+
+Secrets have no default. `make run` makes its own under `var/`; production sets them.
+"""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import environ
+
+env = environ.Env()
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- Where this runs ---------------------------------------------------------------------------------------------
+
+ENVIRONMENT = env.str("ENVIRONMENT", default="production")
+"""`production`, `development` or `test`: a label, and the strictness of the deployment checks."""
+
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = env.str("SECRET_KEY")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+SITE_PORT = env.int("SITE_PORT", default=8000)
+"""The port of the site and the admin; the two below speak only the proxy API of their upstream."""
+OPENHANDS_PORT = env.int("OPENHANDS_PORT", default=8004)
+OHMYGPT_PORT = env.int("OHMYGPT_PORT", default=8005)
+
+# --- Applications ------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "billing_site.apps.BillingSiteConfig",
+    "billing_site.apps.MongoAdminConfig",
+    "billing_site.apps.MongoAuthConfig",
+    "billing_site.apps.MongoContentTypesConfig",
+    "billing_site.apps.MongoSessionsConfig",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "accounts",
+    "payments",
+    "proxy",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+"""The site's middleware. Proxy requests bypass all of it: see `billing_site/wsgi.py`."""
+
+ROOT_URLCONF = "billing_site.urls"
+WSGI_APPLICATION = "billing_site.wsgi.application"
+APPEND_SLASH = False  # An API client's POST must never be answered by a redirect.
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# --- Database ----------------------------------------------------------------------------------------------------
+
+DATABASE_URL = env.str("DATABASE_URL")
+"""`mongodb://…` (one or several hosts) or `mongodb+srv://…`; a replica set or a sharded cluster, 6.0 or newer."""
+
+DATABASES = {
+    "default": {
+        "ENGINE": "billing_site.mongodb",
+        "HOST": DATABASE_URL,
+        "NAME": env.str("DATABASE_NAME", default=urlsplit(DATABASE_URL).path.lstrip("/") or "billing"),
+        "OPTIONS": {
+            "appname": "billing",
+            # An acknowledged write has survived the loss of a node, and of this process.
+            "w": "majority",
+            "retryWrites": True,
+            "serverSelectionTimeoutMS": env.int("DATABASE_TIMEOUT_MS", default=5000),
+            "connectTimeoutMS": 5000,
+            "socketTimeoutMS": 30000,
+            "maxPoolSize": env.int("DATABASE_POOL_SIZE", default=100),
+        },
+    }
+}
+DEFAULT_AUTO_FIELD = "django_mongodb_backend.fields.ObjectIdAutoField"
+MIGRATION_MODULES = {
+    app: f"billing_site.mongo_migrations.{app}" for app in ("admin", "auth", "contenttypes", "sessions")
+}
+
+# --- Time, language, static files --------------------------------------------------------------------------------
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "/static/"
+WHITENOISE_USE_FINDERS = True  # Serves the packages' own static files: nothing to collect before a start.
+
+# --- Security ----------------------------------------------------------------------------------------------------
+
+LOGIN_URL = "admin:login"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = 8 * 3600
+HAS_TLS = env.bool("HAS_TLS", default=ENVIRONMENT == "production")
+"""Whether browsers reach the site over HTTPS; off only where it is served on loopback without a TLS proxy."""
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HAS_TLS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("TRUST_FORWARDED_PROTO", False) else None
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+# --- Credits -----------------------------------------------------------------------------------------------------
+
+CREDIT_VALIDITY_DAYS = env.int("CREDIT_VALIDITY_DAYS", default=7)
+"""Days that both balances live after the latest purchase."""
+
+# --- Proxy -------------------------------------------------------------------------------------------------------
+
+UPSTREAMS = {
+    "openhands": {
+        "base_url": env.str("OPENHANDS_BASE_URL", default=""),
+        "api_key": env.str("OPENHANDS_API_KEY", default=""),
+    },
+    "ohmygpt": {
+        "base_url": env.str("OHMYGPT_BASE_URL", default=""),
+        "api_key": env.str("OHMYGPT_API_KEY", default=""),
+    },
+}
+"""Where requests go; `base_url` with or without a trailing `/v1`. Empty = that upstream answers 502."""
+
+UPSTREAM_CONNECT_TIMEOUT_SECONDS = env.float("UPSTREAM_CONNECT_TIMEOUT_SECONDS", default=5.0)
+UPSTREAM_READ_TIMEOUT_SECONDS = env.float("UPSTREAM_READ_TIMEOUT_SECONDS", default=300.0)
+"""Seconds without a byte from the upstream before a request is given up."""
+REQUEST_MAX_SECONDS = env.float("REQUEST_MAX_SECONDS", default=900.0)
+"""The longest a request may take in all; the sweeper takes holds older than this plus a margin."""
+HOLD_MAX_AGE_SECONDS = env.float("HOLD_MAX_AGE_SECONDS", default=REQUEST_MAX_SECONDS + 60)
+UPSTREAM_POOL_SIZE = env.int("UPSTREAM_POOL_SIZE", default=200)
+"""Connections kept open to each upstream, per process."""
+
+MAX_REQUEST_BYTES = env.int("MAX_REQUEST_BYTES", default=32 * 1024 * 1024)
+BYTES_PER_TOKEN = env.int("BYTES_PER_TOKEN", default=2)
+"""Bytes of a request that count as one input token in a hold; 1 makes the bound a proof."""
+IMAGE_TOKENS = env.int("IMAGE_TOKENS", default=3000)
+"""Input tokens held for an image, whose bytes are not counted as text."""
+FILE_TOKENS = env.int("FILE_TOKENS", default=100_000)
+"""Input tokens held for a file or an audio clip, beside its bytes."""
+DEFAULT_MAX_OUTPUT_TOKENS = env.int("DEFAULT_MAX_OUTPUT_TOKENS", default=8192)
+"""Output bound of a model whose price row names none."""
+MIN_USEFUL_OUTPUT_TOKENS = env.int("MIN_USEFUL_OUTPUT_TOKENS", default=256)
+"""A request without `max_tokens` is refused when the balance affords fewer output tokens than this."""
+PRICE_CACHE_SECONDS = env.float("PRICE_CACHE_SECONDS", default=5.0)
+
+# --- Payments ----------------------------------------------------------------------------------------------------
+
+SEPAY_API_KEYS = env.list("SEPAY_API_KEYS", default=[])
+"""Secrets that a SePay webhook may present (two while one is replaced); none = the endpoint answers 503."""
+SEPAY_ACCOUNT_NUMBER = env.str("SEPAY_ACCOUNT_NUMBER", default="")
+SEPAY_BANK = env.str("SEPAY_BANK", default="")
+ORDER_CODE_PREFIX = env.str("ORDER_CODE_PREFIX", default="NAP")
+ORDER_MIN_CREDITS = env.int("ORDER_MIN_CREDITS", default=20)
+ORDER_MAX_CREDITS = env.int("ORDER_MAX_CREDITS", default=100)
+ORDER_VND_PER_USD = env.int("ORDER_VND_PER_USD", default=2500)
+ORDER_LIFETIME_MINUTES = env.int("ORDER_LIFETIME_MINUTES", default=15)
+LATE_PAYMENT_GRACE_HOURS = env.int("LATE_PAYMENT_GRACE_HOURS", default=24)
+WEBHOOK_MAX_BYTES = env.int("WEBHOOK_MAX_BYTES", default=64 * 1024)
+HAS_PURCHASING = env.bool("HAS_PURCHASING", default=True)
+"""Off: checkout answers 503 with the maintenance text; webhooks still work."""
+MAINTENANCE_TEXT = env.str(
+    "MAINTENANCE_TEXT", default="Purchasing is paused for maintenance. Your credits and open payments are safe."
+)
+
+# --- API framework -----------------------------------------------------------------------------------------------
+
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "UNAUTHENTICATED_USER": None,
+}
+
+# --- Logging -----------------------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "loggers": {"django.request": {"level": "ERROR"}},
+}

@@ -1,0 +1,8 @@
+"""URLs of the site, and of the proxy API below each upstream's prefix."""
+
+from django.contrib import admin
+from django.urls import path
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,123 @@
+"""Prices and the request log, over the live collections `model_pricing` and `request_logs`."""
+
+from decimal import Decimal
+from typing import Any
+
+from bson import ObjectId
+from bson.errors import InvalidId
+from django.core.validators import MinValueValidator
+from django.db import models
+
+from accounts.fields import CountField, DefaultTrueField, MoneyField
+from accounts.models import Balance
+
+PRICE_PLACES = 8
+
+
+def _price(label: str, column: str, **kwargs: Any) -> MoneyField:
+    return MoneyField(
+        label, db_column=column, help_text="USD per million tokens", validators=[MinValueValidator(0)], **kwargs
+    )
+
+
+class ModelPrice(models.Model):
+    """What one model costs on one upstream. Rows of the replaced system (no upstream) hold for both upstreams."""
+
+    id = models.CharField(primary_key=True, db_column="_id", max_length=200)
+    model_id = models.CharField(
+        "model", db_column="modelId", max_length=150, help_text="The name that clients send in `model`."
+    )
+    upstream = models.CharField(max_length=10, choices=Balance.choices, null=True, blank=True)
+    aliases = models.JSONField(default=list, null=True, blank=True, help_text="Other names that clients may send.")
+    display_name = models.CharField(db_column="displayName", max_length=150, null=True, blank=True)
+    upstream_model_id = models.CharField(
+        db_column="upstreamModelId",
+        max_length=150,
+        null=True,
+        blank=True,
+        help_text="The name the upstream knows the model by, if another.",
+    )
+    input_price = _price("input", "inputPricePerMTok")
+    output_price = _price("output", "outputPricePerMTok")
+    cache_write_price = _price("cache write", "cacheWritePricePerMTok", null=True, blank=True)
+    cache_read_price = _price("cache read", "cacheHitPricePerMTok", null=True, blank=True)
+    multiplier = MoneyField(null=True, blank=True, default=Decimal(1), validators=[MinValueValidator(0)])
+    max_output_tokens = models.BigIntegerField(
+        db_column="maxOutputTokens", null=True, blank=True, validators=[MinValueValidator(1)]
+    )
+    is_active = DefaultTrueField("active", db_column="isActive")
+    created_at = models.DateTimeField(db_column="createdAt", auto_now_add=True)
+    updated_at = models.DateTimeField(db_column="updatedAt", auto_now=True)
+
+    class Meta:
+        db_table = "model_pricing"
+        ordering = ("upstream", "model_id")
+        constraints = (models.UniqueConstraint(fields=["upstream", "model_id"], name="price_model_unique"),)
+
+    def __str__(self) -> str:
+        return f"{self.model_id} ({self.get_upstream_display() or 'both upstreams'})"
+
+
+class RequestIdField(models.CharField):
+    """The log's key: a request id of ours, or the ObjectId of an older document, shown as its 24 hex digits."""
+
+    def get_prep_value(self, value: Any) -> Any:
+        if isinstance(value, ObjectId) or value is None:
+            return value
+        try:
+            return ObjectId(str(value))
+        except InvalidId:
+            return str(value)
+
+    def from_db_value(self, value: object, expression: object, connection: object) -> str | None:
+        return None if value is None else str(value)
+
+
+class RequestLog(models.Model):
+    """One metered request: the write-ahead record of its cost, and the receipt. Written by `proxy/metering.py`.
+
+    Documents with a `hold` are ours; those of the replaced system have none and count in no reconciliation.
+    """
+
+    class UsageSource(models.TextChoices):
+        UPSTREAM = "upstream", "Reported by the upstream"
+        ESTIMATED = "estimated", "Estimated from the text"
+        NONE = "none", "Nothing was used"
+
+    id = RequestIdField("request id", primary_key=True, db_column="_id", max_length=40)
+    user_id = models.CharField("account", db_column="userId", max_length=100, null=True)
+    api_key_prefix = models.CharField("API key", db_column="apiKeyPrefix", max_length=32, null=True)
+    credit_type = models.CharField(
+        "balance", db_column="creditType", max_length=10, choices=Balance.choices, default=Balance.OHMYGPT, null=True
+    )
+    endpoint = models.CharField(max_length=60, null=True)
+    model = models.CharField(max_length=150, null=True)
+    is_stream = models.BooleanField("streamed", db_column="isStream", null=True)
+    input_tokens = CountField(db_column="inputTokens")
+    output_tokens = CountField(db_column="outputTokens")
+    cache_write_tokens = CountField(db_column="cacheWriteTokens")
+    cache_read_tokens = CountField(db_column="cacheHitTokens")
+    tokens_used = CountField("tokens", db_column="tokensUsed")
+    cost = MoneyField(db_column="creditsCost", help_text="USD taken from the balance.")
+    uncollected = MoneyField(help_text="USD of cost beyond the hold: the operator's loss.")
+    hold = MoneyField("held", null=True, default=None, help_text="USD set aside before the request was forwarded.")
+    price = models.JSONField(null=True, help_text="The price row that this request was billed at.")
+    usage_source = models.CharField(db_column="usageSource", max_length=10, choices=UsageSource.choices, null=True)
+    outcome = models.CharField(max_length=30, null=True, help_text="How the request ended.")
+    upstream_request_id = models.CharField(db_column="upstreamRequestId", max_length=100, null=True)
+    status_code = models.IntegerField("status", db_column="statusCode", null=True)
+    is_success = models.BooleanField("succeeded", db_column="isSuccess", null=True)
+    latency_ms = models.IntegerField("latency (ms)", db_column="latencyMs", null=True)
+    created_at = models.DateTimeField("time", db_column="createdAt", null=True)
+
+    class Meta:
+        db_table = "request_logs"
+        ordering = ("-created_at",)
+        indexes = (
+            models.Index(fields=["-created_at"], name="log_time"),
+            models.Index(fields=["user_id", "-created_at"], name="log_account_time"),
+            models.Index(fields=["credit_type", "-created_at"], name="log_balance_time"),
+        )
+
+    def __str__(self) -> str:
+        return str(self.id)

@@ -1,0 +1,41 @@
+"""Starts the tests' own mongod before Django reads its settings (loaded by `-p` in pyproject.toml)."""
+
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from billing_site.mongod import Mongod
+
+_mongod: Mongod | None = None
+_data_dir: Path | None = None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    global _mongod, _data_dir  # noqa: PLW0603  (pytest's hooks have no other place for session state)
+    _data_dir = Path(tempfile.mkdtemp(prefix="billing-tests-"))
+    _mongod = Mongod(_data_dir / "mongodb", cache_gb=0.5)
+    _mongod.start()
+    os.environ.update(
+        {
+            "ENVIRONMENT": "test",
+            "SECRET_KEY": secrets.token_urlsafe(50),
+            "DATABASE_URL": _mongod.url_of("billing"),
+            "SEPAY_API_KEYS": "sepay-test-key,sepay-previous-key",
+            "SEPAY_ACCOUNT_NUMBER": "0123499999",
+            "SEPAY_BANK": "Vietcombank",
+            "OPENHANDS_BASE_URL": "",
+            "OHMYGPT_BASE_URL": "",
+        }
+    )
+
+
+def pytest_unconfigure() -> None:
+    if _mongod is not None:
+        _mongod.stop()
+    if _data_dir is not None:
+        shutil.rmtree(_data_dir, ignore_errors=True)
