@@ -1,7 +1,9 @@
 """Fixtures for all tests: a fast cleanup between tests, and factories of documents as they really occur."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
@@ -11,6 +13,7 @@ from django.db import connection
 from django.test import TransactionTestCase
 
 from proxy.fake_upstream import FakeUpstream
+from proxy.seed_prices import seed_prices
 from tests.serving import Server, serve
 
 KEPT_APPS = {"contenttypes", "auth"}
@@ -88,11 +91,15 @@ def _gunicorn(
     upstream: FakeUpstream, django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     with django_db_blocker.unblock():
-        from proxy.seed_prices import seed_prices
-
         seed_prices()
         with serve(tmp_path_factory.mktemp("gunicorn"), upstream_environment(upstream)) as server:
             yield server
+
+
+@pytest.fixture
+def prices(db: None) -> None:
+    """The known price rows, in the database and unread by this process's price book."""
+    seed_prices()
 
 
 @pytest.fixture
@@ -102,6 +109,14 @@ def server(_gunicorn: Server, upstream: FakeUpstream, db: None) -> Server:
     return _gunicorn
 
 
+@pytest.fixture
+def serve_with(upstream: FakeUpstream, prices: None, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start another gunicorn, for tests that kill it or need their own settings: `serve_with(NAME="value")`."""
+    upstream.clear()
+    with contextlib.ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(serve(tmp_path, upstream_environment(upstream) | settings))
+
+
 def upstream_environment(upstream: FakeUpstream) -> dict[str, str]:
     """The settings that point both upstreams at the fake one."""
     return {
@@ -109,4 +124,5 @@ def upstream_environment(upstream: FakeUpstream) -> dict[str, str]:
         "OPENHANDS_API_KEY": "upstream-key",
         "OHMYGPT_BASE_URL": f"{upstream.url}/v1",
         "OHMYGPT_API_KEY": "upstream-key",
+        "UPSTREAM_READ_TIMEOUT_SECONDS": "1",
     }
