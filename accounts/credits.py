@@ -411,7 +411,12 @@ def hold(
     free = _rounded(_number(balance.field))
     amount: Document | float = high if low == high else {"$min": [high, free]}
     update: list[Document] = [
-        {"$set": {f"holds.{request_id}": {"balance": balance.value, "amount": amount, "at": now}}},
+        {
+            "$set": {
+                f"holds.{request_id}": {"balance": balance.value, "amount": amount, "at": now},
+                "heldSince": {"$ifNull": ["$heldSince", now]},
+            }
+        },
         {"$set": {balance.field: _rounded({"$subtract": [_number(balance.field), f"$holds.{request_id}.amount"]})}},
     ]
     fields = {balance.field: 1, f"holds.{request_id}": 1}
@@ -476,7 +481,11 @@ def settle(
     if balance is Balance.OPENHANDS:
         counters["tokensUserNew"] = _count_plus("tokensUserNew", input_tokens + output_tokens)
     given_back = _rounded({"$add": [_number(balance.field), {"$subtract": [amount, cost_taken]}]})
-    update: list[Document] = [{"$set": {balance.field: given_back, **counters}}, {"$unset": [f"holds.{request_id}"]}]
+    update: list[Document] = [
+        {"$set": {balance.field: given_back, **counters}},
+        {"$unset": [f"holds.{request_id}"]},
+        {"$set": {"heldSince": {"$cond": [{"$eq": ["$holds", {}]}, "$$REMOVE", "$heldSince"]}}},
+    ]
 
     def run(extra_filter: Document) -> Document | None:
         document: Document | None = _accounts().find_one_and_update(

@@ -76,6 +76,9 @@ class Account(models.Model):
     total_output_tokens = CountField("output tokens", db_column="totalOutputTokens", editable=False)
     ref_credits = MoneyField("referral credits", db_column="refCredits", editable=False)
     holds = HoldsField()
+    held_since = models.DateTimeField(
+        db_column="heldSince", null=True, blank=True, editable=False, help_text="Since when `holds` was never empty."
+    )
 
     purchased_at = models.DateTimeField(db_column="purchasedAt", null=True, blank=True, editable=False)
     expires_at = models.DateTimeField(db_column="expiresAt", null=True, blank=True, editable=False)
@@ -92,6 +95,7 @@ class Account(models.Model):
             models.Index(fields=["legacy_api_key"], name="api_key_lookup"),
             models.Index(fields=["expires_at"], name="expires_at_lookup"),
             models.Index(fields=["discord_id"], name="discord_id_lookup"),
+            models.Index(fields=["held_since"], name="held_since_lookup"),
         )
 
     _loaded: dict[str, Any]

@@ -1,11 +1,17 @@
 """URLs of the site, and of the proxy API below each upstream's prefix."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
+
+from accounts.models import Balance
+from billing_site import health
 
 from support.views import home
 
 urlpatterns = [
     path("", home, name="home"),
     path("admin/", admin.site.urls),
+    path("healthz", health.alive),
+    path("readyz", health.ready),
+    *(path(f"{upstream}/", include("proxy.urls"), {"upstream": upstream}) for upstream in Balance.values),
 ]

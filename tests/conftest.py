@@ -10,13 +10,19 @@ from django.apps import apps
 from django.db import connection
 from django.test import TransactionTestCase
 
+from proxy.fake_upstream import FakeUpstream
+from tests.serving import Server, serve
+
 KEPT_APPS = {"contenttypes", "auth"}
+KEPT_MODELS = {"modelprice"}
+"""Prices are the same in all tests: a gunicorn that serves them caches them."""
 
 
 def _empty_collections(self: TransactionTestCase) -> None:
     """Delete the documents of our collections. (Django's flush re-creates permissions each time: 0.25 s a test.)"""
     for model in apps.get_models():
-        if model._meta.app_label not in KEPT_APPS or model._meta.model_name == "user":
+        kept = model._meta.app_label in KEPT_APPS or model._meta.model_name in KEPT_MODELS
+        if not kept or model._meta.model_name == "user":
             connection.database[model._meta.db_table].delete_many({})
 
 
@@ -68,3 +74,39 @@ def in_threads(db: None) -> Callable[[int, Callable[[int], Any]], list[Any]]:
             return list(pool.map(call, range(count)))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[FakeUpstream]:
+    """The fake upstream that both real ones are pointed at, over HTTP."""
+    with FakeUpstream(api_key="upstream-key") as fake:
+        yield fake
+
+
+@pytest.fixture(scope="session")
+def _gunicorn(
+    upstream: FakeUpstream, django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    with django_db_blocker.unblock():
+        from proxy.seed_prices import seed_prices
+
+        seed_prices()
+        with serve(tmp_path_factory.mktemp("gunicorn"), upstream_environment(upstream)) as server:
+            yield server
+
+
+@pytest.fixture
+def server(_gunicorn: Server, upstream: FakeUpstream, db: None) -> Server:
+    """gunicorn as it runs in production, one for the whole session; what reached the upstream is forgotten before."""
+    upstream.clear()
+    return _gunicorn
+
+
+def upstream_environment(upstream: FakeUpstream) -> dict[str, str]:
+    """The settings that point both upstreams at the fake one."""
+    return {
+        "OPENHANDS_BASE_URL": upstream.url,
+        "OPENHANDS_API_KEY": "upstream-key",
+        "OHMYGPT_BASE_URL": f"{upstream.url}/v1",
+        "OHMYGPT_API_KEY": "upstream-key",
+    }

@@ -1,0 +1,80 @@
+"""Domain errors as HTTP answers, in the shape of the API that was called. The one place that maps codes to statuses."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+from django.http import HttpResponse
+
+from accounts.errors import BillingError
+from proxy.call import ApiFamily
+from proxy.errors import CannotAfford, InvalidRequest, UpstreamError
+from proxy.json_body import Object
+
+STATUS_OF = {
+    "invalid_api_key": 401,
+    "account_disabled": 403,
+    "credits_expired": 402,
+    "insufficient_credits": 402,
+    "invalid_request": 400,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "request_too_large": 413,
+    "model_not_found": 404,
+    "rate_limit_exceeded": 429,
+    "upstream_error": 502,
+    "upstream_timeout": 504,
+    "service_unavailable": 503,
+}
+
+HELD_RETRY_SECONDS = 5
+
+
+def json_response(body: Object | list[Any], *, status: int = 200, request_id: str | None = None) -> HttpResponse:
+    """A JSON answer. Its request id is what support asks for."""
+    response = HttpResponse(json.dumps(body, ensure_ascii=False), status=status, content_type="application/json")
+    if request_id:
+        response["X-Request-Id"] = request_id
+    return response
+
+
+def error_response(error: BillingError, family: ApiFamily, request_id: str) -> HttpResponse:
+    """The answer to a request that failed with `error`."""
+    status = STATUS_OF.get(error.code, 500)
+    body = family.error_body(status=status, code=error.code, message=error.customer_message, details=_details(error))
+    response = json_response(body, status=status, request_id=request_id)
+    if isinstance(error, CannotAfford) and error.is_freed_soon:
+        response["Retry-After"] = str(HELD_RETRY_SECONDS)
+    if isinstance(error, UpstreamError) and error.retry_after:
+        response["Retry-After"] = error.retry_after
+    return response
+
+
+def _details(error: BillingError) -> Object:
+    if isinstance(error, InvalidRequest):
+        return {"param": error.param}
+    if isinstance(error, CannotAfford):
+        return {
+            "balance_name": error.balance.value,
+            "balance": _usd(error.available),
+            "held": _usd(error.held),
+            "required": _usd(error.required),
+            "affordable_max_tokens": error.affordable_max_tokens,
+            "hint": _hint(error),
+        }
+    return {}
+
+
+def _hint(error: CannotAfford) -> str:
+    balance, other = error.balance.label, error.balance.other.label
+    if error.affordable_max_tokens:
+        advice = f"Set max_tokens to at most {error.affordable_max_tokens}, or purchase credits."
+    elif error.is_freed_soon:
+        advice = "The missing credits are held for your requests in flight: try again when they have finished."
+    else:
+        advice = "Purchase credits, or send a shorter request."
+    return f"This request is paid from your {balance} balance; the {other} balance does not apply. {advice}"
+
+
+def _usd(value: Decimal) -> str:
+    return f"{value:.8f}"
