@@ -30,6 +30,8 @@ OHMYGPT_PORT = env.int("OHMYGPT_PORT", default=8005)
 
 INSTALLED_APPS = [
     "billing_site.apps.BillingSiteConfig",
+    "unfold",
+    "unfold.contrib.filters",
     "billing_site.apps.MongoAdminConfig",
     "billing_site.apps.MongoAuthConfig",
     "billing_site.apps.MongoContentTypesConfig",
@@ -40,6 +42,7 @@ INSTALLED_APPS = [
     "accounts",
     "payments",
     "proxy",
+    "support",
 ]
 
 MIDDLEWARE = [
@@ -113,6 +116,7 @@ WHITENOISE_USE_FINDERS = True  # Serves the packages' own static files: nothing 
 # --- Security ----------------------------------------------------------------------------------------------------
 
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -199,6 +203,21 @@ HAS_PURCHASING = env.bool("HAS_PURCHASING", default=True)
 MAINTENANCE_TEXT = env.str(
     "MAINTENANCE_TEXT", default="Purchasing is paused for maintenance. Your credits and open payments are safe."
 )
+
+# --- Admin -------------------------------------------------------------------------------------------------------
+
+UNFOLD = {
+    "SITE_TITLE": "LLM credits",
+    "SITE_HEADER": "LLM credits",
+    "SITE_SUBHEADER": "Support and billing",
+    "SITE_SYMBOL": "account_balance_wallet",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "support.navigation.favicon"}],
+    "SHOW_VIEW_ON_SITE": False,
+    "SHOW_BACK_BUTTON": True,
+    "ENVIRONMENT": "support.navigation.environment",
+    "STYLES": ["support.navigation.stylesheet"],
+    "SIDEBAR": {"navigation": "support.navigation.sidebar"},
+}
 
 # --- API framework -----------------------------------------------------------------------------------------------
 

@@ -6,7 +6,10 @@ from django.urls import include, path
 from accounts.models import Balance
 from billing_site import health
 
+from support.views import home
+
 urlpatterns = [
+    path("", home, name="home"),
     path("admin/", admin.site.urls),
     path("healthz", health.alive),
     path("readyz", health.ready),
