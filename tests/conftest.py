@@ -17,15 +17,12 @@ from proxy.seed_prices import seed_prices
 from tests.serving import Server, serve
 
 KEPT_APPS = {"contenttypes", "auth"}
-KEPT_MODELS = {"modelprice"}
-"""Prices are the same in all tests: a gunicorn that serves them caches them."""
 
 
 def _empty_collections(self: TransactionTestCase) -> None:
     """Delete the documents of our collections. (Django's flush re-creates permissions each time: 0.25 s a test.)"""
     for model in apps.get_models():
-        kept = model._meta.app_label in KEPT_APPS or model._meta.model_name in KEPT_MODELS
-        if not kept or model._meta.model_name == "user":
+        if model._meta.app_label not in KEPT_APPS or model._meta.model_name == "user":
             connection.database[model._meta.db_table].delete_many({})
 
 
@@ -91,7 +88,6 @@ def _gunicorn(
     upstream: FakeUpstream, django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     with django_db_blocker.unblock():
-        seed_prices()
         with serve(tmp_path_factory.mktemp("gunicorn"), upstream_environment(upstream)) as server:
             yield server
 
@@ -103,7 +99,7 @@ def prices(db: None) -> None:
 
 
 @pytest.fixture
-def server(_gunicorn: Server, upstream: FakeUpstream, db: None) -> Server:
+def server(_gunicorn: Server, upstream: FakeUpstream, prices: None) -> Server:
     """gunicorn as it runs in production, one for the whole session; what reached the upstream is forgotten before."""
     upstream.clear()
     return _gunicorn
