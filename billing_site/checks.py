@@ -64,6 +64,14 @@ def check_secrets(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         messages.append(
             Warning("SEPAY_API_KEYS is empty: the SePay webhook answers 503.", hint="Set it.", id="billing.W012")
         )
+    if not (settings.SEPAY_ACCOUNT_NUMBER and settings.SEPAY_BANK):
+        messages.append(
+            Warning(
+                "SEPAY_ACCOUNT_NUMBER or SEPAY_BANK is empty: nobody can order by bank transfer.",
+                hint="Set both to the account that customers pay to.",
+                id="billing.W015",
+            )
+        )
     messages += [
         Warning(f"{name.upper()}_BASE_URL is empty: that upstream answers 502.", hint="Set it.", id="billing.W013")
         for name, upstream in settings.UPSTREAMS.items()

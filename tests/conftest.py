@@ -87,9 +87,9 @@ def upstream() -> Iterator[FakeUpstream]:
 def _gunicorn(
     upstream: FakeUpstream, django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    with django_db_blocker.unblock():
-        with serve(tmp_path_factory.mktemp("gunicorn"), upstream_environment(upstream)) as server:
-            yield server
+    directory = tmp_path_factory.mktemp("gunicorn")
+    with django_db_blocker.unblock(), serve(directory, upstream_environment(upstream)) as server:
+        yield server
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ GOOD = {
     "DEBUG": False,
     "SECRET_KEY": "dnF8cU0wYV9zZWNyZXRfa2V5X3RoYXRfaXNfbG9uZw",
     "SEPAY_API_KEYS": ["x"],
+    "SEPAY_ACCOUNT_NUMBER": "1",
+    "SEPAY_BANK": "Vietcombank",
     "HAS_TLS": True,
     "UPSTREAMS": {"openhands": {"base_url": "http://u"}, "ohmygpt": {"base_url": "http://u"}},
 }
@@ -32,6 +34,7 @@ def test_a_right_production_setting_has_no_complaint() -> None:
         ({"SECRET_KEY": "short"}, "billing.E011"),
         ({"SECRET_KEY": "a" * 50}, "billing.E011"),
         ({"SEPAY_API_KEYS": []}, "billing.W012"),
+        ({"SEPAY_BANK": ""}, "billing.W015"),
         ({"UPSTREAMS": {"openhands": {"base_url": ""}}}, "billing.W013"),
         ({"HAS_TLS": False}, "billing.W014"),
     ],
