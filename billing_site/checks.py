@@ -38,6 +38,21 @@ def check_transactions(databases: Sequence[str] | None = None, **kwargs: Any) ->
     return messages
 
 
+@register()
+def check_hold_age(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """A hold must outlive the longest request, or the sweeper gives away what is still being used."""
+    if settings.HOLD_MAX_AGE_SECONDS > settings.LONGEST_REQUEST_SECONDS:
+        return []
+    return [
+        Error(
+            f"HOLD_MAX_AGE_SECONDS is {settings.HOLD_MAX_AGE_SECONDS:g}, but a request can take "
+            f"{settings.LONGEST_REQUEST_SECONDS:g} s: the sweeper would give up requests that still run.",
+            hint="Raise it, or lower REQUEST_MAX_SECONDS or UPSTREAM_READ_TIMEOUT_SECONDS.",
+            id="billing.E004",
+        )
+    ]
+
+
 @register(Tags.security)
 def check_secrets(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Secrets that are missing or weak, and debug output."""

@@ -154,8 +154,11 @@ UPSTREAM_CONNECT_TIMEOUT_SECONDS = env.float("UPSTREAM_CONNECT_TIMEOUT_SECONDS",
 UPSTREAM_READ_TIMEOUT_SECONDS = env.float("UPSTREAM_READ_TIMEOUT_SECONDS", default=300.0)
 """Seconds without a byte from the upstream before a request is given up."""
 REQUEST_MAX_SECONDS = env.float("REQUEST_MAX_SECONDS", default=900.0)
-"""The longest a request may take in all; the sweeper takes holds older than this plus a margin."""
-HOLD_MAX_AGE_SECONDS = env.float("HOLD_MAX_AGE_SECONDS", default=REQUEST_MAX_SECONDS + 60)
+"""After these a running answer is broken off."""
+LONGEST_REQUEST_SECONDS = REQUEST_MAX_SECONDS + UPSTREAM_READ_TIMEOUT_SECONDS + 60
+"""The longest that a request can be at work: the limit above, a last wait for the upstream, a last write."""
+HOLD_MAX_AGE_SECONDS = env.float("HOLD_MAX_AGE_SECONDS", default=LONGEST_REQUEST_SECONDS + 60)
+"""The sweeper takes holds older than this for abandoned; it must be more than the line above."""
 UPSTREAM_POOL_SIZE = env.int("UPSTREAM_POOL_SIZE", default=200)
 """Connections kept open to each upstream, per process."""
 
