@@ -13,7 +13,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_site.settings")
 from django.conf import settings
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.handlers.wsgi import WSGIHandler
+from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections
 
 
 class ProxyHandler(WSGIHandler):
@@ -25,6 +27,10 @@ class ProxyHandler(WSGIHandler):
         self._exception_middleware: list[Any] = []
         self._middleware_chain = convert_exception_to_response(self._get_response)  # type: ignore[attr-defined]
 
+
+# The driver keeps its own pool, and this back end's `close` does nothing: there is nothing to look for on each request.
+for _signal in (request_started, request_finished):
+    _signal.disconnect(close_old_connections)
 
 _site = get_wsgi_application()
 _proxy = ProxyHandler()
