@@ -173,6 +173,11 @@ DEFAULT_MAX_OUTPUT_TOKENS = env.int("DEFAULT_MAX_OUTPUT_TOKENS", default=8192)
 """Output bound of a model whose price row names none."""
 MIN_USEFUL_OUTPUT_TOKENS = env.int("MIN_USEFUL_OUTPUT_TOKENS", default=256)
 """A request without `max_tokens` is refused when the balance affords fewer output tokens than this."""
+REQUESTS_PER_MINUTE = env.int("REQUESTS_PER_MINUTE", default=600)
+CONCURRENT_REQUESTS = env.int("CONCURRENT_REQUESTS", default=100)
+"""Limits of an API key; an account can have its own."""
+PURCHASE_URL = env.str("PURCHASE_URL", default="")
+"""Where customers buy credits: named in the refusals that a purchase would mend."""
 PRICE_CACHE_SECONDS = env.float("PRICE_CACHE_SECONDS", default=5.0)
 
 # --- Payments ----------------------------------------------------------------------------------------------------
