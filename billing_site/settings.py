@@ -170,7 +170,14 @@ PRICE_CACHE_SECONDS = env.float("PRICE_CACHE_SECONDS", default=5.0)
 
 # --- Payments ----------------------------------------------------------------------------------------------------
 
-PAYMENT_PROVIDERS = env.list("PAYMENT_PROVIDERS", default=["payments.providers.sepay.SePay"])
+PAYMENT_PROVIDERS = env.list(
+    "PAYMENT_PROVIDERS",
+    default=[
+        "payments.providers.sepay.SePay",
+        "payments.providers.stripe.Stripe",
+        "payments.providers.standard.StandardWebhooks",
+    ],
+)
 """The providers' classes; docs/payments.md shows how to add one."""
 
 SEPAY_API_KEYS = env.list("SEPAY_API_KEYS", default=[])
@@ -190,9 +197,19 @@ ORDER_VND_PER_USD = env.int("ORDER_VND_PER_USD", default=2500)
 ORDER_LIFETIME_MINUTES = env.int("ORDER_LIFETIME_MINUTES", default=15)
 LATE_PAYMENT_GRACE_HOURS = env.int("LATE_PAYMENT_GRACE_HOURS", default=24)
 """Money for an expired order is credited this long after the expiry; later it waits for review."""
+
+STRIPE_WEBHOOK_SECRETS = env.list("STRIPE_WEBHOOK_SECRETS", default=[])
+"""Signing secrets (`whsec_…`) of the Stripe endpoint (two while one is rolled); none = the endpoint answers 503."""
+STRIPE_LIVE_MODE = env.bool("STRIPE_LIVE_MODE", default=ENVIRONMENT == "production")
+"""Whether live events are credited; the other mode's events wait for review."""
 STRIPE_CURRENCY = env.str("STRIPE_CURRENCY", default="usd")
 STRIPE_UNITS_PER_USD = env.str("STRIPE_UNITS_PER_USD", default="1")
 """Price of one USD of credits paid by Stripe, in units of STRIPE_CURRENCY."""
+
+STANDARD_WEBHOOK_SECRETS = env.list("STANDARD_WEBHOOK_SECRETS", default=[])
+"""Secrets (`whsec_` and base64) of another shop; none = the endpoint answers 503."""
+STANDARD_ACCEPTS_TESTS = env.bool("STANDARD_ACCEPTS_TESTS", default=ENVIRONMENT != "production")
+"""Whether payments marked as tests are credited; otherwise they wait for review."""
 
 HAS_PURCHASING = env.bool("HAS_PURCHASING", default=True)
 """Off: checkout answers 503 with the maintenance text, whatever staff switched; webhooks still work."""

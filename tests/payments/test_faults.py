@@ -13,9 +13,9 @@ from payments import inbox
 from payments.models import Payment, WebhookEvent
 from tests.payments.conftest import Site, transfer
 
-WRITES = 7
+WRITES = 8
 """Writes of one delivery: the event, the claim, and in the transaction the account, the ledger entry, the payment, the
-event and the commit. To die after one is to die before the next."""
+refunds that wait for it, the event and the commit. To die after one is to die before the next."""
 MOMENTS = [*(f"before:{number}" for number in range(1, WRITES + 1)), f"after:{WRITES}", f"before:{WRITES + 1}"]
 
 
