@@ -17,7 +17,7 @@ from accounts.errors import BillingError
 from billing_site.transactions import run_in_transaction
 from payments.errors import EndpointOff, MalformedEvent, StaleSignature, StorageUnavailable
 from payments.models import WebhookEvent
-from payments.notices import Notice, reversal_key
+from payments.notices import NoMoney, Notice, Receipt, reversal_key
 from payments.providers import get_provider
 from payments.providers.base import Provider
 from payments.settlement import Outcome, PaymentNotYetKnown, apply_notice
@@ -105,13 +105,49 @@ def store(
     stored = delivery.event
     if delivery.is_new:
         return delivery
-    if stored.body_sha256 != event.body_sha256:
+    if stored.body_sha256 != event.body_sha256 and not _says_the_same(provider, notice, event, stored):
         _store_conflict(event, stored)
     elif not stored.is_verified:
         # It was kept for review because its signature was old; now it came with a fresh one.
         fields = {"is_verified": True, "status": Status.RECEIVED, "error": "", "next_attempt_at": now}
         WebhookEvent.objects.filter(pk=stored.pk, is_verified=False, status=Status.REVIEW).update(**fields)
     return delivery
+
+
+def _says_the_same(provider: Provider, notice: Notice, event: WebhookEvent, stored: WebhookEvent) -> bool:
+    """Whether a pulled event and its webhook agree: their JSON is written differently, but means one thing."""
+    if stored.source == event.source:
+        return False
+    return provider.read(body=bytes(stored.body), headers=stored.headers) == notice
+
+
+def receive_pulled(*, provider: Provider, body: bytes, now: datetime) -> bool:
+    """Store and process an event that the pull found; whether it was new. Safe to repeat, and beside webhooks.
+
+    What moves no money, and what a webhook has brought already, is not stored again. Raises `StorageUnavailable`.
+    """
+    try:
+        notice = provider.read(body=body, headers={})
+    except MalformedEvent as error:
+        return _store_unreadable(provider, body, {}, str(error), now).is_new
+    if isinstance(notice.fact, NoMoney) or _is_known(provider, notice):
+        return False
+    delivery = store(provider=provider, notice=notice, body=body, headers={}, now=now, source=Source.PULL)
+    process_event(event_key=delivery.event.pk, now=now)
+    return delivery.is_new
+
+
+def _is_known(provider: Provider, notice: Notice) -> bool:
+    """Whether a verified event tells of this already, under its own id or as the same transfer."""
+    known = WebhookEvent.objects.filter(is_verified=True)
+    if known.filter(provider=provider.name, event_id=notice.event_id).exists():
+        return True
+    return (
+        isinstance(notice.fact, Receipt)
+        and known.filter(
+            transfer_key=notice.fact.transfer_key, status__in=[Status.DONE, Status.IGNORED, Status.REVIEW]
+        ).exists()
+    )
 
 
 def _body_fields(body: bytes) -> dict[str, Any]:
@@ -148,7 +184,7 @@ def _store_conflict(event: WebhookEvent, stored: WebhookEvent) -> None:
     _insert_or_count(event)
 
 
-def _store_unreadable(provider: Provider, body: bytes, headers: dict[str, str], error: str, now: datetime) -> None:
+def _store_unreadable(provider: Provider, body: bytes, headers: dict[str, str], error: str, now: datetime) -> Delivery:
     """Keep a signed body that cannot be read: it may be money, so staff must see it."""
     fields = _body_fields(body)
     event = WebhookEvent(
@@ -161,7 +197,7 @@ def _store_unreadable(provider: Provider, body: bytes, headers: dict[str, str], 
         received_at=now,
         **fields,
     )
-    _insert_or_count(event)
+    return _insert_or_count(event)
 
 
 def _store_stale(provider: Provider, body: bytes, headers: dict[str, str], error: str, now: datetime) -> None:

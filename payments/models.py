@@ -252,3 +252,16 @@ class Reversal(models.Model):
 
     def __str__(self) -> str:
         return f"{'Dispute' if self.is_dispute else 'Refund'} {self.reversal_id}"
+
+
+class PullState(models.Model):
+    """When a provider is asked next for what its webhooks missed: whoever moves the time on, asks."""
+
+    provider = models.CharField(primary_key=True, db_column="_id", max_length=20)
+    next_at = models.DateTimeField(db_column="nextAt")
+
+    class Meta:
+        db_table = "payment_pulls"
+
+    def __str__(self) -> str:
+        return self.provider

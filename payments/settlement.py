@@ -183,7 +183,19 @@ def credit_order(*, event: WebhookEvent, order: Payment, receipt: Receipt, actor
     for name, value in fields.items():
         setattr(payment, name, value)
     _wake_reversals(event.provider, receipt.transaction_id, now)
+    if event.source == WebhookEvent.Source.PULL:
+        _close_stale(payment, now)
     return payment
+
+
+def _close_stale(payment: Payment, now: datetime) -> None:
+    """The pull has confirmed what a delivery with an old signature told: nobody needs to look at that any more."""
+    stale = WebhookEvent.objects.filter(
+        transfer_key=payment.transfer_key, is_verified=False, status=Status.REVIEW, provider=payment.provider
+    )
+    stale.update(
+        status=Status.IGNORED, error="confirmed and credited by the pull", payment_id=payment.pk, processed_at=now
+    )
 
 
 def _wake_reversals(provider: str, transaction_id: str, now: datetime) -> None:

@@ -2,7 +2,7 @@
 
 import hmac
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar
 
@@ -45,8 +45,11 @@ class Provider(ABC):
         """Whether the provider can be asked for what its webhooks missed, and is configured for it."""
         return False
 
-    def pull(self, *, since: datetime, until: datetime) -> Iterator[bytes]:
-        """The bodies of all events of the window, for the same `read`. Raises `ProviderUnavailable`."""
+    def pull(self, *, since: datetime, until: datetime, open_sessions: Sequence[str]) -> Iterator[bytes]:
+        """The bodies of all events of the window, for the same `read`. Raises `ProviderUnavailable`.
+
+        `open_sessions` are payment pages of orders that are not paid as far as we know.
+        """
         raise NotImplementedError(f"{self.name} cannot be asked for its events")
 
 

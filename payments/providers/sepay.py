@@ -6,7 +6,7 @@ https://developer.sepay.vn/en/sepay-webhooks
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -18,6 +18,7 @@ from django.conf import settings
 from payments.errors import InvalidSignature, MalformedEvent, StaleSignature
 from payments.notices import NoMoney, Notice, Receipt
 from payments.order_codes import find_candidates, normalise
+from payments.providers import sepay_api
 from payments.providers.base import EARLIEST_YEAR, LATEST_YEAR, Provider, as_bytes, is_one_of, is_within_window
 from payments.strict_json import parse_object, read_identifier, read_text, read_whole_number
 
@@ -50,6 +51,12 @@ class SePay(Provider):
         payload = parse_object(body)
         is_listed = "transferAmount" not in payload and "transaction_content" in payload
         return _read_listed(payload) if is_listed else _read_webhook(payload)
+
+    def can_pull(self) -> bool:
+        return bool(settings.SEPAY_API_TOKEN)
+
+    def pull(self, *, since: datetime, until: datetime, open_sessions: Sequence[str]) -> Iterator[bytes]:
+        return sepay_api.list_transfers(since=since.astimezone(TIME_ZONE), until=until.astimezone(TIME_ZONE))
 
 
 def _verify_hmac(body: bytes, signature: str, timestamp: str, now: datetime) -> None:

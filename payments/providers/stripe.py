@@ -5,17 +5,20 @@ https://docs.stripe.com/checkout/fulfillment
 
 import hashlib
 import hmac
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
 
+from payments.currencies import decimals_of
 from payments.errors import InvalidSignature, MalformedEvent, StaleSignature
 from payments.notices import NoMoney, Notice, OrderState, OrderUpdate, Receipt, Reversal, ReversalState
 from payments.order_codes import find_candidates
+from payments.providers import stripe_api
 from payments.providers.base import Provider, as_bytes, is_one_of, is_within_window
 from payments.strict_json import (
     parse_object,
@@ -26,13 +29,26 @@ from payments.strict_json import (
     read_whole_number,
 )
 
-# https://docs.stripe.com/currencies: amounts of all others have two decimals.
-_DECIMALS = dict.fromkeys(
-    ("BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF", "XOF", "XPF"), 0
-) | dict.fromkeys(("BHD", "JOD", "KWD", "OMR", "TND"), 3)
-
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 _MAX_SIGNATURES = 10
+
+EVENT_TYPES = (
+    "checkout.session.completed",
+    "checkout.session.async_payment_succeeded",
+    "checkout.session.async_payment_failed",
+    "checkout.session.expired",
+    "refund.created",
+    "refund.updated",
+    "refund.failed",
+    "charge.refunded",
+    "charge.dispute.created",
+    "charge.dispute.updated",
+    "charge.dispute.closed",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+    "radar.early_fraud_warning.created",
+)
+"""What the endpoint at Stripe should be subscribed to, and what the pull asks for."""
 
 _REFUND_STATES = {
     "pending": ReversalState.COUNTED,
@@ -51,11 +67,6 @@ _DISPUTE_STATES = {
     "won": ReversalState.CANCELLED,
     "prevented": ReversalState.CANCELLED,
 }
-
-
-def decimals_of(currency: str) -> int:
-    """How many decimals Stripe's amounts of a currency have."""
-    return _DECIMALS.get(currency.upper(), 2)
 
 
 class Stripe(Provider):
@@ -90,6 +101,29 @@ class Stripe(Provider):
         obj = read_object(read_object(event, "data"), "object")
         fact = _read_fact(kind, obj, created, problem)
         return Notice(event_id, fact or NoMoney("an event type that moves no credits"), kind=kind)
+
+    def can_pull(self) -> bool:
+        return bool(settings.STRIPE_SECRET_KEY)
+
+    def pull(self, *, since: datetime, until: datetime, open_sessions: Sequence[str]) -> Iterator[bytes]:
+        yield from stripe_api.list_events(types=EVENT_TYPES, since=since, until=until)
+        for session_id in open_sessions:
+            session = stripe_api.read_session(session_id)
+            if session.get("payment_status") == "paid":
+                yield _event_of(session)
+
+
+def _event_of(session: dict[str, Any]) -> bytes:
+    """The event that should have told of a paid session; the same each time it is made."""
+    event = {
+        "id": f"session:{session.get('id')}",
+        "object": "event",
+        "type": "checkout.session.completed",
+        "created": session.get("created"),
+        "livemode": session.get("livemode"),
+        "data": {"object": session},
+    }
+    return json.dumps(event, sort_keys=True).encode()
 
 
 def _parse_signature(header: str) -> tuple[str, list[str]]:

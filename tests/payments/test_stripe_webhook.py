@@ -12,9 +12,10 @@ import requests
 
 from accounts.models import Account, LedgerEntry
 from payments import inbox
+from payments.currencies import decimals_of
 from payments.errors import InvalidSignature
 from payments.models import Payment, WebhookEvent
-from payments.providers.stripe import Stripe, decimals_of
+from payments.providers.stripe import Stripe
 from tests.payments.conftest import transfer
 from tests.payments.senders import dispute, refund, send_stripe, session, stripe_event, stripe_signature
 
