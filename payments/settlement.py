@@ -50,7 +50,7 @@ def apply_notice(*, event: WebhookEvent, notice: Notice, now: datetime) -> Outco
 
 
 def _apply_receipt(event: WebhookEvent, receipt: Receipt, now: datetime) -> Outcome:
-    if known := _find_known(event, receipt):
+    if known := find_known(event, receipt):
         return known
     found = find_orders(receipt.order_codes)
     if receipt.problem or len(found) != 1:
@@ -58,13 +58,13 @@ def _apply_receipt(event: WebhookEvent, receipt: Receipt, now: datetime) -> Outc
     order = found[0]
     if old := _credited_by_old_system(event, order, receipt):
         return old
-    if reason := _wrong_currency(order, receipt) or _too_late(order, receipt, now):
+    if reason := wrong_currency(order, receipt) or _too_late(order, receipt, now):
         return Outcome(Status.REVIEW, reason, order)
     payment = credit_order(event=event, order=order, receipt=receipt, actor=event.provider, now=now)
     return Outcome(Status.DONE, payment=payment)
 
 
-def _find_known(event: WebhookEvent, receipt: Receipt) -> Outcome | None:
+def find_known(event: WebhookEvent, receipt: Receipt) -> Outcome | None:
     """Whether this money was reported before: under its id, or by the other one of webhook and pull."""
     same = Payment.objects.filter(provider=event.provider, provider_transaction_id=receipt.transaction_id).first()
     if same is not None:
@@ -125,7 +125,7 @@ def _why_no_order(found: list[Payment]) -> str:
     return f"several orders match: {', '.join(str(order) for order in found)}"
 
 
-def _wrong_currency(order: Payment, receipt: Receipt | Reversal) -> str:
+def wrong_currency(order: Payment, receipt: Receipt | Reversal) -> str:
     is_notice = isinstance(receipt, Reversal) and receipt.amount == 0  # A warning without money has no currency.
     if is_notice or currency_of(order) == receipt.currency:
         return ""
@@ -141,7 +141,9 @@ def _too_late(order: Payment, receipt: Receipt, now: datetime) -> str:
     return f"too late: paid at {format_time(paid_at)}, the order expired at {format_time(order.expires_at)}"
 
 
-def credit_order(*, event: WebhookEvent, order: Payment, receipt: Receipt, actor: str, now: datetime) -> Payment:
+def credit_order(
+    *, event: WebhookEvent, order: Payment, receipt: Receipt, actor: str, now: datetime, is_manual: bool = False
+) -> Payment:
     """Credit money that is certainly for `order`, at the order's rate; return the payment that records it.
 
     The bonus counts on what was ordered, and only if that was paid in full. Money for an order that was paid before
@@ -162,7 +164,8 @@ def credit_order(*, event: WebhookEvent, order: Payment, receipt: Receipt, actor
         now=now,
     )
     after = movement.balance_after(Balance.OPENHANDS)
-    flags = [*(payment.flags or ()), *_flags(event, order, receipt, now)]
+    manual = [Flag.MANUAL.value] if is_manual else []
+    flags = [*(payment.flags or ()), *_flags(event, order, receipt, now), *manual]
     fields = {
         "status": Payment.Status.SUCCESS,
         "provider": event.provider,
@@ -182,7 +185,7 @@ def credit_order(*, event: WebhookEvent, order: Payment, receipt: Receipt, actor
         raise DatabaseError(f"payment {payment} changed while it was credited")
     for name, value in fields.items():
         setattr(payment, name, value)
-    _wake_reversals(event.provider, receipt.transaction_id, now)
+    wake_reversals(event.provider, receipt.transaction_id, now)
     if event.source == WebhookEvent.Source.PULL:
         _close_stale(payment, now)
     return payment
@@ -198,7 +201,7 @@ def _close_stale(payment: Payment, now: datetime) -> None:
     )
 
 
-def _wake_reversals(provider: str, transaction_id: str, now: datetime) -> None:
+def wake_reversals(provider: str, transaction_id: str, now: datetime) -> None:
     """Have refunds that came before their payment processed next, in whichever queue they wait."""
     waiting = WebhookEvent.objects.filter(transfer_key=reversal_key(provider, transaction_id), is_verified=True)
     waiting.filter(status__in=[Status.RECEIVED, Status.REVIEW]).update(status=Status.RECEIVED, next_attempt_at=now)
@@ -257,7 +260,7 @@ def _apply_reversal(event: WebhookEvent, reversal: Reversal, now: datetime) -> O
         if event.attempts < ATTEMPTS_BEFORE_REVIEW and not reversal.problem:
             raise PaymentNotYetKnown(f"no payment {reversal.transaction_id} yet")
         return Outcome(Status.REVIEW, reversal.problem or f"no payment {reversal.transaction_id} to take it from")
-    if reason := reversal.problem or _wrong_currency(payment, reversal):
+    if reason := reversal.problem or wrong_currency(payment, reversal):
         return Outcome(Status.REVIEW, reason, payment)
     apply_reversal(
         payment=payment,
