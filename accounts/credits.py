@@ -237,6 +237,27 @@ def take_back(
     return _move(username, changes, _Cause(operation, actor, reason, now or timezone.now()), allow_debt=True)
 
 
+def give_back(
+    *,
+    username: str,
+    amount: Decimal,
+    kind: LedgerEntry.Kind,
+    operation: str,
+    actor: str,
+    reason: str,
+    now: datetime | None = None,
+) -> Movement:
+    """Return to the OpenHands balance what `take_back` took: the refund failed, or the dispute was won. USD.
+
+    The expiry stays as it is: nothing was bought. Raises `AccountNotFound`, `InvalidAmount`, `OperationConflict`. Safe
+    to repeat.
+    """
+    if kind not in (Kind.REFUND, Kind.CHARGEBACK):
+        raise ValueError(f"only a refund or a chargeback is given back, not {kind}")
+    changes = [_Change(Balance.OPENHANDS, kind, check_amount(amount))]
+    return _move(username, changes, _Cause(operation, actor, reason, now or timezone.now()))
+
+
 def expire(*, username: str, seen_expires_at: datetime, now: datetime | None = None) -> Movement | None:
     """Remove what is left on both balances if the credits expired and `expiresAt` is still the one that was seen.
 
