@@ -127,8 +127,9 @@ class AccountAdmin(BigCollectionAdmin):
             "Use since the account began",
             {
                 "fields": (
-                    ("openhands_used_usd", "ohmygpt_used_usd", "tokens_user_new"),
-                    ("total_input_tokens", "total_output_tokens", "referral_usd"),
+                    ("openhands_used_usd", "ohmygpt_used_usd"),
+                    ("tokens_user_new", "referral_usd"),
+                    ("total_input_tokens", "total_output_tokens"),
                 )
             },
         ),

@@ -5,7 +5,6 @@ from django.urls import include, path
 
 from accounts.models import Balance
 from billing_site import health
-
 from support.views import home
 
 urlpatterns = [
