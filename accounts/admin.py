@@ -121,7 +121,7 @@ class AccountAdmin(BigCollectionAdmin):
         "last_login",
     )
     fieldsets = (
-        ("Account", {"fields": ("username", "role", "is_active", "discord_id")}),
+        ("Account", {"fields": ("username", "role", "discord_id")}),
         ("API key", {"fields": (("key", "key_made"),)}),
         (
             "Use since the account began",

@@ -16,6 +16,11 @@ def stylesheet(request: HttpRequest) -> str:
     return static("support/support.css")
 
 
+def script(request: HttpRequest) -> str:
+    """The address of our own script: opens dialogs."""
+    return static("support/support.js")
+
+
 def favicon(request: HttpRequest) -> str:
     """The address of the site's icon."""
     return static("support/favicon.svg")
