@@ -106,6 +106,7 @@ class AccountAdmin(BigCollectionAdmin):
     sortable_by = ("username", "expiry")
     ordering = ("username",)
     change_form_outer_before_template = "admin/accounts/account/summary.html"
+    change_form_outer_after_template = "admin/accounts/account/timeline.html"
     readonly_fields = (
         "openhands_used_usd",
         "ohmygpt_used_usd",
@@ -122,18 +123,19 @@ class AccountAdmin(BigCollectionAdmin):
     )
     fieldsets = (
         ("Account", {"fields": ("username", "role", "discord_id")}),
-        ("API key", {"fields": (("key", "key_made"),)}),
+        ("API key", {"classes": ("tab",), "fields": (("key", "key_made"),)}),
         (
             "Use since the account began",
             {
+                "classes": ("tab",),
                 "fields": (
                     ("openhands_used_usd", "ohmygpt_used_usd"),
                     ("tokens_user_new", "referral_usd"),
                     ("total_input_tokens", "total_output_tokens"),
-                )
+                ),
             },
         ),
-        ("Dates (UTC)", {"fields": (("purchased", "expires"), ("created", "last_login"))}),
+        ("Dates (UTC)", {"classes": ("tab",), "fields": (("purchased", "expires"), ("created", "last_login"))}),
     )
     add_fieldsets = ((None, {"fields": ("username", "role", "discord_id")}),)
 

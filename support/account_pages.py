@@ -1,7 +1,7 @@
 """The pages and dialogs of one account: what staff do to it, and the timeline of its credits."""
 
 import secrets
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from django.contrib import admin, messages
@@ -13,13 +13,17 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
 from accounts.errors import BillingError
-from accounts.models import Account
-from billing_site.admin_base import account_url
+from accounts.models import Account, Balance
+from billing_site.admin_base import account_url, list_url
+from proxy.models import RequestLog
 from support.account_actions import ACTIONS, AccountAction, ActionForm
 from support.audit import AlreadyDone, record_refusal
+from support.reconciliation import read_reconciliation
+from support.timeline import KINDS, read_timeline
 
 SALT = "support.account-action"
 DIALOG_LIFETIME_SECONDS = 8 * 3600
+MAX_REQUESTS = 100
 
 
 def account_action(request: HttpRequest, username: str, slug: str) -> HttpResponse:
@@ -123,3 +127,65 @@ def _finish(request: HttpRequest, account: Account, message: str, *, level: int)
     if request.headers.get("HX-Request") == "true":
         return HttpResponse(headers={"HX-Redirect": address})
     return HttpResponseRedirect(address)
+
+
+# --- Timeline ----------------------------------------------------------------------------------------------------
+
+
+def timeline(request: HttpRequest, username: str) -> HttpResponse:
+    """A fragment of the account's page: the reconciliation line and a page of the timeline."""
+    account = _viewed_account(request, username)
+    query = request.GET
+    kind = query.get("kind", "") if query.get("kind") in KINDS else ""
+    balance = Balance(query["balance"]) if query.get("balance") in Balance.values else None
+    page = read_timeline(username=account.pk, before=_time(query.get("before", "")), balance=balance, kind=kind)
+    context = {
+        "account": account,
+        "page": page,
+        "kinds": KINDS,
+        "kind": kind,
+        "balance": balance,
+        "balances": list(Balance),
+        "reconciliation": None if page.end else read_reconciliation(account.pk),
+    }
+    return render(request, "support/timeline.html", context)
+
+
+def timeline_requests(request: HttpRequest, username: str) -> HttpResponse:
+    """A fragment: the single requests behind one line of use."""
+    account = _viewed_account(request, username)
+    if not cast(User, request.user).has_perm("proxy.view_requestlog"):
+        raise PermissionDenied
+    first, last = _time(request.GET.get("first", "")), _time(request.GET.get("last", ""))
+    if first is None or last is None:
+        raise Http404
+    logs = RequestLog.objects.filter(user_id=account.pk, created_at__gte=first, created_at__lte=last)
+    shown = [
+        log
+        for log in logs.order_by("-created_at")[: MAX_REQUESTS * 5]
+        if (log.credit_type or Balance.OHMYGPT) == request.GET.get("balance")
+        and (log.model or "") == request.GET.get("model")
+    ]
+    context = {"logs": shown[:MAX_REQUESTS], "all_url": list_url(RequestLog, q=account.pk)}
+    return render(request, "support/timeline_requests.html", context)
+
+
+def _viewed_account(request: HttpRequest, username: str) -> Account:
+    user = cast(User, request.user)
+    if not user.has_perm("accounts.view_account") or not user.has_perm("accounts.view_ledgerentry"):
+        raise PermissionDenied
+    account = Account.objects.filter(pk=unquote(username)).first()
+    if account is None:
+        raise Http404("There is no such account.")
+    return account
+
+
+def _time(text: str) -> datetime | None:
+    """A time from an address, in UTC; a bare day means its end. None for anything else."""
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if len(text) == len("2026-01-31"):
+        value += timedelta(days=1)
+    return value if value.tzinfo else value.replace(tzinfo=UTC)

@@ -13,4 +13,10 @@ urlpatterns = [
         admin.site.admin_view(account_pages.account_action),
         name="account_action",
     ),
+    path("accounts/<path:username>/timeline/", admin.site.admin_view(account_pages.timeline), name="timeline"),
+    path(
+        "accounts/<path:username>/timeline/requests/",
+        admin.site.admin_view(account_pages.timeline_requests),
+        name="timeline_requests",
+    ),
 ]
