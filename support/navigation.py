@@ -52,7 +52,12 @@ def _list(title: str, icon: str, model: str, **extra: Any) -> Item:
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """The groups of the sidebar."""
     return [
-        {"items": [{"title": "Dashboard", "icon": "dashboard", "link": reverse("admin:index")}]},
+        {
+            "items": [
+                {"title": "Dashboard", "icon": "dashboard", "link": reverse("admin:index")},
+                {"title": "Help", "icon": "help", "link": reverse("support:help")},
+            ]
+        },
         {
             "title": "Customers",
             "separator": True,
@@ -81,6 +86,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "title": "Staff",
             "separator": True,
             "items": [
+                _list("Audit", "policy", "support.auditentry"),
                 _list("Staff users", "badge", "auth.user"),
                 _list("Roles", "shield_person", "auth.group"),
             ],
