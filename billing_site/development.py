@@ -354,6 +354,7 @@ class Supervisor:
             "ENVIRONMENT": "development",
             "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]",
             "SEPAY_ACCOUNT_NUMBER": "0123499999",
+            "SEPAY_BANK": "Vietcombank",
             "VAR_DIR": str(self._var),
             "PYTHONUNBUFFERED": "1",
             **{name: str(port) for name, port in self._ports.items()},

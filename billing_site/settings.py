@@ -156,8 +156,11 @@ UPSTREAM_CONNECT_TIMEOUT_SECONDS = env.float("UPSTREAM_CONNECT_TIMEOUT_SECONDS",
 UPSTREAM_READ_TIMEOUT_SECONDS = env.float("UPSTREAM_READ_TIMEOUT_SECONDS", default=300.0)
 """Seconds without a byte from the upstream before a request is given up."""
 REQUEST_MAX_SECONDS = env.float("REQUEST_MAX_SECONDS", default=900.0)
-"""The longest a request may take in all; the sweeper takes holds older than this plus a margin."""
-HOLD_MAX_AGE_SECONDS = env.float("HOLD_MAX_AGE_SECONDS", default=REQUEST_MAX_SECONDS + 60)
+"""After these a running answer is broken off."""
+LONGEST_REQUEST_SECONDS = REQUEST_MAX_SECONDS + UPSTREAM_READ_TIMEOUT_SECONDS + 60
+"""The longest that a request can be at work: the limit above, a last wait for the upstream, a last write."""
+HOLD_MAX_AGE_SECONDS = env.float("HOLD_MAX_AGE_SECONDS", default=LONGEST_REQUEST_SECONDS + 60)
+"""The sweeper takes holds older than this for abandoned; it must be more than the line above."""
 UPSTREAM_POOL_SIZE = env.int("UPSTREAM_POOL_SIZE", default=200)
 """Connections kept open to each upstream, per process."""
 
@@ -176,19 +179,32 @@ PRICE_CACHE_SECONDS = env.float("PRICE_CACHE_SECONDS", default=5.0)
 
 # --- Payments ----------------------------------------------------------------------------------------------------
 
+PAYMENT_PROVIDERS = env.list("PAYMENT_PROVIDERS", default=["payments.providers.sepay.SePay"])
+"""The providers' classes; docs/payments.md shows how to add one."""
+
 SEPAY_API_KEYS = env.list("SEPAY_API_KEYS", default=[])
-"""Secrets that a SePay webhook may present (two while one is replaced); none = the endpoint answers 503."""
+"""Keys that a SePay webhook may present (two while one is replaced)."""
+SEPAY_WEBHOOK_SECRETS = env.list("SEPAY_WEBHOOK_SECRETS", default=[])
+"""Secrets that a SePay webhook may be signed with. Neither a key nor a secret = the endpoint answers 503."""
 SEPAY_ACCOUNT_NUMBER = env.str("SEPAY_ACCOUNT_NUMBER", default="")
+"""The account that customers pay to; money reported for another one waits for review."""
 SEPAY_BANK = env.str("SEPAY_BANK", default="")
+"""The bank's short name as SePay spells it, such as `Vietcombank`, or its six-digit BIN."""
+
 ORDER_CODE_PREFIX = env.str("ORDER_CODE_PREFIX", default="NAP")
+"""Three letters that every new order code begins with."""
 ORDER_MIN_CREDITS = env.int("ORDER_MIN_CREDITS", default=20)
 ORDER_MAX_CREDITS = env.int("ORDER_MAX_CREDITS", default=100)
 ORDER_VND_PER_USD = env.int("ORDER_VND_PER_USD", default=2500)
 ORDER_LIFETIME_MINUTES = env.int("ORDER_LIFETIME_MINUTES", default=15)
 LATE_PAYMENT_GRACE_HOURS = env.int("LATE_PAYMENT_GRACE_HOURS", default=24)
-WEBHOOK_MAX_BYTES = env.int("WEBHOOK_MAX_BYTES", default=64 * 1024)
+"""Money for an expired order is credited this long after the expiry; later it waits for review."""
+STRIPE_CURRENCY = env.str("STRIPE_CURRENCY", default="usd")
+STRIPE_UNITS_PER_USD = env.str("STRIPE_UNITS_PER_USD", default="1")
+"""Price of one USD of credits paid by Stripe, in units of STRIPE_CURRENCY."""
+
 HAS_PURCHASING = env.bool("HAS_PURCHASING", default=True)
-"""Off: checkout answers 503 with the maintenance text; webhooks still work."""
+"""Off: checkout answers 503 with the maintenance text, whatever staff switched; webhooks still work."""
 MAINTENANCE_TEXT = env.str(
     "MAINTENANCE_TEXT", default="Purchasing is paused for maintenance. Your credits and open payments are safe."
 )

@@ -13,5 +13,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("healthz", health.alive),
     path("readyz", health.ready),
+    path("api/payment/", include("payments.urls")),
     *(path(f"{upstream}/", include("proxy.urls"), {"upstream": upstream}) for upstream in Balance.values),
 ]

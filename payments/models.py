@@ -1,12 +1,56 @@
-"""Orders and their payments, over the live collection `payments`, and the inbox of webhook events."""
+"""Orders and their payments, over the live collection `payments`, and the inbox of the providers' events."""
 
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from accounts.fields import MoneyField
 
 
+class Promotion(models.Model):
+    """A bonus on what is bought while it runs: from `starts_at` up to, not including, `ends_at`."""
+
+    name = models.CharField(max_length=100)
+    percent = models.DecimalField(
+        max_digits=6,
+        decimal_places=2,
+        validators=[MinValueValidator(0), MaxValueValidator(500)],
+        help_text="20 gives 20 % more credits.",
+    )
+    starts_at = models.DateTimeField("starts", db_column="startsAt")
+    ends_at = models.DateTimeField("ends", db_column="endsAt", help_text="The first moment without the bonus.")
+    is_active = models.BooleanField("active", db_column="isActive", default=True)
+
+    class Meta:
+        db_table = "promotions"
+        ordering = ("-starts_at",)
+        indexes = (models.Index(fields=["ends_at"], name="promotion_end"),)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.percent} %)"
+
+
+class PurchasingState(models.Model):
+    """Whether customers can buy: one document. Absent = they can."""
+
+    name = models.CharField(primary_key=True, db_column="_id", max_length=20, editable=False)
+    is_on = models.BooleanField("customers can buy", db_column="isOn", default=True)
+    notice = models.CharField(
+        max_length=500, blank=True, help_text="What customers read while it is off; empty = the standard text."
+    )
+    changed_by = models.CharField(db_column="changedBy", max_length=150)
+    reason = models.CharField(max_length=500, blank=True)
+    changed_at = models.DateTimeField(db_column="changedAt")
+
+    class Meta:
+        db_table = "purchasing_state"
+        verbose_name_plural = "purchasing state"
+
+    def __str__(self) -> str:
+        return "Purchasing is on" if self.is_on else "Purchasing is off"
+
+
 class Payment(models.Model):
-    """An order and what became of it. Documents of the replaced system have no `provider`.
+    """An order and what became of it. Documents of the replaced system have no `rate` and no `provider`.
 
     `credits` is what was ordered and `amount` its price in `currency`; what really arrived stands beside them.
     """
@@ -19,6 +63,24 @@ class Payment(models.Model):
 
     class Method(models.TextChoices):
         SEPAY = "sepay", "SePay"
+        STRIPE = "stripe", "Stripe"
+        STANDARD = "standard", "Other shop"
+
+    class Flag(models.TextChoices):
+        """What staff should know about a payment that was credited all the same."""
+
+        LATE = "late", "Paid after the order expired"
+        AFTER_FAILURE = "after_failure", "Paid after the order failed"
+        OVER = "over", "More money than ordered"
+        UNDER = "under", "Less money than ordered, no bonus"
+        SECOND_TRANSFER = "second_transfer", "Another transfer for an order that was paid"
+        OTHER_PROVIDER = "other_provider", "Paid through another provider than ordered"
+        PULLED = "pulled", "Found by the pull, its webhook never came"
+        MANUAL = "manual", "Credited by hand"
+        PROCESSING = "processing", "The payer's bank takes its time"
+        INQUIRY = "inquiry", "The payer's bank asks about it"
+        DISPUTED = "disputed", "Charged back"
+        REFUNDED = "refunded", "Refunded, in part or in full"
 
     user_id = models.CharField("account", db_column="userId", max_length=100)
     discord_id = models.CharField("Discord id", db_column="discordId", max_length=19, null=True, blank=True)
@@ -26,20 +88,44 @@ class Payment(models.Model):
     credits = MoneyField(help_text="USD ordered.")
     amount = MoneyField(help_text="Price, in units of the currency.")
     currency = models.CharField(max_length=3, default="VND", null=True)
-    rate = MoneyField(null=True, default=None, help_text="Units of the currency for one USD, fixed with the order.")
+    rate = MoneyField(
+        null=True,
+        default=None,
+        help_text="Units of the currency for one USD, fixed with the order; absent in old documents.",
+    )
+    bonus_percent = models.DecimalField(
+        db_column="bonusPercent", max_digits=6, decimal_places=2, null=True, help_text="Promotion when it was ordered."
+    )
     order_code = models.CharField(db_column="orderCode", max_length=60, null=True)
     payment_method = models.CharField(
         db_column="paymentMethod", max_length=20, choices=Method.choices, default=Method.SEPAY, null=True
     )
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
-    provider = models.CharField(max_length=20, null=True, help_text="Who carries the money; absent in old documents.")
+    session_id = models.CharField(
+        "payment page", db_column="sessionId", max_length=100, null=True, help_text="The provider's checkout session."
+    )
+    provider = models.CharField(max_length=20, null=True, help_text="Who carried the money; absent in old documents.")
     provider_transaction_id = models.CharField(
         "provider transaction", db_column="providerTransactionId", max_length=100, null=True
     )
+    transfer_key = models.CharField(
+        db_column="transferKey", max_length=80, null=True, help_text="The same for every report of this money."
+    )
     sepay_transaction_id = models.CharField(db_column="sepayTransactionId", max_length=100, null=True)
-    received_amount = MoneyField(db_column="receivedAmount", null=True, default=None)
+    received_amount = MoneyField(
+        db_column="receivedAmount", null=True, default=None, help_text="Units of the currency."
+    )
     credited = MoneyField(null=True, default=None, help_text="USD credited, without bonus.")
     bonus = MoneyField(null=True, default=None, help_text="USD credited by a promotion.")
+    refunded_amount = MoneyField(
+        db_column="refundedAmount", null=True, default=None, help_text="Units of the currency that went back."
+    )
+    reversed_credits = MoneyField(
+        db_column="reversedCredits", null=True, default=None, help_text="USD taken back of what was credited."
+    )
+    reversed_bonus = MoneyField(
+        db_column="reversedBonus", null=True, default=None, help_text="USD taken back of the bonus."
+    )
     flags = models.JSONField(default=list, null=True, help_text="What staff should know: late, over, under…")
     credits_before = MoneyField(db_column="creditsBefore", null=True, default=None)
     credits_after = MoneyField(db_column="creditsAfter", null=True, default=None)
@@ -51,17 +137,19 @@ class Payment(models.Model):
         db_table = "payments"
         ordering = ("-created_at",)
         constraints = (
-            # Only what this platform writes: old documents may share an order code, or have an empty one.
+            # Only what this platform writes has a rate: old documents may share an order code, or have an empty one.
             models.UniqueConstraint(
-                fields=["order_code"], condition=models.Q(provider__gt=""), name="payment_order_code_unique"
+                fields=["order_code"], condition=models.Q(rate__gt=0), name="payment_order_code_unique"
             ),
             models.UniqueConstraint(
                 fields=["provider", "provider_transaction_id"], name="payment_provider_transaction_unique"
             ),
+            models.UniqueConstraint(fields=["transfer_key"], name="payment_transfer_unique"),
         )
         indexes = (
             models.Index(fields=["order_code"], name="payment_order_code"),
             models.Index(fields=["provider_transaction_id"], name="payment_transaction"),
+            models.Index(fields=["transfer_key"], name="payment_transfer"),
             models.Index(fields=["user_id", "-created_at"], name="payment_account_time"),
             models.Index(fields=["status", "expires_at"], name="payment_status_expiry"),
             models.Index(fields=["-created_at"], name="payment_time"),
@@ -72,7 +160,10 @@ class Payment(models.Model):
 
 
 class WebhookEvent(models.Model):
-    """One delivery of a provider, stored as it came before anything is done with it. The body is never changed."""
+    """One event of a provider, stored as it came before anything is done with it. The body is never changed.
+
+    What it says is untrusted unless `is_verified`.
+    """
 
     class Status(models.TextChoices):
         RECEIVED = "received", "Received"
@@ -81,8 +172,15 @@ class WebhookEvent(models.Model):
         REVIEW = "review", "Needs review"
         DEAD = "dead", "Gave up"
 
+    class Source(models.TextChoices):
+        WEBHOOK = "webhook", "Webhook"
+        PULL = "pull", "Pull"
+
     provider = models.CharField(max_length=20)
     event_id = models.CharField(db_column="eventId", max_length=200)
+    kind = models.CharField("type", max_length=100, blank=True, help_text="The provider's name of the event type.")
+    source = models.CharField(max_length=10, choices=Source.choices, default=Source.WEBHOOK)
+    transfer_key = models.CharField(db_column="transferKey", max_length=80, null=True)
     body = models.BinaryField()
     body_sha256 = models.CharField(db_column="bodySha256", max_length=64)
     headers = models.JSONField(default=dict)
@@ -91,8 +189,10 @@ class WebhookEvent(models.Model):
     attempts = models.IntegerField(default=0)
     deliveries = models.IntegerField(default=1, help_text="How often the provider sent it.")
     next_attempt_at = models.DateTimeField(db_column="nextAttemptAt", null=True)
-    error = models.TextField(blank=True)
+    error = models.TextField(blank=True, help_text="Why it waits, was ignored, or failed.")
     payment = models.ForeignKey(Payment, on_delete=models.DO_NOTHING, null=True, blank=True, db_column="payment")
+    resolved_by = models.CharField(db_column="resolvedBy", max_length=150, blank=True)
+    resolution = models.CharField(max_length=500, blank=True, help_text="Why staff decided as they did.")
     received_at = models.DateTimeField(db_column="receivedAt")
     processed_at = models.DateTimeField(db_column="processedAt", null=True)
 
@@ -103,8 +203,42 @@ class WebhookEvent(models.Model):
         indexes = (
             models.Index(fields=["provider", "event_id"], name="webhook_event_lookup"),
             models.Index(fields=["status", "next_attempt_at"], name="webhook_event_due"),
+            models.Index(fields=["transfer_key"], name="webhook_event_transfer"),
             models.Index(fields=["-received_at"], name="webhook_event_time"),
         )
 
     def __str__(self) -> str:
         return f"{self.provider} {self.event_id}"
+
+    @property
+    def is_waiting_for_staff(self) -> bool:
+        """Whether a person has to decide what becomes of it."""
+        return self.status in (self.Status.REVIEW, self.Status.DEAD)
+
+
+class Reversal(models.Model):
+    """One refund or dispute of a payment, as far as its provider's events have told. Never goes backwards."""
+
+    class State(models.TextChoices):
+        NOTICE = "notice", "Inquiry"
+        COUNTED = "counted", "Taken back"
+        CANCELLED = "cancelled", "Given back"
+
+    provider = models.CharField(max_length=20)
+    reversal_id = models.CharField(db_column="reversalId", max_length=100)
+    payment = models.ForeignKey(Payment, on_delete=models.DO_NOTHING, db_column="payment", related_name="reversals")
+    amount = MoneyField(help_text="Units of the payment's currency.")
+    state = models.CharField(max_length=10, choices=State.choices)
+    is_final = models.BooleanField(db_column="isFinal", default=False)
+    is_dispute = models.BooleanField("dispute", db_column="isDispute", default=False)
+    is_cumulative = models.BooleanField(db_column="isCumulative", default=False)
+    occurred_at = models.DateTimeField(db_column="occurredAt")
+
+    class Meta:
+        db_table = "payment_reversals"
+        ordering = ("-occurred_at",)
+        constraints = (models.UniqueConstraint(fields=["provider", "reversal_id"], name="reversal_unique"),)
+        indexes = (models.Index(fields=["provider", "reversal_id"], name="reversal_lookup"),)
+
+    def __str__(self) -> str:
+        return f"{'Dispute' if self.is_dispute else 'Refund'} {self.reversal_id}"

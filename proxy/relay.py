@@ -17,7 +17,7 @@ from proxy.call import ApiFamily
 from proxy.errors import UpstreamError, UpstreamTimeout
 from proxy.json_body import parse_answer
 from proxy.metering import Receipt, Reservation
-from proxy.responses import json_response
+from proxy.responses import json_response, raw_response
 from proxy.upstreams import Upstream
 
 logger = logging.getLogger(__name__)
@@ -67,12 +67,7 @@ def _relay_refusal(response: urllib3.BaseHTTPResponse, family: ApiFamily, reserv
     if response.status in PASSED_STATUSES:
         try:
             parse_answer(data)
-            return HttpResponse(
-                data,
-                status=response.status,
-                content_type="application/json",
-                headers={"X-Request-Id": reservation.request_id},
-            )
+            return raw_response(data, status=response.status, request_id=reservation.request_id)
         except ValueError:
             message = "The model's provider refused this request without telling why."
             body = family.error_body(status=response.status, code="invalid_request", message=message, details={})
@@ -94,7 +89,7 @@ def _relay_answer(response: urllib3.BaseHTTPResponse, family: ApiFamily, reserva
     receipt = metering.charge(
         reservation, report=family.read_usage(answer), output_text_bytes=family.output_text_bytes(answer)
     )
-    return _with_receipt(HttpResponse(data, content_type="application/json"), reservation, receipt)
+    return _with_receipt(raw_response(data, request_id=reservation.request_id), receipt)
 
 
 def _plain_failure(error: Exception) -> BillingError:
@@ -115,8 +110,7 @@ def _read_whole(response: urllib3.BaseHTTPResponse, reservation: Reservation) ->
     return b"".join(chunks)
 
 
-def _with_receipt(response: HttpResponse, reservation: Reservation, receipt: Receipt) -> HttpResponse:
-    response["X-Request-Id"] = reservation.request_id
+def _with_receipt(response: HttpResponse, receipt: Receipt) -> HttpResponse:
     response["X-Credits-Cost"] = f"{receipt.cost:.8f}"
     if receipt.balance_after is not None:
         response["X-Credits-Balance"] = f"{receipt.balance_after:.8f}"

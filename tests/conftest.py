@@ -1,7 +1,9 @@
 """Fixtures for all tests: a fast cleanup between tests, and factories of documents as they really occur."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
@@ -11,18 +13,16 @@ from django.db import connection
 from django.test import TransactionTestCase, override_settings
 
 from proxy.fake_upstream import FakeUpstream
+from proxy.seed_prices import seed_prices
 from tests.serving import Server, serve
 
 KEPT_APPS = {"contenttypes", "auth"}
-KEPT_MODELS = {"modelprice"}
-"""Prices are the same in all tests: a gunicorn that serves them caches them."""
 
 
 def _empty_collections(self: TransactionTestCase) -> None:
     """Delete the documents of our collections. (Django's flush re-creates permissions each time: 0.25 s a test.)"""
     for model in apps.get_models():
-        kept = model._meta.app_label in KEPT_APPS or model._meta.model_name in KEPT_MODELS
-        if not kept or model._meta.model_name == "user":
+        if model._meta.app_label not in KEPT_APPS or model._meta.model_name == "user":
             connection.database[model._meta.db_table].delete_many({})
 
 
@@ -94,19 +94,30 @@ def upstream() -> Iterator[FakeUpstream]:
 def _gunicorn(
     upstream: FakeUpstream, django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    with django_db_blocker.unblock():
-        from proxy.seed_prices import seed_prices
-
-        seed_prices()
-        with serve(tmp_path_factory.mktemp("gunicorn"), upstream_environment(upstream)) as server:
-            yield server
+    directory = tmp_path_factory.mktemp("gunicorn")
+    with django_db_blocker.unblock(), serve(directory, upstream_environment(upstream)) as server:
+        yield server
 
 
 @pytest.fixture
-def server(_gunicorn: Server, upstream: FakeUpstream, db: None) -> Server:
+def prices(db: None) -> None:
+    """The known price rows, in the database and unread by this process's price book."""
+    seed_prices()
+
+
+@pytest.fixture
+def server(_gunicorn: Server, upstream: FakeUpstream, prices: None) -> Server:
     """gunicorn as it runs in production, one for the whole session; what reached the upstream is forgotten before."""
     upstream.clear()
     return _gunicorn
+
+
+@pytest.fixture
+def serve_with(upstream: FakeUpstream, prices: None, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start another gunicorn, for tests that kill it or need their own settings: `serve_with(NAME="value")`."""
+    upstream.clear()
+    with contextlib.ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(serve(tmp_path, upstream_environment(upstream) | settings))
 
 
 def upstream_environment(upstream: FakeUpstream) -> dict[str, str]:
@@ -116,4 +127,5 @@ def upstream_environment(upstream: FakeUpstream) -> dict[str, str]:
         "OPENHANDS_API_KEY": "upstream-key",
         "OHMYGPT_BASE_URL": f"{upstream.url}/v1",
         "OHMYGPT_API_KEY": "upstream-key",
+        "UPSTREAM_READ_TIMEOUT_SECONDS": "1",
     }

@@ -71,13 +71,13 @@ def serve(tmp_path: Path, environment: Mapping[str, str]) -> Iterator[Server]:
         _wait_until_up(server)
         yield server
     finally:
+        server.http.clear()  # gunicorn waits a moment for connections that are kept alive
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        server.http.clear()
 
 
 def _wait_until_up(server: Server) -> None:

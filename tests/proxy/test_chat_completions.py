@@ -2,52 +2,23 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-import urllib3
+from django.utils import timezone
 
 from accounts.models import Account, Balance
 from proxy.fake_upstream import FakeUpstream, count_prompt_tokens
 from proxy.models import RequestLog
-from proxy.reconciliation import reconcile_account
 from tests.conftest import key_of
+from tests.proxy.requests import assert_reconciles, chat, events, post
 from tests.serving import Server
 
-MODEL = "claude-haiku-4-5"
 OPENHANDS_INPUT, OPENHANDS_OUTPUT = Decimal("1.05") / 10**6, Decimal("5.25") / 10**6
 OHMYGPT_INPUT, OHMYGPT_OUTPUT = Decimal("1.15") / 10**6, Decimal("5.75") / 10**6
 InsertUser = Callable[..., str]
-
-
-def chat(content: str = "Hello there", **fields: Any) -> dict[str, Any]:
-    return {"model": MODEL, "max_tokens": 100, "messages": [{"role": "user", "content": content}], **fields}
-
-
-def post(
-    server: Server,
-    body: object,
-    *,
-    base: str | None = None,
-    username: str | None = "alice",
-    path: str = "/v1/chat/completions",
-    headers: dict[str, str] | None = None,
-) -> urllib3.BaseHTTPResponse:
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    authorization = {"Authorization": f"Bearer {key_of(username)}"} if username else {}
-    all_headers = {"Content-Type": "application/json", **authorization, **(headers or {})}
-    return server.http.request("POST", (base or server.openhands) + path, body=data, headers=all_headers, timeout=30)
-
-
-def events(response: urllib3.BaseHTTPResponse) -> list[Any]:
-    lines = [line[6:] for line in response.data.decode().split("\n\n") if line.startswith("data: ")]
-    return [line if line == "[DONE]" else json.loads(line) for line in lines]
-
-
-def assert_reconciles(username: str = "alice") -> None:
-    assert [str(result.drift) for result in reconcile_account(username)] == ["0E-8", "0E-8"]
-    assert Account.objects.get(pk=username).holds == {}
 
 
 def test_a_request_is_forwarded_and_billed_exactly(
@@ -202,10 +173,6 @@ def test_credits_that_are_only_held_say_when_to_retry(server: Server, usersnew: 
 
 
 def test_an_expired_account_is_refused_with_no_sweeper(server: Server, insert_user: InsertUser) -> None:
-    from datetime import timedelta
-
-    from django.utils import timezone
-
     insert_user("alice", creditsNew=5, credits=5, expiresAt=timezone.now() - timedelta(milliseconds=5))
     for base in (server.openhands, server.ohmygpt):
         response = post(server, chat(), base=base)

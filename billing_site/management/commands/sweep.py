@@ -12,6 +12,7 @@ from django.db import DatabaseError
 from pymongo.errors import PyMongoError
 
 from accounts import expiry
+from payments import inbox, orders
 from proxy import metering
 
 logger = logging.getLogger("billing.sweep")
@@ -19,6 +20,8 @@ logger = logging.getLogger("billing.sweep")
 JOBS: dict[str, Callable[[], int]] = {
     "holds closed": metering.sweep_holds,
     "accounts expired": expiry.sweep_expired_accounts,
+    "orders expired": orders.expire_pending,
+    "webhook events finished": inbox.process_due_events,
 }
 """What a sweep does, in order. Each job is safe to run beside itself, so any number of sweepers may run."""
 

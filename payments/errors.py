@@ -1,0 +1,96 @@
+"""What can be wrong with an order, a delivery of a provider, or a decision of the review queue."""
+
+from accounts.errors import BillingError
+
+
+class InvalidOrder(BillingError):
+    """The order asked for cannot be made; the message says what can."""
+
+    code = "invalid_order"
+
+
+class PurchasingOff(BillingError):
+    """Staff have turned purchasing off; the message is theirs."""
+
+    code = "purchasing_off"
+
+
+class PaymentMethodUnavailable(BillingError):
+    code = "payment_method_unavailable"
+
+    def __init__(self, method: str) -> None:
+        super().__init__(
+            f"payment method {method!r} is not configured",
+            customer_message="This way to pay is not available. Choose another one, or contact support.",
+        )
+
+
+class ProviderUnavailable(BillingError):
+    """The provider could not be reached or refused; nothing was charged."""
+
+    code = "provider_unavailable"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message, customer_message="The payment provider does not answer. Nothing was charged: try again shortly."
+        )
+
+
+class PaymentNotFound(BillingError):
+    code = "payment_not_found"
+
+    def __init__(self, message: str = "no such payment") -> None:
+        super().__init__(message, customer_message="Payment not found.")
+
+
+class EndpointOff(BillingError):
+    """No secret is configured for the provider, so nothing it sends can be believed."""
+
+    code = "endpoint_off"
+
+    def __init__(self, provider: str) -> None:
+        super().__init__(f"no webhook secret is configured for {provider}: this endpoint is off")
+
+
+class InvalidSignature(BillingError):
+    code = "invalid_signature"
+
+
+class StaleSignature(InvalidSignature):
+    """Rightly signed, but too long ago (or in the future): perhaps a replay."""
+
+    code = "stale_signature"
+
+
+class MalformedEvent(BillingError):
+    """The body cannot be read as the provider's event."""
+
+    code = "malformed_event"
+
+
+class BodyTooLarge(BillingError):
+    code = "request_too_large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"The body is larger than {limit_bytes} bytes.")
+
+
+class StorageUnavailable(BillingError):
+    """The delivery could not be stored, so it must not be acknowledged."""
+
+    code = "service_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The service cannot store this now. Try again shortly.")
+
+
+class NotReviewable(BillingError):
+    """The event is not waiting for a decision (any more)."""
+
+    code = "not_reviewable"
+
+
+class AlreadyCredited(BillingError):
+    """This money has been credited before."""
+
+    code = "already_credited"

@@ -1,0 +1,81 @@
+"""What a provider's event says, in our words: each provider translates its own format into these."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Money has arrived."""
+
+    transaction_id: str
+    """The provider's name for the money; one payment has one."""
+    transfer_key: str
+    """The same for every report of this money (webhook or pull), whatever id the report has."""
+    amount: Decimal
+    """In units of `currency`, above 0."""
+    currency: str
+    order_codes: tuple[str, ...]
+    """Codes that may be meant; the look-up decides."""
+    occurred_at: datetime
+    problem: str = ""
+    """Why it must not be credited without a person: wrong account, test mode."""
+
+
+class ReversalState(StrEnum):
+    """How far a refund or dispute has come; it only moves forward, whatever order its events arrive in."""
+
+    NOTICE = "notice"
+    """An inquiry: nothing is taken back yet."""
+    COUNTED = "counted"
+    """The money is gone or on its way: its credits are taken back."""
+    CANCELLED = "cancelled"
+    """The refund failed or the dispute was won: what was taken is given back."""
+
+
+@dataclass(frozen=True)
+class Reversal:
+    """Money went back: a refund, or a dispute of the payer's bank."""
+
+    reversal_id: str
+    transaction_id: str
+    """The money it takes back, as `Receipt.transaction_id`."""
+    amount: Decimal
+    currency: str
+    state: ReversalState
+    is_final: bool
+    """No later event changes this state, but one that says CANCELLED."""
+    occurred_at: datetime
+    is_dispute: bool = False
+    is_cumulative: bool = False
+    """`amount` is all that was refunded so far, not this refund alone."""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class OrderUpdate:
+    """An order's payment page changed without money: it closed, failed, or waits for a slow bank."""
+
+    order_codes: tuple[str, ...]
+    state: str
+    """`processing`, `failed` or `expired`."""
+    session_id: str
+
+
+@dataclass(frozen=True)
+class NoMoney:
+    """Nothing to do: an outgoing transfer, or an event type that moves nothing here."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One event of a provider, read."""
+
+    event_id: str
+    fact: Receipt | Reversal | OrderUpdate | NoMoney
+    kind: str = field(default="")
+    """The provider's own name of the event type, for staff."""

@@ -1,0 +1,167 @@
+"""SePay: bank transfers in Vietnam, found by the order code in their memo.
+
+https://developer.sepay.vn/en/sepay-webhooks
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+
+from payments.errors import InvalidSignature, MalformedEvent, StaleSignature
+from payments.notices import NoMoney, Notice, Receipt
+from payments.order_codes import find_candidates, normalise
+from payments.providers.base import Provider, is_one_of, is_within_window
+from payments.strict_json import parse_object, read_identifier, read_text, read_whole_number
+
+TIME_ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
+"""SePay writes local times without an offset."""
+
+EARLIEST_YEAR, LATEST_YEAR = 2000, 9000
+
+_TIMESTAMP = re.compile(r"[0-9]{1,12}")
+
+
+class SePay(Provider):
+    """Verifies by API key (`Authorization: Apikey …`) or by HMAC-SHA256, whichever the delivery carries."""
+
+    name = "sepay"
+    stored_headers = ("X-SePay-Timestamp",)
+    keeps_stale = True  # Whether SePay signs a retry anew is undocumented.
+
+    def is_enabled(self) -> bool:
+        return bool(settings.SEPAY_API_KEYS or settings.SEPAY_WEBHOOK_SECRETS)
+
+    def verify(self, *, body: bytes, headers: Mapping[str, str], now: datetime) -> None:
+        signature = headers.get("X-SePay-Signature")
+        if signature is not None and settings.SEPAY_WEBHOOK_SECRETS:
+            _verify_hmac(body, signature, headers.get("X-SePay-Timestamp", ""), now)
+            return
+        scheme, _, key = headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "apikey" or not is_one_of(_as_bytes(key.strip()), settings.SEPAY_API_KEYS):
+            raise InvalidSignature("The delivery carries no valid API key or signature of SePay.")
+
+    def read(self, body: bytes) -> Notice:
+        payload = parse_object(body)
+        is_listed = "transferAmount" not in payload and "transaction_content" in payload
+        return _read_listed(payload) if is_listed else _read_webhook(payload)
+
+
+def _as_bytes(header: str) -> bytes:
+    # WSGI decodes header bytes as Latin-1; this gives them back, whatever they were.
+    return header.encode("latin-1", "replace")
+
+
+def _verify_hmac(body: bytes, signature: str, timestamp: str, now: datetime) -> None:
+    if not _TIMESTAMP.fullmatch(timestamp):
+        raise InvalidSignature("X-SePay-Timestamp must be a Unix time in seconds.")
+    message = timestamp.encode() + b"." + body
+    expected = [
+        "sha256=" + hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+        for secret in settings.SEPAY_WEBHOOK_SECRETS
+    ]
+    if not is_one_of(_as_bytes(signature.strip()), expected):
+        raise InvalidSignature("X-SePay-Signature does not match the body.")
+    if not is_within_window(int(timestamp), now):
+        raise StaleSignature("The signature is right, but its timestamp is too far from now.")
+
+
+@dataclass(frozen=True)
+class _Transfer:
+    """A bank transfer, from a webhook or from the list."""
+
+    transaction_id: str
+    account: str
+    sub_account: str
+    amount: Decimal
+    reference: str
+    occurred_at: datetime
+    content: str
+    other_texts: tuple[str, ...]
+
+    @property
+    def order_codes(self) -> tuple[str, ...]:
+        return find_candidates((self.content, *self.other_texts), settings.ORDER_CODE_PREFIX)
+
+    @property
+    def key(self) -> str:
+        """What the transfer is, whichever id a report gives it: webhooks and the list do not share ids.
+
+        The bank's reference alone is not unique (some have four digits), so the day, the account, the amount and the
+        codes count too; without a reference, the second and the memo.
+        """
+        if self.reference:
+            parts = [normalise(self.reference), f"{self.occurred_at:%Y-%m-%d}", ",".join(sorted(self.order_codes))]
+        else:
+            parts = [f"{self.occurred_at:%Y-%m-%d %H:%M:%S}", normalise(self.content)]
+        text = "|".join([self.account, f"{self.amount:f}", *parts])
+        return "sepay:" + hashlib.sha256(text.encode()).hexdigest()[:40]
+
+    def receipt(self) -> Receipt:
+        if self.amount == 0:
+            raise MalformedEvent("An incoming transfer must have an amount above 0.")
+        expected = settings.SEPAY_ACCOUNT_NUMBER
+        is_ours = not expected or expected in (self.account, self.sub_account)
+        return Receipt(
+            transaction_id=self.transaction_id,
+            transfer_key=self.key,
+            amount=self.amount,
+            currency="VND",
+            order_codes=self.order_codes,
+            occurred_at=self.occurred_at,
+            problem="" if is_ours else f"wrong account: the money came to {self.account}",
+        )
+
+
+def _read_webhook(payload: dict[str, Any]) -> Notice:
+    direction = read_text(payload, "transferType")
+    if direction not in ("in", "out"):
+        raise MalformedEvent("'transferType' must be 'in' or 'out'.")
+    transfer = _Transfer(
+        transaction_id=read_identifier(payload, "id"),
+        account=read_identifier(payload, "accountNumber"),
+        sub_account=read_text(payload, "subAccount"),
+        amount=read_whole_number(payload, "transferAmount"),
+        reference=read_text(payload, "referenceCode"),
+        occurred_at=_read_time(payload, "transactionDate"),
+        content=read_text(payload, "content"),
+        other_texts=(read_text(payload, "code"), read_text(payload, "description")),
+    )
+    if direction == "out":
+        return Notice(transfer.transaction_id, NoMoney("outgoing transfer"), kind="transfer out")
+    return Notice(transfer.transaction_id, transfer.receipt(), kind="transfer in")
+
+
+def _read_listed(payload: dict[str, Any]) -> Notice:
+    """A transaction of the list API, which has its own ids and field names."""
+    transfer = _Transfer(
+        transaction_id=read_identifier(payload, "id"),
+        account=read_identifier(payload, "account_number"),
+        sub_account=read_text(payload, "va"),
+        amount=read_whole_number(payload, "amount_in"),
+        reference=read_text(payload, "reference_number"),
+        occurred_at=_read_time(payload, "transaction_date"),
+        content=read_text(payload, "transaction_content"),
+        other_texts=(read_text(payload, "code"),),
+    )
+    event_id = f"listed:{transfer.transaction_id}"
+    if transfer.amount == 0:
+        return Notice(event_id, NoMoney("outgoing transfer"), kind="transfer out")
+    return Notice(event_id, transfer.receipt(), kind="transfer in")
+
+
+def _read_time(payload: dict[str, Any], name: str) -> datetime:
+    try:
+        moment = datetime.strptime(read_text(payload, name), "%Y-%m-%d %H:%M:%S").replace(tzinfo=TIME_ZONE)
+    except ValueError as error:
+        raise MalformedEvent(f"'{name}' must be a time like '2023-03-25 14:02:37'.") from error
+    if not EARLIEST_YEAR <= moment.year < LATEST_YEAR:
+        raise MalformedEvent(f"'{name}' is not of this time.")
+    return moment

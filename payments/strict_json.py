@@ -1,0 +1,81 @@
+"""JSON from outside, read strictly: every surprise is a `MalformedEvent` that names the field."""
+
+import json
+import re
+from decimal import Decimal
+from typing import Any, NoReturn
+
+from payments.errors import MalformedEvent
+
+MAX_MONEY = Decimal(10) ** 13
+"""No payment is larger, in any currency's units; keeps every number far inside a double."""
+
+_PRINTABLE = re.compile(r"[\x20-\x7e]+")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise MalformedEvent(f"{name} is not a JSON number.")
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The body as a JSON object; numbers with a point or exponent become `Decimal`, never float."""
+    try:
+        value = json.loads(body.decode(), parse_float=Decimal, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise MalformedEvent("The body is not UTF-8 text.") from error
+    except (ValueError, RecursionError, ArithmeticError) as error:
+        raise MalformedEvent("The body is not valid JSON.") from error
+    if not isinstance(value, dict):
+        raise MalformedEvent("The body must be a JSON object.")
+    return value
+
+
+def read_object(source: dict[str, Any], name: str) -> dict[str, Any]:
+    """A field that holds an object."""
+    value = source.get(name)
+    if not isinstance(value, dict):
+        raise MalformedEvent(f"'{name}' must be an object.")
+    return value
+
+
+def read_text(source: dict[str, Any], name: str) -> str:
+    """A field of text; absent and null are ''."""
+    value = source.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise MalformedEvent(f"'{name}' must be a string.")
+    return value
+
+
+def read_identifier(source: dict[str, Any], name: str, *, max_length: int = 100) -> str:
+    """A field that names something: a whole number, or printable ASCII. Required."""
+    value = source.get(name)
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 0:
+            raise MalformedEvent(f"'{name}' must not be negative.")
+        value = str(value)
+    if not isinstance(value, str) or not _PRINTABLE.fullmatch(value.strip()) or len(value) > max_length:
+        raise MalformedEvent(f"'{name}' is required: a number or a short text.")
+    return value.strip()
+
+
+def read_whole_number(source: dict[str, Any], name: str) -> Decimal:
+    """A field with a whole number of at least 0 and at most `MAX_MONEY`. Required."""
+    value = read_amount(source, name)
+    if value != value.to_integral_value():
+        raise MalformedEvent(f"'{name}' must be a whole number.")
+    return value
+
+
+def read_amount(source: dict[str, Any], name: str) -> Decimal:
+    """A field with a finite number of at least 0 and at most `MAX_MONEY`, 8 decimal places at most. Required."""
+    value = source.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise MalformedEvent(f"'{name}' is required: a number.")
+    amount = Decimal(value)
+    if not 0 <= amount <= MAX_MONEY:
+        raise MalformedEvent(f"'{name}' must be between 0 and {MAX_MONEY:f}.")
+    if amount != round(amount, 8):
+        raise MalformedEvent(f"'{name}' has too many decimal places.")
+    return amount

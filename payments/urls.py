@@ -1,0 +1,10 @@
+"""URLs below /api/payment/; the addresses that clients and SePay use today."""
+
+from django.urls import path
+
+from payments import api, views
+
+urlpatterns = [
+    path("webhook", views.webhook, {"provider_name": "sepay"}),
+    path("checkout", api.CheckoutView.as_view()),
+]

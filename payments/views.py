@@ -1,0 +1,42 @@
+"""The webhook endpoint: it reads the raw body, hands it to the inbox, and says whether it is safe with us."""
+
+import logging
+
+from django.http import HttpRequest, JsonResponse, UnreadablePostError
+from django.views.decorators.csrf import csrf_exempt
+
+from accounts.errors import BillingError
+from payments import inbox
+from payments.errors import BodyTooLarge, MalformedEvent
+from payments.http import status_of
+from payments.providers import get_provider
+
+logger = logging.getLogger(__name__)
+
+
+@csrf_exempt
+def webhook(request: HttpRequest, provider_name: str) -> JsonResponse:
+    """Take one delivery. 200 = stored for good; 5xx = send it again; 4xx = it will never be taken."""
+    if request.method != "POST":
+        return JsonResponse({"success": False, "error": "Use POST."}, status=405, headers={"Allow": "POST"})
+    provider = get_provider(provider_name)
+    try:
+        body = _read_body(request, provider.max_body_bytes)
+        inbox.receive(provider=provider, body=body, headers=request.headers)
+    except BillingError as error:
+        logger.warning("%s webhook refused: %s", provider.name, error.code)
+        return JsonResponse(
+            {"success": False, "error": error.customer_message, "code": error.code}, status=status_of(error)
+        )
+    return JsonResponse({"success": True})
+
+
+def _read_body(request: HttpRequest, limit_bytes: int) -> bytes:
+    """The raw body, never more than the limit in memory. Raises `BodyTooLarge`, `MalformedEvent`."""
+    try:
+        body = request.read(limit_bytes + 1)
+    except (UnreadablePostError, OSError) as error:
+        raise MalformedEvent("The body broke off.") from error
+    if len(body) > limit_bytes:
+        raise BodyTooLarge(limit_bytes)
+    return body

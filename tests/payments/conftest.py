@@ -1,0 +1,146 @@
+"""The site over real sockets, and what a bank, a provider and a customer send to it."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import requests
+from django.conf import settings
+from django.core.servers.basehttp import WSGIServer
+from pytest_django.live_server_helper import LiveServer
+
+from accounts.models import Account
+from payments import orders
+from payments.models import Payment
+from tests.conftest import key_of
+
+VIETNAM = ZoneInfo("Asia/Ho_Chi_Minh")
+_ids = itertools.count(1_000_000)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _long_backlog() -> Iterator[None]:
+    """Let the test server queue as many connections as gunicorn does (2048; Django's queues 10 and resets the rest)."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(WSGIServer, "request_queue_size", 256)
+    yield
+    patch.undo()
+
+
+@pytest.fixture
+def site(live_server: LiveServer) -> str:
+    """The address of the site, served by threads over real sockets."""
+    return str(live_server.url)
+
+
+@pytest.fixture
+def api(site: str) -> Iterator[Callable[..., requests.Response]]:
+    """Call the payment API as a customer: `api("GET", "history", user="alice")`."""
+    with requests.Session() as session:
+        session.trust_env = False
+
+        def call(method: str, path: str, *, user: str | None = None, **kwargs: Any) -> requests.Response:
+            headers = {"Authorization": f"Bearer {key_of(user)}"} if user else {}
+            headers |= kwargs.pop("headers", {})
+            return session.request(method, f"{site}/api/payment/{path}", headers=headers, timeout=60, **kwargs)
+
+        yield call
+
+
+def transfer(code: str = "", amount: int = 50_000, **changes: Any) -> dict[str, Any]:
+    """What SePay sends for an incoming transfer with `code` in its memo."""
+    number = next(_ids)
+    content = f"MBVCB.{number}.{code}.CT tu 0123456789 NGUYEN VAN A toi 0123499999"
+    return {
+        "id": number,
+        "gateway": "Vietcombank",
+        "transactionDate": datetime.now(VIETNAM).strftime("%Y-%m-%d %H:%M:%S"),
+        "accountNumber": "0123499999",
+        "code": None,
+        "content": content,
+        "transferType": "in",
+        "transferAmount": amount,
+        "accumulated": 0,
+        "subAccount": None,
+        "referenceCode": f"MBVCB.{number}",
+        "description": f"BankAPINotify {content}",
+        **changes,
+    }
+
+
+@pytest.fixture
+def deliver(site: str) -> Callable[..., requests.Response]:
+    """Deliver a SePay webhook: a payload, or raw bytes. A new connection each time, as SePay's."""
+
+    def send(payload: Any, key: str | None = "sepay-test-key", **headers: str) -> requests.Response:
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        sent = {"Content-Type": "application/json", **headers}
+        if key is not None:
+            sent["Authorization"] = f"Apikey {key}"
+        return requests.post(f"{site}/api/payment/webhook", data=body, headers=sent, timeout=60)
+
+    return send
+
+
+@pytest.fixture
+def make_order(insert_user: Callable[..., str]) -> Callable[..., Payment]:
+    """An order of an account (inserted if new), made `minutes_ago`."""
+
+    def make(username: str = "alice", credits: int = 20, minutes_ago: float = 0, **kwargs: Any) -> Payment:
+        if not Account.objects.filter(pk=username).exists():
+            insert_user(username)
+        now = datetime.now(UTC) - timedelta(minutes=minutes_ago)
+        return orders.create_order(account=Account.objects.get(pk=username), credits=credits, now=now, **kwargs)
+
+    return make
+
+
+class Site:
+    """The site in a process of its own (tests/payments/server.py)."""
+
+    def __init__(self, **environment: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.payments.server"],
+            env=os.environ | environment,
+            cwd=settings.BASE_DIR,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self.url = f"http://127.0.0.1:{int(self._stdout.readline())}"
+
+    def deliver(self, body: bytes) -> requests.Response:
+        """Deliver a SePay webhook; raises `requests.ConnectionError` if the process dies of it."""
+        headers = {"Authorization": "Apikey sepay-test-key", "Content-Type": "application/json"}
+        return requests.post(f"{self.url}/api/payment/webhook", data=body, headers=headers, timeout=60)
+
+    def stop(self) -> int:
+        """End the process and return its exit status."""
+        if not self._stdin.closed:
+            self._stdin.close()
+        self._stdout.close()
+        return self._process.wait(timeout=30)
+
+
+@pytest.fixture
+def start_site() -> Iterator[Callable[..., Site]]:
+    """Start the site in a process of its own, with these environment variables; it stops after the test."""
+    sites: list[Site] = []
+
+    def start(**environment: str) -> Site:
+        sites.append(Site(**environment))
+        return sites[-1]
+
+    yield start
+    for site in sites:
+        site.stop()
