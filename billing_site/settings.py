@@ -225,6 +225,7 @@ UNFOLD = {
     "ENVIRONMENT": "support.navigation.environment",
     "STYLES": ["support.navigation.stylesheet"],
     "SCRIPTS": ["support.navigation.script"],
+    "DASHBOARD_CALLBACK": "support.dashboard.context",
     "SIDEBAR": {"navigation": "support.navigation.sidebar"},
 }
 
