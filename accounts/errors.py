@@ -98,6 +98,22 @@ class InvalidAmount(BillingError):
     code = "invalid_amount"
 
 
+class AmountAboveLimit(BillingError):
+    """More than this staff member may move at once."""
+
+    code = "amount_above_limit"
+
+
+class InvalidExpiry(BillingError):
+    code = "invalid_expiry"
+
+
+class ExpiryChanged(BillingError):
+    """The expiry is not the one that was seen any more."""
+
+    code = "expiry_changed"
+
+
 class OperationConflict(BillingError):
     """The same operation id came again with other contents."""
 

@@ -11,7 +11,7 @@ from accounts.errors import AccountNotFound, InvalidApiKey, InvalidUsername, Use
 from accounts.keys import generate_key, hash_key, key_filter, mask_key
 from accounts.models import USERNAME_PATTERN, Account, Balance, Role
 from accounts.money import ZERO
-from billing_site.database import collection_of
+from billing_site.database import collection_of, current_session
 from billing_site.transactions import run_in_transaction
 
 
@@ -71,6 +71,7 @@ def rotate_key(*, username: str, current_key: str | None = None, now: datetime |
             # Unset, not null: a stored null would collide in the old sparse unique index.
             "$unset": {"apiKey": ""},
         },
+        session=current_session(),
     )
     if not updated.matched_count:
         raise InvalidApiKey("the key was replaced meanwhile") if current_key else AccountNotFound(username)

@@ -3,6 +3,7 @@
 Secrets have no default. `make run` makes its own under `var/`; production sets them.
 """
 
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -47,6 +48,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "billing_site.security.ContentSecurityPolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -245,6 +247,9 @@ MAINTENANCE_TEXT = env.str(
 
 # --- Admin -------------------------------------------------------------------------------------------------------
 
+STAFF_AMOUNT_LIMITS = {role: Decimal(limit) for role, limit in env.dict("STAFF_AMOUNT_LIMITS", default={}).items()}
+"""The most that a role may transfer or adjust at once, in USD: `Support=50,Billing admin=1000`. Empty = no limit."""
+
 UNFOLD = {
     "SITE_TITLE": "LLM credits",
     "SITE_HEADER": "LLM credits",
@@ -255,6 +260,8 @@ UNFOLD = {
     "SHOW_BACK_BUTTON": True,
     "ENVIRONMENT": "support.navigation.environment",
     "STYLES": ["support.navigation.stylesheet"],
+    "SCRIPTS": ["support.navigation.script"],
+    "DASHBOARD_CALLBACK": "support.dashboard.context",
     "SIDEBAR": {"navigation": "support.navigation.sidebar"},
 }
 

@@ -14,6 +14,7 @@ from pymongo.errors import PyMongoError
 from accounts import expiry
 from payments import inbox, orders
 from proxy import metering
+from support import figures
 
 logger = logging.getLogger("billing.sweep")
 
@@ -22,6 +23,7 @@ JOBS: dict[str, Callable[[], int]] = {
     "accounts expired": expiry.sweep_expired_accounts,
     "orders expired": orders.expire_pending,
     "webhook events finished": inbox.process_due_events,
+    "days counted": figures.refresh_figures,
 }
 """What a sweep does, in order. Each job is safe to run beside itself, so any number of sweepers may run."""
 
