@@ -1,6 +1,7 @@
 """Accounts as support staff see them, and the read-only ledger."""
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin, messages
@@ -34,6 +35,7 @@ from billing_site.admin_base import (
 )
 
 PORTS = {Balance.OPENHANDS: 8004, Balance.OHMYGPT: 8005}
+FIELDS = {Balance.OPENHANDS: "credits_new", Balance.OHMYGPT: "credits"}
 BALANCE_LABELS = {balance: f"{balance.label} credits (port {port})" for balance, port in PORTS.items()}
 SOON = timedelta(days=1)
 WHOLE_KEY_LENGTH = 32
@@ -95,6 +97,40 @@ class StatusFilter(admin.SimpleListFilter):
         return queryset.exclude(is_active=False) if self.value() == "active" else queryset
 
 
+class BalanceFilter(admin.SimpleListFilter):
+    """Accounts by what one balance holds: the usual questions as links, served by the balance's index."""
+
+    balance: Balance
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("debt", "Below $0"),
+            ("some", "Above $0"),
+            ("1", "$1 or more"),
+            ("20", "$20 or more"),
+            ("100", "$100 or more"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        name = FIELDS[self.balance]
+        conditions = {"debt": {f"{name}__lt": 0}, "some": {f"{name}__gt": 0}} | {
+            least: {f"{name}__gte": Decimal(least)} for least in ("1", "20", "100")
+        }
+        return queryset.filter(**conditions.get(self.value() or "", {}))
+
+
+class OpenHandsFilter(BalanceFilter):
+    title = "OpenHands credits"
+    parameter_name = "openhands"
+    balance = Balance.OPENHANDS
+
+
+class OhMyGPTFilter(BalanceFilter):
+    title = "OhMyGPT credits"
+    parameter_name = "ohmygpt"
+    balance = Balance.OHMYGPT
+
+
 @admin.register(Account)
 class AccountAdmin(BigCollectionAdmin):
     """Find an account, see what it has, change its role or Discord id. Money is read-only here."""
@@ -102,10 +138,11 @@ class AccountAdmin(BigCollectionAdmin):
     search_help_text = "Name, API key or its first characters, Discord id"
     list_display = ("username", "status", "openhands_usd", "ohmygpt_usd", "expiry", "key", "purchased")
     list_display_links = ("username",)
-    list_filter = (ExpiryFilter, StatusFilter)
+    list_filter = (ExpiryFilter, StatusFilter, OpenHandsFilter, OhMyGPTFilter)
     sortable_by = ("username", "expiry")
     ordering = ("username",)
     change_form_outer_before_template = "admin/accounts/account/summary.html"
+    change_form_outer_after_template = "admin/accounts/account/timeline.html"
     readonly_fields = (
         "openhands_used_usd",
         "ohmygpt_used_usd",
@@ -121,18 +158,21 @@ class AccountAdmin(BigCollectionAdmin):
         "last_login",
     )
     fieldsets = (
-        ("Account", {"fields": ("username", "role", "is_active", "discord_id")}),
-        ("API key", {"fields": (("key", "key_made"),)}),
+        ("Account", {"fields": ("username", "role", "discord_id")}),
+        ("Limits", {"fields": ("requests_per_minute", "concurrent_requests")}),
+        ("API key", {"classes": ("tab",), "fields": (("key", "key_made"),)}),
         (
             "Use since the account began",
             {
+                "classes": ("tab",),
                 "fields": (
-                    ("openhands_used_usd", "ohmygpt_used_usd", "tokens_user_new"),
-                    ("total_input_tokens", "total_output_tokens", "referral_usd"),
-                )
+                    ("openhands_used_usd", "ohmygpt_used_usd"),
+                    ("tokens_user_new", "referral_usd"),
+                    ("total_input_tokens", "total_output_tokens"),
+                ),
             },
         ),
-        ("Dates (UTC)", {"fields": (("purchased", "expires"), ("created", "last_login"))}),
+        ("Dates (UTC)", {"classes": ("tab",), "fields": (("purchased", "expires"), ("created", "last_login"))}),
     )
     add_fieldsets = ((None, {"fields": ("username", "role", "discord_id")}),)
 
@@ -169,6 +209,9 @@ class AccountAdmin(BigCollectionAdmin):
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """By the index that serves the filter."""
+        for balance, name in FIELDS.items():
+            if request.GET.get(balance.value):
+                return (name,) if request.GET[balance.value] == "debt" else (f"-{name}",)
         return ("expires_at",) if request.GET.get("expiry") else ("username",)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:

@@ -77,6 +77,7 @@ class BigCollectionAdmin(ModelAdmin):
     list_filter_submit = True
     list_fullwidth = True
     sortable_by: tuple[str, ...] = ()
+    list_after_template = "support/export_link.html"
     search_fields = ("pk",)  # Shows the search box; `find` decides what it searches.
 
     def find(self, text: str) -> Q:
@@ -86,9 +87,20 @@ class BigCollectionAdmin(ModelAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BigChangeList]:
         return BigChangeList
 
+    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
+        """What was changed from what to what, for the history and the audit."""
+        if add:
+            return super().construct_change_message(request, form, formsets, add)
+        old, new = form.initial, form.cleaned_data
+        return "; ".join(f"{form.fields[name].label}: {old.get(name)} → {new.get(name)}" for name in form.changed_data)
+
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         text = search_term.strip().replace("\0", "")
         return (queryset.filter(self.find(text)) if text else queryset), False
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """No bulk action but those that a class names; deleting is none of them."""
+        return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
 
 
 class ReadOnlyAdmin(BigCollectionAdmin):

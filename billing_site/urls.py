@@ -9,6 +9,7 @@ from support.views import home
 
 urlpatterns = [
     path("", home, name="home"),
+    path("admin/support/", include("support.urls")),
     path("admin/", admin.site.urls),
     path("healthz", health.alive),
     path("readyz", health.ready),

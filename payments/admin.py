@@ -50,14 +50,15 @@ class PaymentAdmin(ReadOnlyAdmin):
     list_filter = ("status", ("created_at", DayRangeFilter))
     ordering = ("-created_at",)
     fields = (
-        ("code", "status_name", "flag_list"),
+        ("code", "status_name"),
         ("account", "discord_id"),
-        ("credits_usd", "price", "rate"),
-        ("credited_usd", "bonus_usd", "received"),
+        ("credits_usd", "price"),
+        ("credited_usd", "bonus_usd"),
+        ("received", "flag_list"),
         ("before_usd", "after_usd"),
         ("provider_name", "transaction"),
-        ("ordered", "pay_before", "paid"),
-        "events",
+        ("ordered", "paid"),
+        ("pay_before", "events"),
     )
     readonly_fields = tuple(
         name for row in fields for name in ((row,) if isinstance(row, str) else row) if name not in ("discord_id",)
@@ -133,11 +134,12 @@ class WebhookEventAdmin(ReadOnlyAdmin):
     list_filter = ("status", ("received_at", DayRangeFilter))
     ordering = ("-received_at",)
     fields = (
-        ("provider", "event_id", "is_verified"),
-        ("status_name", "attempts", "deliveries"),
-        ("received", "processed", "next_attempt"),
+        ("provider", "event_id"),
+        ("status_name", "is_verified"),
+        ("attempts", "deliveries"),
+        ("received", "processed"),
+        ("next_attempt", "payment_page"),
         "error",
-        "payment_page",
         "body_text",
         "header_text",
     )

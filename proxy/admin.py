@@ -57,12 +57,16 @@ class RequestLogAdmin(ReadOnlyAdmin):
     list_filter = ("credit_type", ResultFilter, ("created_at", DayRangeFilter))
     ordering = ("-created_at",)
     fields = (
-        ("id", "time", "account"),
-        ("upstream", "model", "endpoint", "is_stream"),
-        ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens"),
-        ("cost_usd", "hold_usd", "uncollected_usd"),
-        ("result", "outcome", "usage_source", "latency"),
-        ("api_key_prefix", "upstream_request_id"),
+        ("id", "time"),
+        ("account", "api_key_prefix"),
+        ("upstream", "model"),
+        ("endpoint", "is_stream"),
+        ("input_tokens", "output_tokens"),
+        ("cache_read_tokens", "cache_write_tokens"),
+        ("cost_usd", "hold_usd"),
+        ("uncollected_usd", "usage_source"),
+        ("result", "outcome"),
+        ("latency", "upstream_request_id"),
         "price_row",
     )
     readonly_fields = (

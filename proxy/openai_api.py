@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any, ClassVar
 
+from accounts.errors import BillingError
 from proxy.call import Call, UsageReport, bound_input_tokens, read_tokens
 from proxy.event_stream import EventStreamReader
 from proxy.json_body import Object, read_bool, read_count, read_list, read_text, with_members
@@ -71,7 +72,8 @@ class OpenAiApi:
         kind = _ERROR_TYPES.get(status, default)
         return {"error": {"message": message, "type": kind, "param": param, "code": code, **details}}
 
-    def error_event(self, body: Object) -> bytes:
+    def error_event(self, error: BillingError, message: str) -> bytes:
+        body = self.error_body(status=502, code=error.code, message=message, details={})
         return b"data: " + json.dumps(body).encode() + b"\n\n"
 
 
@@ -104,7 +106,8 @@ def _read_usage(usage: object) -> UsageReport:
     try:
         prompt = read_tokens(usage, "prompt_tokens")
         cached = read_tokens(details, "cached_tokens")
-        written = read_tokens(details, "cache_creation_tokens")
+        # Two names for the same count: OpenAI's own, and that of gateways in front of Anthropic models.
+        written = max(read_tokens(details, "cache_write_tokens"), read_tokens(details, "cache_creation_tokens"))
         output = read_tokens(usage, "completion_tokens")
     except ValueError as error:
         return UsageReport(None, f"rejected: {error}")

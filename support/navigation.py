@@ -16,6 +16,11 @@ def stylesheet(request: HttpRequest) -> str:
     return static("support/support.css")
 
 
+def script(request: HttpRequest) -> str:
+    """The address of our own script: opens dialogs."""
+    return static("support/support.js")
+
+
 def favicon(request: HttpRequest) -> str:
     """The address of the site's icon."""
     return static("support/favicon.svg")
@@ -47,7 +52,12 @@ def _list(title: str, icon: str, model: str, **extra: Any) -> Item:
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """The groups of the sidebar."""
     return [
-        {"items": [{"title": "Dashboard", "icon": "dashboard", "link": reverse("admin:index")}]},
+        {
+            "items": [
+                {"title": "Dashboard", "icon": "dashboard", "link": reverse("admin:index")},
+                {"title": "Help", "icon": "help", "link": reverse("support:help")},
+            ]
+        },
         {
             "title": "Customers",
             "separator": True,
@@ -76,6 +86,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "title": "Staff",
             "separator": True,
             "items": [
+                _list("Audit", "policy", "support.auditentry"),
                 _list("Staff users", "badge", "auth.user"),
                 _list("Roles", "shield_person", "auth.group"),
             ],

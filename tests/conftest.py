@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.db import connection
-from django.test import TransactionTestCase
+from django.test import TransactionTestCase, override_settings
 
 from proxy.fake_upstream import FakeUpstream
 from proxy.seed_prices import seed_prices
@@ -32,6 +32,13 @@ def _fast_teardown() -> Iterator[None]:
     patch.setattr(TransactionTestCase, "_fixture_teardown", _empty_collections)
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _fast_passwords() -> Iterator[None]:
+    """Staff passwords of tests need no slow hash: 0.3 s a log-in."""
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield
 
 
 @pytest.fixture

@@ -143,17 +143,21 @@ def test_expiry_in_words(left: timedelta | None, words: str) -> None:
         ({"expiry": "never"}, {"never", "missing", "off"}),
         ({"status": "disabled"}, {"off"}),
         ({"status": "active"}, {"soon", "valid", "expired", "never", "missing"}),
+        ({"openhands": "debt"}, {"off"}),
+        ({"openhands": "some"}, {"soon"}),
+        ({"ohmygpt": "20"}, {"valid"}),
+        ({"ohmygpt": "x"}, {"soon", "valid", "expired", "never", "missing", "off"}),
         ({"expiry": "nonsense"}, {"soon", "valid", "expired", "never", "missing", "off"}),
     ],
 )
 def test_filters(admin_client: Client, insert_user: InsertUser, query: dict[str, str], found: set[str]) -> None:
     now = timezone.now()
-    insert_user("soon", expiresAt=now + timedelta(hours=2))
-    insert_user("valid", expiresAt=now + timedelta(days=3))
+    insert_user("soon", expiresAt=now + timedelta(hours=2), creditsNew=0.5, credits=19.99)
+    insert_user("valid", expiresAt=now + timedelta(days=3), credits=20)
     insert_user("expired", expiresAt=now - timedelta(days=3))
     insert_user("never", expiresAt=None, isActive=True)
     insert_user("missing")
-    insert_user("off", isActive=False)
+    insert_user("off", isActive=False, creditsNew=-1)
     response = admin_client.get(LIST, query)
     assert {account.pk for account in response.context["cl"].result_list} == found
 

@@ -1,5 +1,6 @@
 """The request log and the price list of the admin, on documents as they really occur."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -65,8 +66,10 @@ def logs(db: None) -> Any:
 
 
 @pytest.fixture
-def prices(db: None) -> Any:
+def prices(db: None) -> Iterator[Any]:
     collection = connection.database["model_pricing"]
+    kept = list(collection.find())  # The prices that other tests share.
+    collection.delete_many({})
     collection.insert_many(
         [
             {"_id": "old", "modelId": "gpt-old", "inputPricePerMTok": 5, "outputPricePerMTok": Decimal128("25")},
@@ -84,7 +87,10 @@ def prices(db: None) -> Any:
             },
         ]
     )
-    return collection
+    yield collection
+    collection.delete_many({})
+    if kept:
+        collection.insert_many(kept)
 
 
 def price_form(**fields: Any) -> dict[str, Any]:

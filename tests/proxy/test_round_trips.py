@@ -8,7 +8,11 @@ from tests.serving import Server
 
 HOLD = SETTLE = ("findAndModify", "usersNew")
 RECORD = ("insert", "request_logs")
-DRIVER_LOG = {"LOG_LEVEL": "DEBUG", "MONGOB_LOG_MAX_DOCUMENT_LENGTH": "100000"}  # The name is the driver's.
+DRIVER_LOG = {
+    "LOG_LEVEL": "DEBUG",
+    "DATABASE_LOG_LEVEL": "DEBUG",
+    "MONGOB_LOG_MAX_DOCUMENT_LENGTH": "100000",
+}  # The name is the driver's.
 
 
 def commands_of(log: str) -> list[tuple[str, str]]:
