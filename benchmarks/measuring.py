@@ -1,6 +1,7 @@
 """The measurements: which requests go which way with how many clients, and what each process spends on them."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 
@@ -25,6 +26,11 @@ class Kind:
     prompt: str
     is_stream: bool = False
     has_one_account: bool = False
+
+    @property
+    def as_seen_upstream(self) -> "Kind":
+        """The kind that it is for the mock upstream and for nginx, which know no accounts."""
+        return PLAIN if self.has_one_account else self
 
     def requests(self, count: int, api_keys: list[str], port: int) -> list[bytes]:
         """The bytes that `count` clients send, each with its own account's key while there are enough."""
@@ -107,13 +113,13 @@ class Measuring:
 
         The ways take turns within a round, so that what else the machine does hits them alike.
         """
-        cases = [(kind, clients) for kind in (PLAIN, STREAM) for clients in CLIENTS]
-        cases.append((PLAIN_ONE_ACCOUNT, max(CLIENTS)))
-        table = {(kind, clients, way): Measurement(kind, clients, way) for kind, clients in cases for way in self.ways}
+        cases = [(kind, clients, way) for kind in (PLAIN, STREAM) for clients in CLIENTS for way in self.ways]
+        cases.insert(len(CLIENTS) * len(self.ways), (PLAIN_ONE_ACCOUNT, max(CLIENTS), "gateway"))
+        measurements = [Measurement(*case) for case in cases]
         for _ in range(rounds):
-            for measurement in table.values():
+            for measurement in measurements:
                 self._measure_round(measurement, seconds)
-        return list(table.values())
+        return measurements
 
     def _measure_round(self, measurement: Measurement, seconds: float) -> None:
         pids = self._pids()
@@ -133,10 +139,18 @@ class Measuring:
         self._run(way, OPEN_STREAM, OPEN_STREAMS, 0, on_all_answering=lambda: seen.append(memory_mb(pids)))
         return Memory(way, idle, seen[0])
 
-    def _run(self, way: str, kind: Kind, clients: int, seconds: float, **options: object) -> Load:
+    def _run(
+        self,
+        way: str,
+        kind: Kind,
+        clients: int,
+        seconds: float,
+        *,
+        on_all_answering: Callable[[], None] | None = None,
+    ) -> Load:
         port = self._ports[way]
         requests = kind.requests(clients, self._platform.api_keys, port)
-        load = run_load(port=port, requests=requests, seconds=seconds, **options)
+        load = run_load(port=port, requests=requests, seconds=seconds, on_all_answering=on_all_answering)
         self.sent += load.requests if way == "gateway" else 0
         return load
 
