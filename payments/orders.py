@@ -133,16 +133,16 @@ def find_payment_of(*, username: str, payment_id: str) -> Payment:
     return payment
 
 
-def status_at(payment: Payment, now: datetime) -> Payment.Status:
+def status_at(payment: Payment, now: datetime) -> str:
     """The status as the customer should see it: an overdue order is expired before the sweeper says so."""
-    status = Payment.Status(payment.status)
-    if status is Payment.Status.PENDING and payment.expires_at and payment.expires_at <= now:
-        return Payment.Status.EXPIRED
-    return status
+    status = payment.status or Payment.Status.PENDING
+    if status == Payment.Status.PENDING and payment.expires_at and payment.expires_at <= now:
+        return Payment.Status.EXPIRED.value
+    return str(status)
 
 
 def remaining_seconds(payment: Payment, now: datetime) -> int:
     """Whole seconds left to pay a pending order; 0 otherwise."""
-    if status_at(payment, now) is not Payment.Status.PENDING or payment.expires_at is None:
+    if status_at(payment, now) != Payment.Status.PENDING or payment.expires_at is None:
         return 0
     return max(0, int((payment.expires_at - now).total_seconds()))
