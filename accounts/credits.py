@@ -33,6 +33,15 @@ from accounts.errors import (
 from accounts.keys import key_filter
 from accounts.models import Account, Balance, LedgerEntry
 from accounts.money import LARGEST_DOUBLE, MAX_AMOUNT, ZERO, from_bson, round_usd, to_bson
+from accounts.rate_limits import (
+    RATE_FIELDS,
+    RateLimit,
+    concurrency_allows,
+    rate_allows,
+    rate_update,
+    read_rate,
+    refusal_of,
+)
 from billing_site.database import Document, collection_of, current_session
 from billing_site.transactions import run_in_transaction
 
@@ -386,13 +395,14 @@ def format_time(value: datetime) -> str:
 
 @dataclass(frozen=True)
 class Hold:
-    """Credits of one balance set aside for one request. USD."""
+    """Credits of one balance set aside for one request. USD. `rate` is where the key's limit stands after it."""
 
     request_id: str
     username: str
     balance: Balance
     amount: Decimal
     balance_after: Decimal
+    rate: RateLimit
 
 
 @dataclass(frozen=True)
@@ -416,7 +426,10 @@ def hold(
     `minimum` = `maximum` is a fixed amount. The filter and the arithmetic are one atomic step in the database, so
     holds can never add up to more than the balance. `request_id` must be new. USD.
 
-    Raises `InvalidApiKey`, `AccountDisabled`, `CreditsExpired`, `InsufficientCredits` (its `required` is `minimum`).
+    The key's rate limits are judged and counted in the same step.
+
+    Raises `InvalidApiKey`, `AccountDisabled`, `CreditsExpired`, `RateLimitExceeded`, `InsufficientCredits` (its
+    `required` is `minimum`).
     Not safe to repeat: a second call with the same id is a second hold of the same name and raises nothing; ids are
     random and never reused.
     """
@@ -427,15 +440,21 @@ def hold(
         **key,
         "isActive": {"$ne": False},
         "$and": [_not_expired(now)],
-        "$expr": _at_least(balance.field, minimum),
+        "$expr": {"$and": [_at_least(balance.field, minimum), rate_allows(now), concurrency_allows()]},
     }
     free = _rounded(_number(balance.field))
     amount: Document | float = high if low == high else {"$min": [high, free]}
     update: list[Document] = [
-        {"$set": {f"holds.{request_id}": {"balance": balance.value, "amount": amount, "at": now}}},
+        {
+            "$set": {
+                f"holds.{request_id}": {"balance": balance.value, "amount": amount, "at": now},
+                "heldSince": {"$ifNull": ["$heldSince", now]},
+                **rate_update(now),
+            }
+        },
         {"$set": {balance.field: _rounded({"$subtract": [_number(balance.field), f"$holds.{request_id}.amount"]})}},
     ]
-    fields = {balance.field: 1, f"holds.{request_id}": 1}
+    fields = dict.fromkeys((balance.field, f"holds.{request_id}", *RATE_FIELDS), 1)
     # A refusal reads why in a second trip; if the reason has gone by then (a purchase, a settlement), it tries again.
     for _ in range(3):
         after = _accounts().find_one_and_update(query, update, projection=fields, return_document=ReturnDocument.AFTER)
@@ -446,6 +465,7 @@ def hold(
                 balance=balance,
                 amount=from_bson(after["holds"][request_id]["amount"]),
                 balance_after=from_bson(after[balance.field]),
+                rate=read_rate(after, now),
             )
         refusal = _refusal(key, balance, minimum, now)
         if refusal is not None:
@@ -463,6 +483,8 @@ def _refusal(key: Document, balance: Balance, minimum: Decimal, now: datetime) -
     expires_at = _aware(document.get("expiresAt"))
     if expires_at is not None and expires_at <= now:
         return CreditsExpired(document["_id"], format_time(expires_at))
+    if limited := refusal_of(document, now):
+        return limited
     available = from_bson(document.get(balance.field))
     if available >= minimum:
         return None
@@ -497,7 +519,11 @@ def settle(
     if balance is Balance.OPENHANDS:
         counters["tokensUserNew"] = _count_plus("tokensUserNew", input_tokens + output_tokens)
     given_back = _rounded({"$add": [_number(balance.field), {"$subtract": [amount, cost_taken]}]})
-    update: list[Document] = [{"$set": {balance.field: given_back, **counters}}, {"$unset": [f"holds.{request_id}"]}]
+    update: list[Document] = [
+        {"$set": {balance.field: given_back, **counters}},
+        {"$unset": [f"holds.{request_id}"]},
+        {"$set": {"heldSince": {"$cond": [{"$eq": ["$holds", {}]}, "$$REMOVE", "$heldSince"]}}},
+    ]
 
     def run(extra_filter: Document) -> Document | None:
         document: Document | None = _accounts().find_one_and_update(

@@ -47,17 +47,23 @@ class BalanceField(MoneyField):
         return super().get_db_prep_save(value, connection)
 
 
-class CountField(models.BigIntegerField):
-    """A counter such as tokens. Absent and null read as 0; doubles (JavaScript's) read as whole numbers."""
+class CountField(models.FloatField):
+    """A counter such as tokens: an `int` in Python. Absent and null read as 0, any number type as a whole number.
+
+    (Not an IntegerField: the back end's converter for those cannot read Decimal128.)
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("default", 0)
         super().__init__(*args, **kwargs)
 
+    def get_internal_type(self) -> str:
+        return "FloatField"
+
     def from_db_value(self, value: object, expression: object, connection: object) -> int:
         return int(from_bson(value))
 
-    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+    def get_prep_value(self, value: Any) -> Any:
         return value if value is None or hasattr(value, "resolve_expression") else Int64(int(value))
 
 

@@ -76,6 +76,16 @@ class Account(models.Model):
     total_output_tokens = CountField("output tokens", db_column="totalOutputTokens", editable=False)
     ref_credits = MoneyField("referral credits", db_column="refCredits", editable=False)
     holds = HoldsField()
+    held_since = models.DateTimeField(
+        db_column="heldSince", null=True, blank=True, editable=False, help_text="Since when `holds` was never empty."
+    )
+
+    requests_per_minute = models.PositiveIntegerField(
+        db_column="requestsPerMinute", null=True, blank=True, help_text="Empty: the platform's limit. 0: none at all."
+    )
+    concurrent_requests = models.PositiveIntegerField(
+        db_column="concurrentRequests", null=True, blank=True, help_text="Empty: the platform's limit."
+    )
 
     purchased_at = models.DateTimeField(db_column="purchasedAt", null=True, blank=True, editable=False)
     expires_at = models.DateTimeField(db_column="expiresAt", null=True, blank=True, editable=False)
@@ -92,6 +102,7 @@ class Account(models.Model):
             models.Index(fields=["legacy_api_key"], name="api_key_lookup"),
             models.Index(fields=["expires_at"], name="expires_at_lookup"),
             models.Index(fields=["discord_id"], name="discord_id_lookup"),
+            models.Index(fields=["held_since"], name="held_since_lookup"),
         )
 
     _loaded: dict[str, Any]

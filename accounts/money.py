@@ -6,7 +6,7 @@ below half a unit of the eighth place; measured with MongoDB 6.0.5 to be exact t
 """
 
 import sys
-from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal
 
 from bson import Decimal128
 
@@ -22,6 +22,11 @@ _WIDE = Context(prec=400)  # A stored double may have 309 digits before the poin
 def round_usd(value: Decimal) -> Decimal:
     """Round to 8 places, halves away from zero."""
     return value.quantize(QUANTUM, rounding=ROUND_HALF_UP)
+
+
+def round_up_usd(value: Decimal) -> Decimal:
+    """Round up to 8 places: for a hold, which must cover every cost below its bound."""
+    return value.quantize(QUANTUM, rounding=ROUND_CEILING)
 
 
 def from_bson(value: object) -> Decimal:
@@ -47,8 +52,19 @@ def to_bson(value: Decimal) -> float:
     return float(value)
 
 
+def usd_text(value: Decimal) -> str:
+    """An amount for a program: all 8 places, `0.00042000`."""
+    return f"{value:.8f}"
+
+
 def format_usd(value: Decimal) -> str:
     """An amount for a person: `$1.23`, with up to 8 places where they matter (`$0.00042`), `-$1.00` below zero."""
     sign, size = ("-", -value) if value < 0 else ("", value)
     whole, _, places = f"{size:,.8f}".partition(".")
     return f"{sign}${whole}.{places.rstrip('0').ljust(2, '0')}"
+
+
+def format_cents(value: Decimal, *, round_up: bool = False) -> str:
+    """An amount in whole cents, `$1.23`: rounded down, or up for what is to be paid."""
+    cents = value.quantize(Decimal("0.01"), rounding=ROUND_CEILING if round_up else ROUND_FLOOR)
+    return f"-${-cents:,.2f}" if cents < 0 else f"${cents:,.2f}"

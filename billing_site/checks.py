@@ -38,6 +38,21 @@ def check_transactions(databases: Sequence[str] | None = None, **kwargs: Any) ->
     return messages
 
 
+@register()
+def check_hold_age(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """A hold must outlive the longest request, or the sweeper gives away what is still being used."""
+    if settings.HOLD_MAX_AGE_SECONDS > settings.LONGEST_REQUEST_SECONDS:
+        return []
+    return [
+        Error(
+            f"HOLD_MAX_AGE_SECONDS is {settings.HOLD_MAX_AGE_SECONDS:g}, but a request can take "
+            f"{settings.LONGEST_REQUEST_SECONDS:g} s: the sweeper would give up requests that still run.",
+            hint="Raise it, or lower REQUEST_MAX_SECONDS or UPSTREAM_READ_TIMEOUT_SECONDS.",
+            id="billing.E004",
+        )
+    ]
+
+
 @register(Tags.security)
 def check_secrets(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Secrets that are missing or weak, and debug output."""
@@ -63,6 +78,14 @@ def check_secrets(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if not settings.SEPAY_API_KEYS:
         messages.append(
             Warning("SEPAY_API_KEYS is empty: the SePay webhook answers 503.", hint="Set it.", id="billing.W012")
+        )
+    if not (settings.SEPAY_ACCOUNT_NUMBER and settings.SEPAY_BANK):
+        messages.append(
+            Warning(
+                "SEPAY_ACCOUNT_NUMBER or SEPAY_BANK is empty: nobody can order by bank transfer.",
+                hint="Set both to the account that customers pay to.",
+                id="billing.W015",
+            )
         )
     messages += [
         Warning(f"{name.upper()}_BASE_URL is empty: that upstream answers 502.", hint="Set it.", id="billing.W013")

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,7 +34,7 @@ _EXIT_PORT_TAKEN = 48
 _NOT_YET_INITIALIZED = 94
 
 # A mongod whose parent was killed needs about a second to stop; a start right after that waits for it.
-_DATA_DIR_PATIENCE_SECONDS = 5.0
+_DATA_DIR_PATIENCE_SECONDS = 3.0
 _FREE_PORT_ATTEMPTS = 3
 _POLL_SECONDS = 0.02
 
@@ -140,7 +140,8 @@ class Mongod:
     """One mongod on 127.0.0.1 that is primary of its own replica set, and stops with the process that started it.
 
     Journaled like a production server: what was acknowledged survives `kill -9`. `port=None` takes a free port, which
-    then stays the same for this object. `parameters` are MongoDB server parameters (`--setParameter`).
+    then stays the same for this object. `parameters` are MongoDB server parameters (`--setParameter`). It
+    inherits the descriptors `pass_fds`, such as that of a lock to hold as long as it lives.
     """
 
     def __init__(
@@ -153,6 +154,7 @@ class Mongod:
         start_seconds: float = 60,
         binary: Path | None = None,
         parameters: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.data_dir = data_dir
         self.log_path = log_path or data_dir.with_name(f"{data_dir.name}.log")
@@ -165,6 +167,7 @@ class Mongod:
             "diagnosticDataCollectionEnabled": "false",
             **(parameters or {}),
         }
+        self._pass_fds = pass_fds
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -191,6 +194,11 @@ class Mongod:
     @property
     def is_running(self) -> bool:
         return self.pid is not None
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the last process ended by itself (negative: the signal); None while it runs and after `stop`."""
+        return None if self._process is None else self._process.poll()
 
     def start(self) -> None:
         """Start and wait until primary; does nothing if it runs. Works after any kind of end of the run before.
@@ -252,6 +260,7 @@ class Mongod:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                pass_fds=self._pass_fds,
                 start_new_session=True,  # Ctrl-C in the terminal is not for it: whoever started it stops it in order
             )
         finally:

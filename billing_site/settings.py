@@ -3,6 +3,7 @@
 Secrets have no default. `make run` makes its own under `var/`; production sets them.
 """
 
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,6 +31,8 @@ OHMYGPT_PORT = env.int("OHMYGPT_PORT", default=8005)
 
 INSTALLED_APPS = [
     "billing_site.apps.BillingSiteConfig",
+    "unfold",
+    "unfold.contrib.filters",
     "billing_site.apps.MongoAdminConfig",
     "billing_site.apps.MongoAuthConfig",
     "billing_site.apps.MongoContentTypesConfig",
@@ -42,10 +45,12 @@ INSTALLED_APPS = [
     "accounts",
     "payments",
     "proxy",
+    "support",
 ]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "billing_site.security.ContentSecurityPolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -115,6 +120,7 @@ WHITENOISE_USE_FINDERS = True  # Serves the packages' own static files: nothing 
 # --- Security ----------------------------------------------------------------------------------------------------
 
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -152,8 +158,11 @@ UPSTREAM_CONNECT_TIMEOUT_SECONDS = env.float("UPSTREAM_CONNECT_TIMEOUT_SECONDS",
 UPSTREAM_READ_TIMEOUT_SECONDS = env.float("UPSTREAM_READ_TIMEOUT_SECONDS", default=300.0)
 """Seconds without a byte from the upstream before a request is given up."""
 REQUEST_MAX_SECONDS = env.float("REQUEST_MAX_SECONDS", default=900.0)
-"""The longest a request may take in all; the sweeper takes holds older than this plus a margin."""
-HOLD_MAX_AGE_SECONDS = env.float("HOLD_MAX_AGE_SECONDS", default=REQUEST_MAX_SECONDS + 60)
+"""After these a running answer is broken off."""
+LONGEST_REQUEST_SECONDS = REQUEST_MAX_SECONDS + UPSTREAM_READ_TIMEOUT_SECONDS + 60
+"""The longest that a request can be at work: the limit above, a last wait for the upstream, a last write."""
+HOLD_MAX_AGE_SECONDS = env.float("HOLD_MAX_AGE_SECONDS", default=LONGEST_REQUEST_SECONDS + 60)
+"""The sweeper takes holds older than this for abandoned; it must be more than the line above."""
 UPSTREAM_POOL_SIZE = env.int("UPSTREAM_POOL_SIZE", default=200)
 """Connections kept open to each upstream, per process."""
 
@@ -168,6 +177,11 @@ DEFAULT_MAX_OUTPUT_TOKENS = env.int("DEFAULT_MAX_OUTPUT_TOKENS", default=8192)
 """Output bound of a model whose price row names none."""
 MIN_USEFUL_OUTPUT_TOKENS = env.int("MIN_USEFUL_OUTPUT_TOKENS", default=256)
 """A request without `max_tokens` is refused when the balance affords fewer output tokens than this."""
+REQUESTS_PER_MINUTE = env.int("REQUESTS_PER_MINUTE", default=600)
+CONCURRENT_REQUESTS = env.int("CONCURRENT_REQUESTS", default=100)
+"""Limits of an API key; an account can have its own."""
+PURCHASE_URL = env.str("PURCHASE_URL", default="")
+"""Where customers buy credits: named in the refusals that a purchase would mend."""
 PRICE_CACHE_SECONDS = env.float("PRICE_CACHE_SECONDS", default=5.0)
 
 # --- Payments ----------------------------------------------------------------------------------------------------
@@ -232,6 +246,26 @@ HAS_PURCHASING = env.bool("HAS_PURCHASING", default=True)
 MAINTENANCE_TEXT = env.str(
     "MAINTENANCE_TEXT", default="Purchasing is paused for maintenance. Your credits and open payments are safe."
 )
+
+# --- Admin -------------------------------------------------------------------------------------------------------
+
+STAFF_AMOUNT_LIMITS = {role: Decimal(limit) for role, limit in env.dict("STAFF_AMOUNT_LIMITS", default={}).items()}
+"""The most that a role may transfer or adjust at once, in USD: `Support=50,Billing admin=1000`. Empty = no limit."""
+
+UNFOLD = {
+    "SITE_TITLE": "LLM credits",
+    "SITE_HEADER": "LLM credits",
+    "SITE_SUBHEADER": "Support and billing",
+    "SITE_SYMBOL": "account_balance_wallet",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "support.navigation.favicon"}],
+    "SHOW_VIEW_ON_SITE": False,
+    "SHOW_BACK_BUTTON": True,
+    "ENVIRONMENT": "support.navigation.environment",
+    "STYLES": ["support.navigation.stylesheet"],
+    "SCRIPTS": ["support.navigation.script"],
+    "DASHBOARD_CALLBACK": "support.dashboard.context",
+    "SIDEBAR": {"navigation": "support.navigation.sidebar"},
+}
 
 # --- API framework -----------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from billing_site.database import wrapper
+from billing_site.mongodb.base import DatabaseWrapper
 
 Result = TypeVar("Result")
 
@@ -61,5 +62,17 @@ def _run_outermost(function: Callable[[], Result]) -> Result:
         finally:
             database.session = None
             database.in_atomic_block_mongo = False
-    database.run_and_clear_commit_hooks()
+    _run_commit_hooks(database)
     return result
+
+
+def _run_commit_hooks(database: DatabaseWrapper) -> None:
+    """Run what waits for the commit, in one of Django's own `atomic` blocks too (the admin's forms are in one).
+
+    Such a block does nothing on this database, so what was written is committed; Django would refuse to run the hooks.
+    """
+    was_in_block, database.in_atomic_block = database.in_atomic_block, False
+    try:
+        database.run_and_clear_commit_hooks()
+    finally:
+        database.in_atomic_block = was_in_block

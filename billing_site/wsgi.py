@@ -20,6 +20,9 @@ class ProxyHandler(WSGIHandler):
     """Django's handler with no middleware: an API request needs no session, no CSRF, no static files."""
 
     def load_middleware(self, is_async: bool = False) -> None:
+        self._view_middleware: list[Any] = []
+        self._template_response_middleware: list[Any] = []
+        self._exception_middleware: list[Any] = []
         self._middleware_chain = convert_exception_to_response(self._get_response)  # type: ignore[attr-defined]
 
 

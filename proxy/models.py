@@ -103,7 +103,8 @@ class RequestLog(models.Model):
     hold = MoneyField("held", null=True, default=None, help_text="USD set aside before the request was forwarded.")
     price = models.JSONField(null=True, help_text="The price row that this request was billed at.")
     usage_source = models.CharField(db_column="usageSource", max_length=10, choices=UsageSource.choices, null=True)
-    outcome = models.CharField(max_length=30, null=True, help_text="How the request ended.")
+    usage_problem = models.CharField(db_column="usageProblem", max_length=100, null=True)
+    outcome = models.CharField(max_length=60, null=True, help_text="How the request ended.")
     upstream_request_id = models.CharField(db_column="upstreamRequestId", max_length=100, null=True)
     status_code = models.IntegerField("status", db_column="statusCode", null=True)
     is_success = models.BooleanField("succeeded", db_column="isSuccess", null=True)
@@ -121,3 +122,20 @@ class RequestLog(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class IdempotentRequest(models.Model):
+    """A plain request that was sent with an `Idempotency-Key`, and its answer. MongoDB drops it when it expires."""
+
+    id = models.CharField(primary_key=True, db_column="_id", max_length=64)
+    body_sha256 = models.CharField(db_column="bodySha256", max_length=64)
+    request_id = models.CharField(db_column="requestId", max_length=40)
+    answer = models.BinaryField(null=True, help_text="Null while the request runs.")
+    created_at = models.DateTimeField(db_column="createdAt")
+    expires_at = models.DateTimeField(db_column="expiresAt")
+
+    class Meta:
+        db_table = "idempotent_requests"
+
+    def __str__(self) -> str:
+        return str(self.request_id)

@@ -1,14 +1,20 @@
 """Fixtures for all tests: a fast cleanup between tests, and factories of documents as they really occur."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import pytest
 from django.apps import apps
 from django.db import connection
-from django.test import TransactionTestCase
+from django.test import TransactionTestCase, override_settings
+
+from proxy.fake_upstream import FakeUpstream
+from proxy.seed_prices import seed_prices
+from tests.serving import Server, serve
 
 KEPT_APPS = {"contenttypes", "auth"}
 
@@ -26,6 +32,13 @@ def _fast_teardown() -> Iterator[None]:
     patch.setattr(TransactionTestCase, "_fixture_teardown", _empty_collections)
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _fast_passwords() -> Iterator[None]:
+    """Staff passwords of tests need no slow hash: 0.3 s a log-in."""
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield
 
 
 @pytest.fixture
@@ -68,3 +81,51 @@ def in_threads(db: None) -> Callable[[int, Callable[[int], Any]], list[Any]]:
             return list(pool.map(call, range(count)))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[FakeUpstream]:
+    """The fake upstream that both real ones are pointed at, over HTTP."""
+    with FakeUpstream(api_key="upstream-key") as fake:
+        yield fake
+
+
+@pytest.fixture(scope="session")
+def _gunicorn(
+    upstream: FakeUpstream, django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    directory = tmp_path_factory.mktemp("gunicorn")
+    with django_db_blocker.unblock(), serve(directory, upstream_environment(upstream)) as server:
+        yield server
+
+
+@pytest.fixture
+def prices(db: None) -> None:
+    """The known price rows, in the database and unread by this process's price book."""
+    seed_prices()
+
+
+@pytest.fixture
+def server(_gunicorn: Server, upstream: FakeUpstream, prices: None) -> Server:
+    """gunicorn as it runs in production, one for the whole session; what reached the upstream is forgotten before."""
+    upstream.clear()
+    return _gunicorn
+
+
+@pytest.fixture
+def serve_with(upstream: FakeUpstream, prices: None, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start another gunicorn, for tests that kill it or need their own settings: `serve_with(NAME="value")`."""
+    upstream.clear()
+    with contextlib.ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(serve(tmp_path, upstream_environment(upstream) | settings))
+
+
+def upstream_environment(upstream: FakeUpstream) -> dict[str, str]:
+    """The settings that point both upstreams at the fake one."""
+    return {
+        "OPENHANDS_BASE_URL": upstream.url,
+        "OPENHANDS_API_KEY": "upstream-key",
+        "OHMYGPT_BASE_URL": f"{upstream.url}/v1",
+        "OHMYGPT_API_KEY": "upstream-key",
+        "UPSTREAM_READ_TIMEOUT_SECONDS": "1",
+    }

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db.models import Field, Index, Model
 from django_mongodb_backend.base import DatabaseWrapper as MongoDatabaseWrapper
+from django_mongodb_backend.operations import DatabaseOperations as MongoDatabaseOperations
 from django_mongodb_backend.schema import DatabaseSchemaEditor as MongoSchemaEditor
 from pymongo.errors import CollectionInvalid, OperationFailure
 
@@ -56,5 +57,10 @@ class DatabaseSchemaEditor(MongoSchemaEditor):
                 raise
 
 
+class DatabaseOperations(MongoDatabaseOperations):
+    compiler_module = "billing_site.mongodb.compiler"
+
+
 class DatabaseWrapper(MongoDatabaseWrapper):
+    ops_class = DatabaseOperations
     SchemaEditorClass = DatabaseSchemaEditor

@@ -241,6 +241,12 @@ def test_several_sweepers_ask_once_per_interval(
     assert len(sepay.requests) == 2
 
 
+def test_the_sweeper_goes_on_when_a_provider_does_not_answer(sepay: FakeSePay, db: None, settings: Any) -> None:
+    settings.SEPAY_API_TOKEN = "wrong"
+    assert pull_due_payments() == 0
+    assert len(sepay.requests) == 1
+
+
 def test_the_command_says_what_it_found(sepay: FakeSePay, make_order: MakeOrder, capsys: Any) -> None:
     sepay.add(transfer(make_order().order_code))
     call_command("pull_payments", "--hours", "2")

@@ -1,0 +1,325 @@
+"""Accounts as support staff see them, and the read-only ledger."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from accounts.errors import BillingError
+from accounts.keys import hash_key, mask_key
+from accounts.models import Account, Balance, LedgerEntry, Role
+from accounts.registration import create_account
+from billing_site.admin_base import (
+    BigCollectionAdmin,
+    DayRangeFilter,
+    ReadOnlyAdmin,
+    account_link,
+    account_url,
+    badge,
+    choice_badge,
+    first_match,
+    in_words,
+    list_url,
+    name_is,
+    name_starts_with,
+    starts_with,
+    time_of,
+    usd,
+)
+
+PORTS = {Balance.OPENHANDS: 8004, Balance.OHMYGPT: 8005}
+FIELDS = {Balance.OPENHANDS: "credits_new", Balance.OHMYGPT: "credits"}
+BALANCE_LABELS = {balance: f"{balance.label} credits (port {port})" for balance, port in PORTS.items()}
+SOON = timedelta(days=1)
+WHOLE_KEY_LENGTH = 32
+
+
+def expiry_badge(account: Account, now: datetime | None = None) -> SafeString:
+    """When the credits expire, in words and in a colour that says whether anybody must act."""
+    now = now or timezone.now()
+    if account.expires_at is None:
+        return badge("Never expires")
+    left = account.expires_at - now
+    if left <= timedelta():
+        return badge(f"Expired {in_words(left)}", "danger")
+    if left >= timedelta(days=1):
+        return badge(f"{left.days} day{'s' if left.days > 1 else ''} left", "success" if left > 2 * SOON else "warning")
+    return badge(f"Expires {in_words(left)}", "warning")
+
+
+def masked_key(account: Account) -> str:
+    """Enough of the API key to recognise it; never the key, nor its hash."""
+    if account.api_key_hash:
+        return account.api_key_prefix or "set (prefix unknown)"
+    return mask_key(account.legacy_api_key) if account.legacy_api_key else "none"
+
+
+def looks_like_a_key(text: str) -> bool:
+    return len(text) >= WHOLE_KEY_LENGTH and text.startswith("sk-") and "…" not in text
+
+
+class ExpiryFilter(admin.SimpleListFilter):
+    title = "expiry"
+    parameter_name = "expiry"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("soon", "Expires in 24 hours"), ("valid", "Valid"), ("expired", "Expired"), ("never", "Never expires")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        now = timezone.now()
+        conditions = {
+            "soon": Q(expires_at__gt=now, expires_at__lte=now + SOON),
+            "valid": Q(expires_at__gt=now),
+            "expired": Q(expires_at__gt=datetime.min.replace(tzinfo=now.tzinfo), expires_at__lte=now),
+            "never": Q(expires_at=None),
+        }
+        condition = conditions.get(self.value() or "")
+        return queryset.filter(condition) if condition else queryset
+
+
+class StatusFilter(admin.SimpleListFilter):
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("active", "Active"), ("disabled", "Disabled")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() == "disabled":
+            return queryset.filter(is_active=False)
+        return queryset.exclude(is_active=False) if self.value() == "active" else queryset
+
+
+class BalanceFilter(admin.SimpleListFilter):
+    """Accounts by what one balance holds: the usual questions as links, served by the balance's index."""
+
+    balance: Balance
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("debt", "Below $0"),
+            ("some", "Above $0"),
+            ("1", "$1 or more"),
+            ("20", "$20 or more"),
+            ("100", "$100 or more"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        name = FIELDS[self.balance]
+        conditions = {"debt": {f"{name}__lt": 0}, "some": {f"{name}__gt": 0}} | {
+            least: {f"{name}__gte": Decimal(least)} for least in ("1", "20", "100")
+        }
+        return queryset.filter(**conditions.get(self.value() or "", {}))
+
+
+class OpenHandsFilter(BalanceFilter):
+    title = "OpenHands credits"
+    parameter_name = "openhands"
+    balance = Balance.OPENHANDS
+
+
+class OhMyGPTFilter(BalanceFilter):
+    title = "OhMyGPT credits"
+    parameter_name = "ohmygpt"
+    balance = Balance.OHMYGPT
+
+
+@admin.register(Account)
+class AccountAdmin(BigCollectionAdmin):
+    """Find an account, see what it has, change its role or Discord id. Money is read-only here."""
+
+    search_help_text = "Name, API key or its first characters, Discord id"
+    list_display = ("username", "status", "openhands_usd", "ohmygpt_usd", "expiry", "key", "purchased")
+    list_display_links = ("username",)
+    list_filter = (ExpiryFilter, StatusFilter, OpenHandsFilter, OhMyGPTFilter)
+    sortable_by = ("username", "expiry")
+    ordering = ("username",)
+    change_form_outer_before_template = "admin/accounts/account/summary.html"
+    change_form_outer_after_template = "admin/accounts/account/timeline.html"
+    readonly_fields = (
+        "openhands_used_usd",
+        "ohmygpt_used_usd",
+        "expires",
+        "purchased",
+        "referral_usd",
+        "tokens_user_new",
+        "total_input_tokens",
+        "total_output_tokens",
+        "key",
+        "key_made",
+        "created",
+        "last_login",
+    )
+    fieldsets = (
+        ("Account", {"fields": ("username", "role", "discord_id")}),
+        ("API key", {"classes": ("tab",), "fields": (("key", "key_made"),)}),
+        (
+            "Use since the account began",
+            {
+                "classes": ("tab",),
+                "fields": (
+                    ("openhands_used_usd", "ohmygpt_used_usd"),
+                    ("tokens_user_new", "referral_usd"),
+                    ("total_input_tokens", "total_output_tokens"),
+                ),
+            },
+        ),
+        ("Dates (UTC)", {"classes": ("tab",), "fields": (("purchased", "expires"), ("created", "last_login"))}),
+    )
+    add_fieldsets = ((None, {"fields": ("username", "role", "discord_id")}),)
+
+    openhands_usd = usd("credits_new", BALANCE_LABELS[Balance.OPENHANDS])
+    ohmygpt_usd = usd("credits", BALANCE_LABELS[Balance.OHMYGPT])
+    openhands_used_usd = usd("credits_new_used", "OpenHands credits used")
+    ohmygpt_used_usd = usd("credits_used", "OhMyGPT credits used")
+    referral_usd = usd("ref_credits", "Referral credits")
+    purchased = time_of("purchased_at", "last purchase")
+    expires = time_of("expires_at", "credits expire")
+    key_made = time_of("api_key_created_at", "key made")
+    created = time_of("created_at", "account made")
+    last_login = time_of("last_login_at", "last log-in")
+
+    @admin.display(description="status")
+    def status(self, account: Account) -> str:
+        return badge("Active", "success") if account.is_active else badge("Disabled", "danger")
+
+    @admin.display(description="expiry", ordering="expires_at")
+    def expiry(self, account: Account) -> str:
+        return expiry_badge(account)
+
+    @admin.display(description="API key")
+    def key(self, account: Account) -> str:
+        return format_html('<span class="nowrap">{}</span>', masked_key(account))
+
+    def find(self, text: str) -> Q:
+        """Accounts by name, by the first characters of their key, or by Discord id."""
+        if text.startswith("sk-"):
+            prefix = text.rstrip("….")
+            return starts_with("api_key_prefix", prefix[:16]) | starts_with("legacy_api_key", prefix)
+        condition = name_starts_with("username", text)
+        return condition | Q(discord_id=text) if text.isdigit() else condition
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        """By the index that serves the filter."""
+        for balance, name in FIELDS.items():
+            if request.GET.get(balance.value):
+                return (name,) if request.GET[balance.value] == "debt" else (f"-{name}",)
+        return ("expires_at",) if request.GET.get("expiry") else ("username",)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """A pasted whole key leads straight to its account, so that no page or link repeats the key."""
+        text = request.GET.get("q", "").strip()
+        if looks_like_a_key(text) and self.has_view_permission(request):
+            account = Account.objects.filter(Q(api_key_hash=hash_key(text)) | Q(legacy_api_key=text)).first()
+            if account is not None:
+                return HttpResponseRedirect(account_url(account.pk))
+            messages.warning(request, "No account has this API key. It may have been replaced.")
+            return HttpResponseRedirect(list_url(Account))
+        response: HttpResponse = super().changelist_view(request, extra_context)
+        return response
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        try:
+            response: HttpResponse = super().add_view(request, form_url, extra_context)
+        except BillingError as error:
+            messages.error(request, str(error))
+            return HttpResponseRedirect(request.path)
+        return response
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        account = kwargs.get("obj")
+        context["summary"] = summary_of(account) if account is not None else None
+        context["show_save_and_add_another"] = False
+        response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return response
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [*self.readonly_fields, "username"] if obj else []
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:
+        """A new account comes from the one function that makes accounts; an old one saves what was changed."""
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        _, api_key = create_account(username=obj.username, role=Role(obj.role or Role.USER), discord_id=obj.discord_id)
+        request.new_api_key = api_key  # type: ignore[attr-defined]
+
+    def response_add(self, request: HttpRequest, obj: Account, post_url_continue: str | None = None) -> HttpResponse:
+        """Show the new key, in this one response: not in a message, which would travel in a cookie."""
+        return show_key_once(self, request, obj, request.new_api_key)  # type: ignore[attr-defined]
+
+
+def summary_of(account: Account) -> dict[str, Any]:
+    """What the top of an account's page says: both balances with what each pays for, held credits, and the expiry."""
+    return {
+        "balances": [
+            {
+                "label": BALANCE_LABELS[balance],
+                "pays_for": f"Pays for {balance.label} requests on port {PORTS[balance]} only.",
+                "free": account.balance(balance),
+                "held": account.held(balance),
+                "requests_in_flight": sum(hold["balance"] == balance for hold in account.holds.values()),
+                "is_expired": account.is_expired(),
+            }
+            for balance in Balance
+        ],
+        "expiry": expiry_badge(account),
+        "expires_at": account.expires_at,
+        "status": badge("Active", "success") if account.is_active else badge("Disabled", "danger"),
+        "key": masked_key(account),
+    }
+
+
+def show_key_once(model_admin: Any, request: HttpRequest, account: Account, api_key: str) -> TemplateResponse:
+    """The page that shows a key that was just made; it cannot be shown again."""
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": f"API key of {account.username}",
+        "api_key": api_key,
+        "account": account,
+        "account_url": account_url(account.pk),
+    }
+    response = TemplateResponse(request, "support/key_shown_once.html", context)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@admin.register(LedgerEntry)
+class LedgerEntryAdmin(ReadOnlyAdmin):
+    """Every movement of credits but the use by requests, which stands in the request log."""
+
+    search_help_text = "Account name or operation id"
+    list_display = ("time", "account_page", "balance_name", "kind_name", "amount_usd", "after_usd", "actor", "reason")
+    list_display_links = ("time",)
+    list_filter = ("balance", "kind", ("created_at", DayRangeFilter))
+    ordering = ("-created_at",)
+    fields = (
+        ("account_page", "time"),
+        ("balance_name", "kind_name"),
+        ("amount_usd", "after_usd"),
+        ("actor", "operation"),
+        "reason",
+    )
+    readonly_fields = ("account_page", "time", "balance_name", "kind_name", "amount_usd", "after_usd")
+
+    account_page = account_link("account_id")
+    time = time_of("created_at", "time (UTC)")
+    balance_name = choice_badge("balance", "balance", {"openhands": "primary", "ohmygpt": "info"})
+    kind_name = choice_badge("kind", "kind", {"refund": "danger", "chargeback": "danger", "expiry": "warning"})
+    amount_usd = usd("amount", "amount", is_signed=True)
+    after_usd = usd("balance_after", "balance after")
+
+    def find(self, text: str) -> Q:
+        return first_match(LedgerEntry.objects, Q(operation=text)) or name_is("account_id", text)

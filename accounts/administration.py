@@ -1,0 +1,56 @@
+"""What staff change on an account beside its balances: the expiry, and whether it may be used at all.
+
+Who did it and why is recorded by the caller, in the same transaction.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from accounts import credits
+from accounts.errors import AccountNotFound, ExpiryChanged, InvalidExpiry
+from accounts.models import Account
+from billing_site.database import collection_of, current_session
+from billing_site.transactions import run_in_transaction
+
+LONGEST_EXPIRY = timedelta(days=3650)
+
+
+def set_expiry(
+    *, username: str, expires_at: datetime | None, seen_expires_at: datetime | None, now: datetime | None = None
+) -> None:
+    """Set when the credits of both balances expire (UTC); None = never.
+
+    Only if the expiry is still the one that was seen, so that a purchase in between is not undone. Credits that have
+    expired do not come back: they are taken off the balances first, had the sweeper been here or not. Raises
+    `AccountNotFound`, `InvalidExpiry` (not in the future, or more than ten years away), `ExpiryChanged`. A repeat
+    raises `ExpiryChanged`, unless nothing would change.
+    """
+    now = now or timezone.now()
+    if expires_at is not None and not now < expires_at <= now + LONGEST_EXPIRY:
+        raise InvalidExpiry("The expiry must be in the future, and at most ten years away.")
+
+    def run() -> None:
+        if seen_expires_at is not None and seen_expires_at <= now:
+            credits.expire(username=username, seen_expires_at=seen_expires_at, now=now)
+        _set(username, {"expiresAt": seen_expires_at}, {"expiresAt": expires_at})
+
+    run_in_transaction(run)
+
+
+def set_active(*, username: str, is_active: bool) -> None:
+    """Disable an account (its key is refused at once; requests in flight end as usual) or enable it again.
+
+    Raises `AccountNotFound`. Safe to repeat.
+    """
+    _set(username, {}, {"isActive": is_active})
+
+
+def _set(username: str, seen: dict[str, Any], fields: dict[str, Any]) -> None:
+    collection, session = collection_of(Account), current_session()
+    if collection.update_one({"_id": username, **seen}, {"$set": fields}, session=session).matched_count:
+        return
+    if collection.find_one({"_id": username}, projection={"_id": 1}, session=session) is None:
+        raise AccountNotFound(username)
+    raise ExpiryChanged("The expiry was changed meanwhile, perhaps by a purchase. Look at it again.")

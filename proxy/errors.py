@@ -1,0 +1,97 @@
+"""What can go wrong with a proxied request. `proxy/responses.py` maps the codes to HTTP and to both API shapes."""
+
+from decimal import Decimal
+
+from accounts.errors import BillingError
+from accounts.models import Balance
+from accounts.money import format_cents
+
+
+class InvalidRequest(BillingError):
+    """The request itself is wrong; `param` names the field if one is to blame."""
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class RequestTooLarge(BillingError):
+    code = "request_too_large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"The request body is larger than {limit_bytes:,} bytes. Send a shorter conversation.")
+
+
+class ModelNotFound(BillingError):
+    code = "model_not_found"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"The model {model!r} does not exist here or is not available. GET /v1/models lists them.")
+
+
+class IdempotencyConflict(BillingError):
+    """The idempotency key is in use: by a request that still runs, or by one with another body."""
+
+    code = "idempotency_conflict"
+
+
+class NotFound(BillingError):
+    code = "not_found"
+
+
+class MethodNotAllowed(BillingError):
+    code = "method_not_allowed"
+
+
+class CannotAfford(BillingError):
+    """The balance does not cover the worst case of this request. USD; `affordable_max_tokens` would pass (0 = none)."""
+
+    code = "insufficient_credits"
+
+    def __init__(
+        self, *, balance: Balance, required: Decimal, available: Decimal, held: Decimal, affordable_max_tokens: int
+    ) -> None:
+        self.balance = balance
+        self.required = required
+        self.available = available
+        self.held = held
+        self.affordable_max_tokens = affordable_max_tokens
+        super().__init__(
+            "insufficient credits for request. "
+            f"Cost: {format_cents(required, round_up=True)}, Balance: {format_cents(available)}"
+        )
+
+    @property
+    def is_freed_soon(self) -> bool:
+        """Whether the credits are only held by requests in flight, so that waiting helps."""
+        return self.available + self.held >= self.required
+
+
+class UpstreamError(BillingError):
+    """The upstream failed, or refused our own credentials: never the customer's fault. The customer pays nothing."""
+
+    code = "upstream_error"
+
+    def __init__(self, message: str, *, retry_after: str | None = None) -> None:
+        super().__init__(
+            message, customer_message="The model's provider is unavailable right now. You were not charged; try again."
+        )
+        self.retry_after = retry_after
+
+
+class UpstreamTimeout(BillingError):
+    code = "upstream_timeout"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message, customer_message="The model's provider did not answer in time. You were not charged; try again."
+        )
+
+
+class ServiceUnavailable(BillingError):
+    code = "service_unavailable"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, customer_message="Billing is unavailable right now. You were not charged; try again.")

@@ -1,0 +1,74 @@
+"""Server-sent events passed through in whole events, with a look only at those that carry usage."""
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar
+
+from proxy.json_body import Object
+
+_EVENT_END = re.compile(rb"\r?\n\r?\n")
+_USAGE_OBJECT = re.compile(rb'"usage"\s*:\s*\{')
+LARGEST_EVENT_BYTES = 1024 * 1024
+"""A longer event is passed on in pieces, unread: memory stays flat whatever the upstream sends."""
+
+
+class EventStreamReader(ABC):
+    """Splits a stream into events. Most are counted and passed on without parsing; usage events are read."""
+
+    terminal_mark: ClassVar[bytes]
+    text_pattern: ClassVar[re.Pattern[bytes]]
+
+    def __init__(self) -> None:
+        self.is_finished = False
+        self.text_bytes = 0
+        self._pending = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes as they arrive and return the whole events among them, as they are to be sent on."""
+        data = self._pending + data
+        end = max(data.rfind(b"\n\n") + 2, data.rfind(b"\n\r\n") + 3)
+        if end <= 2:  # Neither was found.
+            end = 0
+        if not end and len(data) > LARGEST_EVENT_BYTES:
+            end = len(data)
+        block, self._pending = data[:end], data[end:]
+        return self._pass(block) if block else b""
+
+    def flush(self) -> bytes:
+        """What is left when the upstream has ended, an event without its blank line included."""
+        block, self._pending = self._pending, b""
+        return self._pass(block) if block else b""
+
+    def _pass(self, block: bytes) -> bytes:
+        self.text_bytes += sum(map(len, self.text_pattern.findall(block)))
+        if self.terminal_mark in block:
+            self.is_finished = True
+        if not _USAGE_OBJECT.search(block):
+            return block
+        return b"".join(event for event in _split(block) if self._read_event(event))
+
+    def _read_event(self, event: bytes) -> bool:
+        """Read one event that may carry usage; returns whether it is passed on."""
+        if not _USAGE_OBJECT.search(event):
+            return True
+        data = b"\n".join(line[5:].strip() for line in event.splitlines() if line.startswith(b"data:"))
+        try:
+            message = json.loads(data)
+        except ValueError:
+            return True
+        return self._read_message(message) if isinstance(message, dict) else True
+
+    @abstractmethod
+    def _read_message(self, message: Object) -> bool:
+        """Take the usage out of one event's JSON; returns whether the event is passed on."""
+
+
+def _split(block: bytes) -> Iterator[bytes]:
+    start = 0
+    for end_match in _EVENT_END.finditer(block):
+        yield block[start : end_match.end()]
+        start = end_match.end()
+    if start < len(block):
+        yield block[start:]

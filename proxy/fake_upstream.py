@@ -1,0 +1,738 @@
+"""A fake LLM upstream for the try-out run, the tests and the benchmarks: real HTTP on 127.0.0.1, no Django, no money.
+
+    python -m proxy.fake_upstream --port 9000 --api-key secret
+    with FakeUpstream(api_key="secret") as upstream: ...  # the same in the process of a test
+
+It answers `GET /v1/models`, `POST /v1/chat/completions` (OpenAI), `POST /v1/messages` and `/v1/messages/count_tokens`
+(Anthropic), plain and streaming. The answer follows from the request alone: prompt tokens are `count_prompt_tokens`, a
+quarter of the text's UTF-8 bytes; the reply repeats the words of the last user message, 16 words, or as many as
+`max_tokens` allows, and each word is one completion token and one chunk of a stream.
+
+Directives in the last user message change that, for example `[[fake chunks=50 chunk_delay=0.02]]`:
+
+    status=500              answer with this status, and an error in the shape of the API (3xx: with a Location)
+    retry_after=3           with `status`: the header Retry-After
+    delay=2.0               seconds before the first byte
+    chunks=50               words in the reply, still at most `max_tokens`
+    chunk_delay=0.05        seconds before each word of a stream, and before its end
+    big=20000000            bytes of text in the reply, spread evenly over its words
+    tool                    call the first tool of `tools`
+    prompt_tokens=1000      report this as `prompt_tokens` or `input_tokens`
+    completion_tokens=500   report this as `completion_tokens` or `output_tokens`, beyond `max_tokens` too
+    cached_tokens=200       report as `prompt_tokens_details.cached_tokens` or `cache_read_input_tokens`
+    cache_creation_tokens=5 report as `prompt_tokens_details.cache_creation_tokens` or `cache_creation_input_tokens`
+    usage=missing           report no usage; `zero`, `negative`, `absurd`, `fraction`, `text`, `null`: every count is so
+    gzip                    compress the answer
+    garbage                 status 200 with a body, or a stream event, that is not JSON
+    stream_error=3          after 3 words of a stream an error event, then the end
+    cut=3                   close the connection after 3 words of a stream, or after half of a plain body
+    stall=3                 after 3 words of a stream, or half of a plain body, send nothing until the client leaves
+    refuse                  close the connection without an answer
+
+`GET /_fake/requests` tells what was received, `DELETE /_fake/requests` forgets it; both are open to everybody.
+"""
+
+import argparse
+import contextlib
+import gzip
+import itertools
+import json
+import re
+import signal
+import socket
+import socketserver
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from http import HTTPStatus
+from http.client import responses
+from types import TracebackType
+from typing import Any, Self, cast
+
+MODELS = ("claude-opus-4-5-20251101", "claude-sonnet-4-5-20250929", "claude-haiku-4-5-20251001")
+DEFAULT_WORDS = 16
+
+_MAX_BODY_BYTES = 64 * 1024 * 1024
+_MAX_WORD_CHARACTERS = 40
+_RECORDED_REQUESTS = 1000
+_RECORDED_BODY_BYTES = 100_000
+_LISTED_REQUESTS = 100
+_STALL_SECONDS = 600.0
+_USAGE_VALUES = {"zero": 0, "negative": -5, "absurd": 10**12, "fraction": 1.5, "text": "many", "null": None}
+
+JsonObject = dict[str, Any]
+
+
+class BadRequestError(Exception):
+    """The request is one that a real upstream answers with 400, or carries an unknown directive."""
+
+
+@dataclass(frozen=True)
+class Directives:
+    """What the last user message asks this server to do; see the table of the module."""
+
+    status: int | None = None
+    retry_after: int | None = None
+    delay: float = 0
+    chunks: int | None = None
+    chunk_delay: float = 0
+    big: int | None = None
+    tool: bool = False
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_creation_tokens: int | None = None
+    usage: str | None = None
+    gzip: bool = False
+    garbage: bool = False
+    stream_error: int | None = None
+    cut: int | None = None
+    stall: int | None = None
+    refuse: bool = False
+
+    PATTERN = re.compile(r"\[\[fake ([^]]*)\]\]")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The directives in a text; later ones win. Raises BadRequestError for one that does not exist."""
+        types = {entry.name: entry.type for entry in fields(cls)}
+        values: dict[str, Any] = {}
+        for item in " ".join(cls.PATTERN.findall(text)).split():
+            name, _, value = item.partition("=")
+            try:
+                values[name] = True if types[name] is bool else _convert(types[name], value)
+            except (KeyError, ValueError):
+                raise BadRequestError(f"Unknown directive of the fake upstream: {item}") from None
+        if values.get("usage", "missing") not in {"missing", *_USAGE_VALUES}:
+            raise BadRequestError(f"Unknown directive of the fake upstream: usage={values['usage']}")
+        return cls(**values)
+
+
+def _convert(kind: Any, value: str) -> int | float | str:
+    if kind == (int | None):
+        return int(value)
+    return float(value) if kind is float else value
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What is answered, before it takes the shape of one API."""
+
+    id: str
+    model: str
+    words: list[str]
+    is_cut_by_limit: bool
+    choices: int
+    tool: str | None
+    prompt_tokens: int
+    directives: Directives
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def pieces(self) -> list[str]:
+        """The text in the parts in which a stream sends it."""
+        return [f" {word}" if index else word for index, word in enumerate(self.words)]
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+    @property
+    def completion_tokens(self) -> int:
+        reported = self.directives.completion_tokens
+        return len(self.words) * self.choices if reported is None else reported
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Server-sent events: `chunks` has one for each word of the reply, for all choices; the rest frames them."""
+
+    head: bytes
+    chunks: list[bytes]
+    tail: bytes
+    error: bytes
+
+
+def count_prompt_tokens(payload: JsonObject) -> int:
+    """Tokens of the prompt: the UTF-8 bytes of all text in `system` and `messages` over 4, rounded up, at least 1."""
+    texts = itertools.chain(
+        _texts(payload.get("system")), *(_texts(message.get("content")) for message in payload["messages"])
+    )
+    return max(1, -(-sum(len(text.encode(errors="replace")) for text in texts) // 4))
+
+
+def build_reply(payload: JsonObject, reply_id: str) -> Reply:
+    """The answer to a request body. Raises BadRequestError where a real upstream answers 400."""
+    messages = payload.get("messages")
+    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
+        raise BadRequestError("messages: a list of at least one message is needed")
+    if not isinstance(payload.get("model"), str):
+        raise BadRequestError("model: a string is needed")
+    prompt = next((_text(message) for message in reversed(messages) if message.get("role") == "user"), "")
+    directives = Directives.parse(prompt)
+    limit = _positive(payload, "max_completion_tokens") or _positive(payload, "max_tokens")
+    wanted = DEFAULT_WORDS if directives.chunks is None else directives.chunks
+    size = wanted if limit is None else min(wanted, limit)
+    source = Directives.PATTERN.sub(" ", prompt).split() or ["fake"]
+    words = [word[:_MAX_WORD_CHARACTERS] for word in itertools.islice(itertools.cycle(source), size)]
+    if directives.big is not None:
+        words = ["x" * (directives.big // max(1, size))] * size
+    tools = payload.get("tools")
+    return Reply(
+        id=reply_id,
+        model=payload["model"],
+        words=words,
+        is_cut_by_limit=size < wanted,
+        choices=_positive(payload, "n") or 1,
+        tool=_tool_name(tools[0]) if directives.tool and tools else None,
+        prompt_tokens=count_prompt_tokens(payload) if directives.prompt_tokens is None else directives.prompt_tokens,
+        directives=directives,
+    )
+
+
+def _texts(content: object) -> Iterator[str]:
+    """Every text in the content of a message: a string, or parts which may hold parts."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, list):
+        for part in content:
+            yield from _texts(part)
+    elif isinstance(content, dict):
+        yield from _texts(content.get("text"))
+        yield from _texts(content.get("content"))
+
+
+def _text(message: JsonObject) -> str:
+    return " ".join(_texts(message.get("content")))
+
+
+def _positive(payload: JsonObject, name: str) -> int | None:
+    value = payload.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or value < 1:
+        raise BadRequestError(f"{name}: a positive integer is needed")
+    return value
+
+
+def _tool_name(tool: JsonObject) -> str:
+    return str(tool.get("function", tool).get("name"))
+
+
+def _distort(usage: Any, kind: str | None) -> Any:
+    """The usage with every count replaced as the directive `usage` says; None if it is to be missing."""
+    if kind is None or kind == "missing":
+        return usage if kind is None else None
+    if isinstance(usage, dict):
+        return {name: _distort(value, kind) for name, value in usage.items()}
+    return _USAGE_VALUES[kind]
+
+
+def _event(data: JsonObject) -> bytes:
+    """One server-sent event; Anthropic's carry their type as the name of the event too."""
+    name = f"event: {data['type']}\n" if "type" in data else ""
+    return f"{name}data: {json.dumps(data)}\n\n".encode()
+
+
+class OpenAI:
+    """The shape of `/v1/chat/completions`."""
+
+    @staticmethod
+    def error(status: int, message: str) -> JsonObject:
+        kind = "invalid_request_error" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "server_error"
+        code = "invalid_api_key" if status == HTTPStatus.UNAUTHORIZED else None
+        return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+    @staticmethod
+    def usage(reply: Reply) -> JsonObject | None:
+        details: JsonObject = {"cached_tokens": reply.directives.cached_tokens or 0}
+        if reply.directives.cache_creation_tokens is not None:
+            details["cache_creation_tokens"] = reply.directives.cache_creation_tokens
+        usage = {
+            "prompt_tokens": reply.prompt_tokens,
+            "completion_tokens": reply.completion_tokens,
+            "total_tokens": reply.prompt_tokens + reply.completion_tokens,
+            "prompt_tokens_details": details,
+        }
+        return cast(JsonObject | None, _distort(usage, reply.directives.usage))
+
+    @classmethod
+    def body(cls, reply: Reply) -> JsonObject:
+        message: JsonObject = {"role": "assistant", "content": reply.text, "refusal": None}
+        if reply.tool is not None:
+            message |= {"content": None, "tool_calls": [cls._tool_call(reply, json.dumps({"text": reply.text}))]}
+        choices = [
+            {"index": index, "message": message, "logprobs": None, "finish_reason": cls._finish_reason(reply)}
+            for index in range(reply.choices)
+        ]
+        usage = cls.usage(reply)
+        return {
+            **cls._frame(reply, "chat.completion"),
+            "choices": choices,
+            **({} if usage is None else {"usage": usage}),
+        }
+
+    @classmethod
+    def stream(cls, reply: Reply, payload: JsonObject) -> Stream:
+        include_usage = bool((payload.get("stream_options") or {}).get("include_usage"))
+        usage = cls.usage(reply) if include_usage else None
+        frame = cls._frame(reply, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
+
+        def event(delta: JsonObject, finish_reason: str | None = None) -> bytes:
+            return b"".join(
+                _event({**frame, "choices": [{"index": index, "delta": delta, "finish_reason": finish_reason}]})
+                for index in range(reply.choices)
+            )
+
+        if reply.tool is None:
+            start: JsonObject = {"role": "assistant", "content": ""}
+            deltas: list[JsonObject] = [{"content": piece} for piece in reply.pieces]
+        else:
+            start = {"role": "assistant", "content": None, "tool_calls": [{"index": 0, **cls._tool_call(reply, "")}]}
+            deltas = [
+                {"tool_calls": [{"index": 0, "function": {"arguments": part}}]} for part in _argument_parts(reply)
+            ]
+        last = b"" if usage is None else _event({**frame, "choices": [], "usage": usage})
+        return Stream(
+            head=event(start),
+            chunks=[event(delta) for delta in deltas],
+            tail=event({}, cls._finish_reason(reply)) + last + b"data: [DONE]\n\n",
+            error=_event(cls.error(500, "The fake upstream was told to fail.")),
+        )
+
+    @staticmethod
+    def _frame(reply: Reply, kind: str) -> JsonObject:
+        return {"id": f"chatcmpl-{reply.id}", "object": kind, "created": reply.created, "model": reply.model}
+
+    @staticmethod
+    def _finish_reason(reply: Reply) -> str:
+        return "length" if reply.is_cut_by_limit else "stop" if reply.tool is None else "tool_calls"
+
+    @staticmethod
+    def _tool_call(reply: Reply, arguments: str) -> JsonObject:
+        function = {"name": reply.tool, "arguments": arguments}
+        return {"id": f"call_{reply.id}", "type": "function", "function": function}
+
+
+class Anthropic:
+    """The shape of `/v1/messages`."""
+
+    @staticmethod
+    def error(status: int, message: str) -> JsonObject:
+        kinds = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error"}
+        kinds |= {429: "rate_limit_error", 529: "overloaded_error"}
+        return {"type": "error", "error": {"type": kinds.get(status, "api_error"), "message": message}}
+
+    @staticmethod
+    def usage(reply: Reply) -> JsonObject | None:
+        usage = {
+            "input_tokens": reply.prompt_tokens,
+            "cache_creation_input_tokens": reply.directives.cache_creation_tokens or 0,
+            "cache_read_input_tokens": reply.directives.cached_tokens or 0,
+            "output_tokens": reply.completion_tokens,
+        }
+        return cast(JsonObject | None, _distort(usage, reply.directives.usage))
+
+    @classmethod
+    def body(cls, reply: Reply) -> JsonObject:
+        content: JsonObject = {"type": "text", "text": reply.text}
+        if reply.tool is not None:
+            content = {**cls._tool_use(reply), "input": {"text": reply.text}}
+        usage = cls.usage(reply)
+        return {
+            **cls._frame(reply),
+            "content": [content],
+            "stop_reason": cls._stop_reason(reply),
+            **({} if usage is None else {"usage": usage}),
+        }
+
+    @classmethod
+    def stream(cls, reply: Reply, payload: JsonObject) -> Stream:
+        del payload  # usage is always in Anthropic's streams
+        usage = cls.usage(reply)
+        # As the real one: the start knows the input, the last delta repeats it with the final, cumulative output.
+        first = {} if usage is None else {"usage": usage | ({"output_tokens": 1} if _is_exact(reply) else {})}
+        final = {} if usage is None else {"usage": usage}
+        message = {**cls._frame(reply), "content": [], "stop_reason": None, **first}
+        if reply.tool is None:
+            block: JsonObject = {"type": "text", "text": ""}
+            deltas: list[JsonObject] = [{"type": "text_delta", "text": piece} for piece in reply.pieces]
+        else:
+            block = {**cls._tool_use(reply), "input": {}}
+            deltas = [{"type": "input_json_delta", "partial_json": part} for part in _argument_parts(reply)]
+        stop = {"stop_reason": cls._stop_reason(reply), "stop_sequence": None}
+        return Stream(
+            head=_event({"type": "message_start", "message": message})
+            + _event({"type": "content_block_start", "index": 0, "content_block": block})
+            + _event({"type": "ping"}),
+            chunks=[_event({"type": "content_block_delta", "index": 0, "delta": delta}) for delta in deltas],
+            tail=_event({"type": "content_block_stop", "index": 0})
+            + _event({"type": "message_delta", "delta": stop, **final})
+            + _event({"type": "message_stop"}),
+            error=_event(cls.error(500, "The fake upstream was told to fail.")),
+        )
+
+    @staticmethod
+    def _frame(reply: Reply) -> JsonObject:
+        return {"id": f"msg_{reply.id}", "type": "message", "role": "assistant", "model": reply.model}
+
+    @staticmethod
+    def _stop_reason(reply: Reply) -> str:
+        return "max_tokens" if reply.is_cut_by_limit else "end_turn" if reply.tool is None else "tool_use"
+
+    @staticmethod
+    def _tool_use(reply: Reply) -> JsonObject:
+        return {"type": "tool_use", "id": f"toolu_{reply.id}", "name": reply.tool}
+
+
+Api = type[OpenAI] | type[Anthropic]
+
+
+def _is_exact(reply: Reply) -> bool:
+    return reply.directives.usage is None
+
+
+def _argument_parts(reply: Reply) -> list[str]:
+    """The JSON arguments of the tool call, in as many parts as the reply has words."""
+    parts = [json.dumps(piece)[1:-1] for piece in reply.pieces]
+    if parts:
+        parts[0] = '{"text": "' + parts[0]
+        parts[-1] += '"}'
+    return parts
+
+
+@dataclass
+class RecordedRequest:
+    """One request as it arrived. `client_connected`: None while it is answered, then whether the client was there."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    body_bytes: int
+    client_connected: bool | None = None
+
+    def json(self) -> Any:
+        """The body as JSON; raises ValueError if it is none, or longer than what is kept."""
+        return json.loads(self.body)
+
+    def as_json(self) -> JsonObject:
+        return {**self.__dict__, "body": self.body.decode(errors="replace")}
+
+
+class FakeUpstream:
+    """The server. `port` 0 takes a free one; with `api_key`, requests need it as `Authorization: Bearer`."""
+
+    def __init__(self, *, api_key: str | None = None, port: int = 0) -> None:
+        self._server = _Server(("127.0.0.1", port), api_key)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    @property
+    def url(self) -> str:
+        """Base URL without `/v1`."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """What was received, oldest first, at most the last 1000."""
+        return list(self._server.recorded)
+
+    def clear(self) -> None:
+        """Forget what was received."""
+        self._server.clear()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening and drop every open connection; a client in the middle of an answer sees it cut."""
+        self._server.stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._server.drop_connections()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 1024
+
+    def __init__(self, address: tuple[str, int], api_key: str | None) -> None:
+        self.api_key = api_key
+        self.stopping = threading.Event()
+        self.recorded: deque[RecordedRequest] = deque(maxlen=_RECORDED_REQUESTS)
+        self.received = 0
+        self._connections: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        super().__init__(address, _Connection)
+
+    def record(self, request: RecordedRequest) -> int:
+        """Keep the request and return its number, from 1."""
+        with self._lock:
+            self.received += 1
+            self.recorded.append(request)
+            return self.received
+
+    def clear(self) -> None:
+        with self._lock:
+            self.received = 0
+            self.recorded.clear()
+
+    def listing(self) -> JsonObject:
+        with self._lock:
+            recent = list(self.recorded)[-_LISTED_REQUESTS:]
+            return {"count": self.received, "requests": [request.as_json() for request in recent]}
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def drop_connections(self) -> None:
+        with self._lock:
+            connections = list(self._connections)
+        for connection in connections:
+            with contextlib.suppress(OSError):  # the client was faster
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Connection(socketserver.StreamRequestHandler):
+    """One client connection, kept alive. Its own HTTP parsing: http.server costs several times the CPU of the rest."""
+
+    disable_nagle_algorithm = True
+    server: _Server
+    connection: socket.socket
+
+    def handle(self) -> None:
+        try:
+            while (request := self._read_request()) is not None and self._answer(request):
+                pass
+        except (OSError, EOFError):
+            pass  # the client left, or this server stops
+
+    def _read_request(self) -> RecordedRequest | None:
+        """The next request, or None at the end of the connection or for what is not HTTP."""
+        start = self.rfile.readline(65536).decode("latin-1").split()
+        if len(start) != 3:
+            return None
+        headers: dict[str, str] = {}
+        while line := self.rfile.readline(65536).decode("latin-1").strip():
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        if headers.get("expect", "").lower() == "100-continue":
+            self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            body = b"".join(self._read_chunks())
+        else:
+            body = self._read(_size(headers.get("content-length", "0"), base=10))
+        return RecordedRequest(start[0], start[1], headers, body, len(body))
+
+    def _read(self, size: int) -> bytes:
+        if size > _MAX_BODY_BYTES:
+            raise EOFError
+        data = self.rfile.read(size)
+        if len(data) < size:
+            raise EOFError
+        return data
+
+    def _read_chunks(self) -> Iterator[bytes]:
+        while size := _size(self.rfile.readline(100).decode("latin-1").partition(";")[0], base=16):
+            yield self._read(size)
+            self.rfile.readline(100)
+        while self.rfile.readline(65536).strip():
+            pass  # trailers
+
+    def _answer(self, request: RecordedRequest) -> bool:
+        """Answer one request; False if the connection is to be closed."""
+        path = request.path.partition("?")[0]
+        if path == "/_fake/requests":
+            if request.method == "DELETE":
+                self.server.clear()
+            return self._send_json(200, self.server.listing())
+        body = request.body
+        request.body = body[:_RECORDED_BODY_BYTES]
+        reply_id = f"fake{self.server.record(request):08d}"
+        try:
+            is_kept = self._route(request, path, body, reply_id)
+            request.client_connected = self._is_client_connected()
+        except OSError:
+            request.client_connected = False
+            raise
+        return is_kept and request.headers.get("connection", "").lower() != "close"
+
+    def _route(self, request: RecordedRequest, path: str, body: bytes, reply_id: str) -> bool:
+        api: Api = Anthropic if path.startswith("/v1/messages") else OpenAI
+        expected = self.server.api_key
+        if expected is not None and request.headers.get("authorization") != f"Bearer {expected}":
+            return self._send_json(401, api.error(401, "Incorrect API key provided."))
+        if (request.method, path) == ("GET", "/v1/models"):
+            entries = [{"id": model, "object": "model", "created": 0, "owned_by": "fake"} for model in MODELS]
+            return self._send_json(200, {"object": "list", "data": entries})
+        if request.method != "POST" or path not in _POST_PATHS:
+            return self._send_json(404, api.error(404, f"No {request.method} {path} here."))
+        try:
+            payload = _parse_payload(body, path)
+            reply = build_reply(payload, reply_id)
+        except BadRequestError as error:
+            return self._send_json(400, api.error(400, str(error)))
+        if path == "/v1/messages/count_tokens" and reply.directives.status is None:
+            return self._send_json(200, {"input_tokens": reply.prompt_tokens})
+        return self._send_reply(api, reply, payload)
+
+    def _send_reply(self, api: Api, reply: Reply, payload: JsonObject) -> bool:
+        directives = reply.directives
+        self._pause(directives.delay)
+        if directives.refuse:
+            return False
+        if directives.status is not None:
+            headers = {"Location": "/_fake/requests"} if 300 <= directives.status < 400 else {}
+            if directives.retry_after is not None:
+                headers["Retry-After"] = str(directives.retry_after)
+            error = api.error(directives.status, "The fake upstream was told to fail.")
+            return self._send_json(directives.status, error, headers)
+        if payload.get("stream"):
+            return self._send_stream(api.stream(reply, payload), reply)
+        body = b"{not json" if directives.garbage else json.dumps(api.body(reply)).encode()
+        return self._send_body(200, body, {"X-Request-Id": reply.id}, directives)
+
+    def _send_json(self, status: int, data: JsonObject, headers: dict[str, str] | None = None) -> bool:
+        return self._send_body(status, json.dumps(data).encode(), headers or {}, Directives())
+
+    def _send_body(self, status: int, body: bytes, headers: dict[str, str], directives: Directives) -> bool:
+        if directives.gzip:
+            body = gzip.compress(body, compresslevel=1)
+            headers = {**headers, "Content-Encoding": "gzip"}
+        head = _head(status, {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers})
+        if directives.cut is None and directives.stall is None:
+            self.connection.sendall(head + body)
+            return True
+        self.connection.sendall(head + body[: len(body) // 2])
+        return self._break_off(directives)
+
+    def _send_stream(self, stream: Stream, reply: Reply) -> bool:
+        directives = reply.directives
+        headers = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
+        headers |= {"Transfer-Encoding": "chunked", "X-Request-Id": reply.id}
+        if directives.gzip:
+            headers["Content-Encoding"] = "gzip"
+        send = _ChunkedBody(self.connection, is_compressed=directives.gzip)
+        self.connection.sendall(_head(200, headers))
+        if directives.garbage:
+            send.write(b"data: {not json\n\n")
+            send.end()
+            return True
+        send.write(stream.head)
+        for index, chunk in enumerate([*stream.chunks, stream.tail]):
+            if index in (directives.cut, directives.stall):
+                return self._break_off(directives)
+            if index == directives.stream_error:
+                send.write(stream.error)
+                send.end()
+                return True
+            self._pause(directives.chunk_delay)
+            send.write(chunk)
+        send.end()
+        return True
+
+    def _break_off(self, directives: Directives) -> bool:
+        """End an answer in the middle: at once, or (stall) when the client has left; the connection is then closed."""
+        deadline = time.monotonic() + _STALL_SECONDS
+        while directives.stall is not None and self._is_client_connected() and time.monotonic() < deadline:
+            self._pause(0.05)
+        return False
+
+    def _pause(self, seconds: float) -> None:
+        if seconds and self.server.stopping.wait(seconds):
+            raise ConnectionAbortedError
+
+    def _is_client_connected(self) -> bool:
+        try:
+            return self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+
+_POST_PATHS = {"/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens"}
+
+
+def _parse_payload(body: bytes, path: str) -> JsonObject:
+    try:
+        payload = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError(f"The body is not JSON: {error}") from error
+    if not isinstance(payload, dict):
+        raise BadRequestError("The body must be a JSON object.")
+    if path == "/v1/messages" and payload.get("max_tokens") is None:
+        raise BadRequestError("max_tokens: field required")
+    return payload
+
+
+def _size(text: str, *, base: int) -> int:
+    try:
+        return int(text, base)
+    except ValueError:
+        raise EOFError from None
+
+
+class _ChunkedBody:
+    """A body of unknown length, each write one HTTP chunk, compressed or not."""
+
+    def __init__(self, connection: socket.socket, *, is_compressed: bool) -> None:
+        self._connection = connection
+        self._compressor = zlib.compressobj(level=1, wbits=31) if is_compressed else None
+
+    def write(self, data: bytes) -> None:
+        if self._compressor is not None:
+            data = self._compressor.compress(data) + self._compressor.flush(zlib.Z_SYNC_FLUSH)
+        self._connection.sendall(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def end(self) -> None:
+        if self._compressor is not None:
+            data = self._compressor.flush()
+            self._connection.sendall(b"%x\r\n%b\r\n" % (len(data), data))
+        self._connection.sendall(b"0\r\n\r\n")
+
+
+def _head(status: int, headers: dict[str, str]) -> bytes:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {status} {responses.get(status, 'Unknown')}\r\n{lines}\r\n".encode()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A fake LLM upstream on 127.0.0.1; see the module for its directives.")
+    parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
+    parser.add_argument("--api-key", help="refuse requests without this key")
+    arguments = parser.parse_args()
+    # Blocked before the threads start, so that none of them is interrupted; the main thread takes them below.
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    with FakeUpstream(api_key=arguments.api_key, port=arguments.port) as upstream:
+        print(f"Fake upstream on {upstream.url}", flush=True)
+        signal.sigwait(signals)
+
+
+if __name__ == "__main__":
+    main()

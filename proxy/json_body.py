@@ -1,0 +1,111 @@
+"""Strict reading of a JSON request body, and edits of it that leave every other byte as the client sent it."""
+
+import json
+import math
+from typing import Any
+
+from proxy.errors import InvalidRequest
+
+Object = dict[str, Any]
+
+
+def _no_constant(name: str) -> None:
+    raise InvalidRequest(f"{name} is not valid JSON.")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise InvalidRequest(f"The number {text[:40]} is too large.")
+    return number
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Object:
+    # Parsers differ in which duplicate wins: one that we did not bill must not reach the upstream.
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        names = [name for name, _ in pairs]
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise InvalidRequest(f"The name {duplicate[:100]!r} occurs twice in one JSON object.", param=duplicate[:100])
+    return members
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
+
+
+def parse_object(body: bytes) -> Object:
+    """The JSON object in `body`; raises `InvalidRequest` for anything else, naming what is wrong."""
+    try:
+        value = _DECODER.decode(body.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("The request body is not UTF-8 text.") from error
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(f"The request body is not valid JSON: {error}.") from error
+    except RecursionError as error:
+        raise InvalidRequest("The request body is nested too deeply.") from error
+    except ValueError as error:  # An integer with more digits than Python converts.
+        raise InvalidRequest("The request body holds a number with too many digits.") from error
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"The request body must be a JSON object, not {_kind(value)}.")
+    return value
+
+
+def parse_answer(data: bytes) -> Object:
+    """The JSON object that an upstream answered; raises `ValueError`. Lenient: what the client can read may pass."""
+    answer = json.loads(data)
+    if not isinstance(answer, dict):
+        raise ValueError("not a JSON object")
+    return answer
+
+
+def with_members(body: bytes, parsed: Object, changes: Object) -> bytes:
+    """`body` with the members `changes`: new ones put in front, all other bytes kept; replaced ones re-serialised."""
+    if not changes:
+        return body
+    if any(name in parsed for name in changes):
+        return json.dumps(parsed | changes, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    members = json.dumps(changes, separators=(",", ":"))[1:-1].encode()
+    start = body.index(b"{") + 1
+    separator = b"," if parsed else b""
+    return body[:start] + members + separator + body[start:]
+
+
+def read_bool(parsed: Object, name: str) -> bool:
+    """A flag that may be missing or null (false); raises `InvalidRequest` on another type."""
+    value = parsed.get(name)
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise InvalidRequest(f"{name!r} must be true or false, not {_kind(value)}.", param=name)
+
+
+def read_count(parsed: Object, name: str, *, maximum: int = 2**31 - 1) -> int | None:
+    """A whole number from 1 to `maximum`, or None if missing or null; raises `InvalidRequest` on anything else."""
+    value = parsed.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidRequest(f"{name!r} must be a whole number, not {_kind(value)}.", param=name)
+    if not 1 <= value <= maximum:
+        raise InvalidRequest(f"{name!r} must be from 1 to {maximum}.", param=name)
+    return value
+
+
+def read_text(parsed: Object, name: str, *, maximum: int = 200) -> str:
+    """Required text of 1 to `maximum` characters; raises `InvalidRequest` otherwise."""
+    value = parsed.get(name)
+    if not isinstance(value, str) or not 1 <= len(value) <= maximum:
+        raise InvalidRequest(f"{name!r} is required: text of 1 to {maximum} characters.", param=name)
+    return value
+
+
+def read_list(parsed: Object, name: str) -> list[Any]:
+    """A required list with at least one item; raises `InvalidRequest` otherwise."""
+    value = parsed.get(name)
+    if not isinstance(value, list) or not value:
+        raise InvalidRequest(f"{name!r} is required: a list with at least one item.", param=name)
+    return value
+
+
+def _kind(value: object) -> str:
+    names = {type(None): "null", bool: "a boolean", str: "text", list: "a list", dict: "an object"}
+    return names.get(type(value), "a number")

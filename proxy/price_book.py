@@ -1,0 +1,83 @@
+"""Which price a model has on an upstream: the active rows of `ModelPrice`, read every few seconds at most."""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from threading import Lock
+
+from django.conf import settings
+
+from accounts.models import Balance
+from proxy.errors import ModelNotFound
+from proxy.models import ModelPrice
+from proxy.pricing import Price
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """A model that clients can ask for by name."""
+
+    model_id: str
+    created_at: datetime | None
+    price: Price
+
+
+class PriceBook:
+    """The prices of one process. A change of a row is seen after `PRICE_CACHE_SECONDS`; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._models: dict[str, dict[str, ListedModel]] = {}
+        self._expires = 0.0
+
+    def find(self, upstream: Balance, model: str) -> Price:
+        """The price of `model` (its id or an alias) on `upstream`; raises `ModelNotFound` when it has none."""
+        listed = self._current()[upstream].get(model)
+        if listed is None:
+            raise ModelNotFound(model)
+        return listed.price
+
+    def list_models(self, upstream: Balance) -> list[ListedModel]:
+        """Every model on `upstream` once, by id, without aliases."""
+        models = self._current()[upstream]
+        return sorted(
+            (listed for name, listed in models.items() if name == listed.model_id), key=lambda listed: listed.model_id
+        )
+
+    def _current(self) -> dict[str, dict[str, ListedModel]]:
+        if time.monotonic() >= self._expires:
+            with self._lock:
+                if time.monotonic() >= self._expires:
+                    rows = [row for row in ModelPrice.objects.all() if row.is_active]
+                    self._models = {upstream: _models_of(upstream, rows) for upstream in Balance.values}
+                    self._expires = time.monotonic() + settings.PRICE_CACHE_SECONDS
+        return self._models
+
+
+def _models_of(upstream: str, all_rows: list[ModelPrice]) -> dict[str, ListedModel]:
+    """Names to models. A row of the upstream beats one for both upstreams; a model's id beats another's alias."""
+    rows = [row for row in all_rows if row.upstream in (None, "", upstream)]
+    rows.sort(key=lambda row: bool(row.upstream))  # The specific row comes last and overwrites the general one.
+    listed = [ListedModel(row.model_id, row.created_at, _price(row)) for row in rows]
+    names = {alias: model for row, model in zip(rows, listed, strict=True) for alias in row.aliases or ()}
+    return names | {model.model_id: model for model in listed}
+
+
+def _price(row: ModelPrice) -> Price:
+    """A row as it is billed; a cache price that an old row lacks is the input price, a missing multiplier is 1."""
+    return Price(
+        price_id=row.pk,
+        model_id=row.model_id,
+        upstream_model_id=row.upstream_model_id or row.model_id,
+        input=row.input_price,
+        output=row.output_price,
+        cache_write=row.input_price if row.cache_write_price is None else row.cache_write_price,
+        cache_read=row.input_price if row.cache_read_price is None else row.cache_read_price,
+        multiplier=Decimal(1) if row.multiplier is None else row.multiplier,
+        max_output_tokens=row.max_output_tokens or settings.DEFAULT_MAX_OUTPUT_TOKENS,
+    )
+
+
+PRICES = PriceBook()
+"""The process's price book."""

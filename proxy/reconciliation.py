@@ -1,0 +1,86 @@
+"""Does every account add up? For each balance: balance + open holds = Σ ledger − Σ settled costs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+
+from accounts import credits
+from accounts.models import Account, Balance, LedgerEntry
+from accounts.money import ZERO, from_bson
+from billing_site.database import collection_of, current_session
+from billing_site.transactions import run_in_transaction
+from proxy.models import RequestLog
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """One balance of one account at one moment, in USD. `drift` is what is there beyond what the records explain."""
+
+    username: str
+    balance: Balance
+    available: Decimal
+    held: Decimal
+    ledger: Decimal
+    spent: Decimal
+
+    @property
+    def drift(self) -> Decimal:
+        return self.available + self.held - (self.ledger - self.spent)
+
+
+def reconcile_account(username: str) -> list[Reconciliation]:
+    """Both balances of an account, read in one snapshot, so requests in flight do not disturb it.
+
+    An account that has no `opening` entry yet is adopted: what its records do not explain was there before them and
+    becomes its opening entry. Raises `Account.DoesNotExist`. Safe to repeat.
+    """
+
+    def run() -> list[Reconciliation]:
+        results = _read(username)
+        opening = {result.balance: result.drift for result in results}
+        if not credits.open_ledger(username=username, amounts=opening, actor="system"):
+            return results
+        return _read(username)
+
+    return run_in_transaction(run)
+
+
+def reconcile_all() -> Iterator[Reconciliation]:
+    """Every account, one after the other, each in its own snapshot."""
+    for document in collection_of(Account).find({}, projection={"_id": 1}):
+        yield from reconcile_account(document["_id"])
+
+
+def _read(username: str) -> list[Reconciliation]:
+    account = Account.objects.get(pk=username)
+    spent = _settled_costs(account)
+    ledger = dict.fromkeys(Balance.values, ZERO)
+    for entry in LedgerEntry.objects.filter(account_id=username).order_by():
+        ledger[entry.balance] += entry.amount
+    return [
+        Reconciliation(
+            username=username,
+            balance=balance,
+            available=account.balance(balance),
+            held=account.held(balance),
+            ledger=ledger[balance],
+            spent=spent[balance],
+        )
+        for balance in Balance
+    ]
+
+
+def _settled_costs(account: Account) -> dict[str, Decimal]:
+    """Costs by balance of this platform's requests (those with a hold), except the ones not settled yet."""
+    pipeline = [
+        {"$match": {"userId": account.pk, "hold": {"$exists": True}, "_id": {"$nin": list(account.holds)}}},
+        # As Decimal128, so that the sum of many doubles does not wander off the eighth place.
+        {
+            "$group": {
+                "_id": "$creditType",
+                "cost": {"$sum": {"$round": [{"$toDecimal": "$creditsCost"}, 8]}},
+            }
+        },
+    ]
+    rows = collection_of(RequestLog).aggregate(pipeline, session=current_session())
+    return dict.fromkeys(Balance.values, ZERO) | {row["_id"]: from_bson(row["cost"]) for row in rows}

@@ -1,0 +1,396 @@
+"""What staff can do to an account, each as data: its form, its permission, its preview, and the one domain call."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.utils import timezone
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminRadioSelectWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from accounts import credits
+from accounts.administration import set_active, set_expiry
+from accounts.errors import AmountAboveLimit, BillingError
+from accounts.models import Account, Balance
+from accounts.money import MAX_AMOUNT, ZERO, format_usd
+from accounts.registration import rotate_key
+from support.audit import State, perform
+
+Data = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a preview: what it is, before and after."""
+
+    label: str
+    before: str
+    after: str
+
+    @property
+    def is_changed(self) -> bool:
+        return self.before != self.after
+
+
+@dataclass(frozen=True)
+class Result:
+    """What to tell the staff member; `api_key` is shown once."""
+
+    message: str
+    api_key: str = ""
+
+
+# --- Forms -------------------------------------------------------------------------------------------------------
+
+
+class ActionForm(forms.Form):
+    """Every action has a reason; the account is the one that the dialog was opened for."""
+
+    reason = forms.CharField(
+        max_length=500,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        help_text="Stays with the account for good. Others will read it.",
+    )
+
+    def __init__(self, *args: Any, account: Account, **kwargs: Any) -> None:
+        self.account = account
+        super().__init__(*args, **kwargs)
+
+    def fixed_values(self) -> dict[str, str]:
+        """What the confirmation sends: the values as entered, and never more than the preview showed."""
+        return {name: self.data.get(name, "") for name in self.fields}
+
+
+class TransferForm(ActionForm):
+    source = forms.ChoiceField(
+        label="Direction",
+        choices=[(balance.value, f"From {balance.label} to {balance.other.label}") for balance in Balance],
+        widget=UnfoldAdminRadioSelectWidget,
+    )
+    is_all = forms.BooleanField(label="Everything that is free", required=False)
+    amount = forms.DecimalField(
+        label="Amount (USD)",
+        required=False,
+        min_value=Decimal("0.00000001"),
+        max_value=MAX_AMOUNT,
+        decimal_places=8,
+        widget=UnfoldAdminDecimalFieldWidget,
+    )
+    field_order = ("source", "amount", "is_all", "reason")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.account.balance(Balance.OPENHANDS) <= 0:
+            self.fields["source"].initial = Balance.OHMYGPT.value
+        else:
+            self.fields["source"].initial = Balance.OPENHANDS.value
+
+    def clean(self) -> Data:
+        cleaned = super().clean() or {}
+        if "source" not in cleaned:
+            return cleaned
+        if cleaned.get("is_all"):
+            cleaned["amount"] = self.account.balance(Balance(cleaned["source"]))
+            if cleaned["amount"] <= 0:
+                self.add_error("source", "There is nothing to transfer from this balance.")
+        elif cleaned.get("amount") is None and "amount" not in self.errors:
+            self.add_error("amount", "Enter an amount, or choose everything.")
+        return cleaned
+
+    def fixed_values(self) -> dict[str, str]:
+        """`Everything` becomes the amount that the preview showed: a refund in between is not moved unseen."""
+        return super().fixed_values() | {"amount": f"{self.cleaned_data['amount']:f}", "is_all": ""}
+
+
+class AdjustForm(ActionForm):
+    balance = forms.ChoiceField(
+        choices=[(balance.value, f"{balance.label} credits") for balance in Balance],
+        widget=UnfoldAdminRadioSelectWidget,
+        initial=Balance.OPENHANDS.value,
+    )
+    direction = forms.ChoiceField(
+        label="What to do", choices=[("add", "Add"), ("deduct", "Deduct")], widget=UnfoldAdminRadioSelectWidget
+    )
+    amount = forms.DecimalField(
+        label="Amount (USD)",
+        min_value=Decimal("0.00000001"),
+        max_value=MAX_AMOUNT,
+        decimal_places=8,
+        widget=UnfoldAdminDecimalFieldWidget,
+    )
+    field_order = ("balance", "direction", "amount", "reason")
+
+
+class ExpiryForm(ActionForm):
+    choice = forms.ChoiceField(
+        label="New expiry",
+        choices=[
+            ("1", "In 1 day"),
+            ("7", "In 7 days"),
+            ("30", "In 30 days"),
+            ("never", "Never"),
+            ("date", "At the date below"),
+        ],
+        initial="7",
+        widget=UnfoldAdminSelectWidget,
+    )
+    date = forms.DateTimeField(
+        label="Date and time (UTC)", required=False, widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"})
+    )
+    field_order = ("choice", "date", "reason")
+
+    def clean(self) -> Data:
+        cleaned = super().clean() or {}
+        if cleaned.get("choice") == "date" and not cleaned.get("date") and "date" not in self.errors:
+            self.add_error("date", "Choose a date.")
+        return cleaned
+
+
+# --- Actions -----------------------------------------------------------------------------------------------------
+
+
+def _money_lines(account: Account, changes: dict[Balance, Decimal]) -> list[Line]:
+    return [
+        Line(
+            f"{balance.label} credits",
+            format_usd(account.balance(balance)),
+            format_usd(account.balance(balance) + changes.get(balance, ZERO)),
+        )
+        for balance in Balance
+    ]
+
+
+def _show_expiry(value: datetime | None) -> str:
+    return credits.format_time(value) if value else "never"
+
+
+@dataclass(frozen=True)
+class AccountAction:
+    """One thing staff can do. `preview` may raise `BillingError`; `change` gets the operation, the actor and data."""
+
+    slug: str
+    title: str
+    icon: str
+    permission: str
+    submit: str
+    form_class: type[ActionForm]
+    preview: Callable[[Account, Data], list[Line]]
+    change: Callable[[Account, Data, str, str], Result]
+    note: str = ""
+    amount: Callable[[Data], Decimal] = field(default=lambda data: ZERO)
+    is_for_lists: bool = False
+
+    def run(self, *, account: Account, data: Data, operation: str, user: User) -> Result:
+        """Do it with its audit entry, once. Raises `BillingError` with a sentence for the staff member."""
+        actor = f"staff:{user.get_username()}"
+
+        def change() -> Result:
+            check_limit(user, self.amount(data))
+            return self.change(account, data, operation, actor)
+
+        return perform(
+            operation=operation,
+            actor=actor,
+            action=self.slug,
+            target=account.pk,
+            reason=data["reason"],
+            change=change,
+            read_state=lambda: state_of(account.pk),
+        )
+
+
+def state_of(username: str) -> State:
+    """What the audit keeps of an account: both balances, the expiry, the status and the masked key."""
+    account = Account.objects.filter(pk=username).first()
+    if account is None:
+        return None
+    return {
+        "openhands": format_usd(account.credits_new),
+        "ohmygpt": format_usd(account.credits),
+        "expires": _show_expiry(account.expires_at),
+        "active": account.is_active,
+        "key": account.api_key_prefix or "",
+    }
+
+
+def check_limit(user: User, amount: Decimal) -> None:
+    """Raise `AmountAboveLimit` when none of the user's roles may move this much at once. No limit set = no limit."""
+    limits: dict[str, Decimal] = settings.STAFF_AMOUNT_LIMITS
+    roles = set(user.groups.values_list("name", flat=True))
+    if user.is_superuser or not limits or not roles & limits.keys() or roles - limits.keys() - {"Viewer"}:
+        return
+    largest = max(limits[role] for role in roles & limits.keys())
+    if amount > largest:
+        raise AmountAboveLimit(f"Your role may move at most {format_usd(largest)} at once. Ask a billing admin.")
+
+
+def _preview_transfer(account: Account, data: Data) -> list[Line]:
+    source = Balance(data["source"])
+    if account.is_expired():
+        raise BillingError("The credits of this account have expired; expired credits cannot be moved.")
+    if account.balance(source) < data["amount"]:
+        held = account.held(source)
+        raise BillingError(
+            f"Only {format_usd(account.balance(source))} of the {source.label} credits is free"
+            + (f"; {format_usd(held)} more is held for requests in flight." if held else ".")
+        )
+    return _money_lines(account, {source: -data["amount"], source.other: data["amount"]})
+
+
+def _transfer(account: Account, data: Data, operation: str, actor: str) -> Result:
+    source = Balance(data["source"])
+    credits.transfer(
+        username=account.pk,
+        source=source,
+        amount=data["amount"],
+        operation=operation,
+        actor=actor,
+        reason=data["reason"],
+    )
+    return Result(f"Transferred {format_usd(data['amount'])} from {source.label} to {source.other.label}.")
+
+
+def _signed(data: Data) -> Decimal:
+    amount: Decimal = data["amount"]
+    return amount if data["direction"] == "add" else -amount
+
+
+def _preview_adjustment(account: Account, data: Data) -> list[Line]:
+    balance, amount = Balance(data["balance"]), _signed(data)
+    if amount < 0 and account.balance(balance) < -amount:
+        raise BillingError(
+            f"Only {format_usd(account.balance(balance))} of the {balance.label} credits can be deducted."
+        )
+    return _money_lines(account, {balance: amount})
+
+
+def _adjust(account: Account, data: Data, operation: str, actor: str) -> Result:
+    balance, amount = Balance(data["balance"]), _signed(data)
+    credits.adjust(
+        username=account.pk, balance=balance, amount=amount, operation=operation, actor=actor, reason=data["reason"]
+    )
+    verb = "Added" if amount > 0 else "Deducted"
+    return Result(f"{verb} {format_usd(abs(amount))} of {balance.label} credits.")
+
+
+def _new_expiry(data: Data) -> datetime | None:
+    if data["choice"] == "never":
+        return None
+    if data["choice"] == "date":
+        value: datetime = data["date"]
+        return value.astimezone(UTC)
+    # A whole minute, so that what the preview showed is what is set a moment later.
+    return (timezone.now() + timedelta(days=int(data["choice"]))).replace(second=0, microsecond=0)
+
+
+def _preview_expiry(account: Account, data: Data) -> list[Line]:
+    lines = [Line("Expiry", _show_expiry(account.expires_at), _show_expiry(_new_expiry(data)))]
+    if account.is_expired():
+        lost = {balance: -account.balance(balance) for balance in Balance if account.balance(balance) > 0}
+        return lines + _money_lines(account, lost)
+    return lines
+
+
+def _set_expiry(account: Account, data: Data, operation: str, actor: str) -> Result:
+    expires_at = _new_expiry(data)
+    set_expiry(username=account.pk, expires_at=expires_at, seen_expires_at=data["seen_expires_at"])
+    return Result(f"The credits now expire: {_show_expiry(expires_at)}.")
+
+
+def _status_action(slug: str, title: str, icon: str, *, is_active: bool, note: str) -> AccountAction:
+    def change(account: Account, data: Data, operation: str, actor: str) -> Result:
+        set_active(username=account.pk, is_active=is_active)
+        return Result(f"The account is now {'enabled' if is_active else 'disabled'}.")
+
+    def preview(account: Account, data: Data) -> list[Line]:
+        words = {True: "active", False: "disabled"}
+        return [Line("Status", words[account.is_active], words[is_active]), *_money_lines(account, {})]
+
+    return AccountAction(
+        slug=slug,
+        title=title,
+        icon=icon,
+        permission="support.set_status",
+        submit=title,
+        form_class=ActionForm,
+        preview=preview,
+        change=change,
+        note=note,
+        is_for_lists=True,
+    )
+
+
+def _rotate(account: Account, data: Data, operation: str, actor: str) -> Result:
+    return Result("The key was replaced.", api_key=rotate_key(username=account.pk))
+
+
+ACTIONS = {
+    action.slug: action
+    for action in (
+        AccountAction(
+            slug="transfer",
+            title="Transfer credits",
+            icon="swap_horiz",
+            permission="support.transfer_credits",
+            submit="Transfer",
+            form_class=TransferForm,
+            preview=_preview_transfer,
+            change=_transfer,
+            note="Moves credits between the two balances of this account. Credits held for requests in flight stay.",
+            amount=lambda data: data["amount"],
+        ),
+        AccountAction(
+            slug="adjust",
+            title="Add or deduct credits",
+            icon="exposure",
+            permission="support.adjust_credits",
+            submit="Adjust",
+            form_class=AdjustForm,
+            preview=_preview_adjustment,
+            change=_adjust,
+            note="Adding credits does not change the expiry; credits added to an expired account cannot be spent.",
+            amount=lambda data: data["amount"],
+        ),
+        AccountAction(
+            slug="expiry",
+            title="Set the expiry",
+            icon="event",
+            permission="support.set_expiry",
+            submit="Set",
+            form_class=ExpiryForm,
+            preview=_preview_expiry,
+            change=_set_expiry,
+            note="Both balances share one expiry. Credits that have expired already do not come back by this.",
+            is_for_lists=True,
+        ),
+        _status_action(
+            "disable",
+            "Disable",
+            "block",
+            is_active=False,
+            note="New requests are refused at once; requests in flight end as usual. Credits stay as they are.",
+        ),
+        _status_action("enable", "Enable", "check_circle", is_active=True, note="The account can be used again."),
+        AccountAction(
+            slug="rotate-key",
+            title="Replace the API key",
+            icon="key",
+            permission="support.rotate_key",
+            submit="Replace",
+            form_class=ActionForm,
+            preview=lambda account, data: [Line("API key", account.api_key_prefix or "the old one", "a new one")],
+            change=_rotate,
+            note="The old key stops at once. The new one is shown once.",
+        ),
+    )
+}

@@ -1,0 +1,75 @@
+"""Does what staff ask for together with its audit entry: both or neither, and only once."""
+
+import secrets
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.db import IntegrityError
+from django.utils import timezone
+
+from accounts.errors import BillingError
+from billing_site.transactions import run_in_transaction
+from support.models import AuditEntry
+
+Result = TypeVar("Result")
+State = dict[str, Any] | None
+
+
+class AlreadyDone(BillingError):
+    """The same operation was done before: a double click, or a page sent twice. Nothing was done again."""
+
+    code = "already_done"
+
+
+def perform(
+    *,
+    operation: str,
+    actor: str,
+    action: str,
+    target: str,
+    reason: str,
+    change: Callable[[], Result],
+    read_state: Callable[[], State] = lambda: None,
+) -> Result:
+    """Run `change` and record who did it, why, and the state before and after, in one transaction.
+
+    Raises `AlreadyDone` on a second call with the same `operation`. What `change` raises as `BillingError` is
+    recorded as a refused attempt and raised again; then nothing has changed.
+    """
+    fields = {"actor": actor, "action": action, "target": target, "reason": reason}
+
+    def run() -> Result:
+        before = read_state()
+        result = change()
+        done = AuditEntry.Outcome.DONE
+        AuditEntry(id=operation, at=timezone.now(), outcome=done, before=before, after=read_state(), **fields).save()
+        return result
+
+    if AuditEntry.objects.filter(pk=operation).exists():
+        raise AlreadyDone("This was done already; nothing was done a second time.")
+    try:
+        return run_in_transaction(run)
+    except IntegrityError as error:
+        # Two at once: the unique key let one of them through.
+        raise AlreadyDone("This was done already; nothing was done a second time.") from error
+    except BillingError as error:
+        record_refusal(error=str(error), **fields)
+        raise
+
+
+def record(
+    *, actor: str, action: str, target: str, reason: str = "", before: State = None, after: State = None
+) -> None:
+    """Record something that was done elsewhere. Every call is another entry."""
+    _insert(
+        AuditEntry.Outcome.DONE, actor=actor, action=action, target=target, reason=reason, before=before, after=after
+    )
+
+
+def record_refusal(*, actor: str, action: str, target: str, error: str, reason: str = "") -> None:
+    """Record an attempt that was refused, outside of any transaction that was rolled back."""
+    _insert(AuditEntry.Outcome.REFUSED, actor=actor, action=action, target=target, reason=reason, error=error[:500])
+
+
+def _insert(outcome: AuditEntry.Outcome, **fields: Any) -> None:
+    AuditEntry(id=f"entry:{secrets.token_hex(12)}", at=timezone.now(), outcome=outcome, **fields).save()

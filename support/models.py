@@ -1,0 +1,76 @@
+"""What staff did: the audit trail, and the permissions of the actions that it records."""
+
+from typing import Any
+
+from django.db import models
+
+
+class AuditEntry(models.Model):
+    """One thing a staff member did or tried: who, when, to what, why, and what changed. Never changed or deleted.
+
+    The key of something done is its operation, so that it can be done only once; attempts have keys of their own.
+    """
+
+    class Outcome(models.TextChoices):
+        DONE = "done", "Done"
+        REFUSED = "refused", "Refused"
+
+    id = models.CharField("operation", primary_key=True, db_column="_id", max_length=100)
+    at = models.DateTimeField("time")
+    actor = models.CharField("who", max_length=150)
+    action = models.CharField(max_length=60)
+    target = models.CharField(max_length=200, blank=True, help_text="The account, payment or setting it was done to.")
+    reason = models.CharField("why", max_length=500, blank=True)
+    before = models.JSONField(null=True)
+    after = models.JSONField(null=True)
+    outcome = models.CharField(max_length=10, choices=Outcome.choices)
+    error = models.CharField(max_length=500, blank=True, help_text="Why it was refused.")
+
+    class Meta:
+        db_table = "audit_entries"
+        ordering = ("-at",)
+        verbose_name_plural = "audit entries"
+        indexes = (
+            models.Index(fields=["-at"], name="audit_time"),
+            models.Index(fields=["actor", "-at"], name="audit_actor_time"),
+            models.Index(fields=["target", "-at"], name="audit_target_time"),
+            models.Index(fields=["action", "-at"], name="audit_action_time"),
+            models.Index(fields=["outcome", "-at"], name="audit_outcome_time"),
+        )
+        permissions = (
+            ("transfer_credits", "Can transfer credits between the balances of an account"),
+            ("adjust_credits", "Can add or deduct credits"),
+            ("set_expiry", "Can set the expiry of credits"),
+            ("set_status", "Can disable and enable accounts"),
+            ("rotate_key", "Can replace API keys"),
+            ("review_payments", "Can decide on events that wait for review"),
+            ("switch_purchasing", "Can turn purchasing off and on"),
+            ("export_lists", "Can export lists"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.actor}: {self.action} {self.target}"
+
+    def save(self, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise TypeError("audit entries are immutable")
+        super().save(**{**kwargs, "force_insert": True})
+
+    def delete(self, using: Any = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
+        raise TypeError("audit entries are immutable")
+
+
+class DailyFigures(models.Model):
+    """What one day (UTC) came to, counted once, so that the dashboard reads a document a day. See `figures.py`."""
+
+    day = models.CharField(primary_key=True, db_column="_id", max_length=10)
+    figures = models.JSONField(default=dict)
+    computed_at = models.DateTimeField(db_column="computedAt")
+
+    class Meta:
+        db_table = "daily_figures"
+        ordering = ("-day",)
+        verbose_name_plural = "daily figures"
+
+    def __str__(self) -> str:
+        return self.day

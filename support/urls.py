@@ -1,0 +1,24 @@
+"""Addresses of the staff's own pages, below `/admin/support/`."""
+
+from django.contrib import admin
+from django.urls import path
+
+from support import account_pages, exports, pages
+
+app_name = "support"
+
+urlpatterns = [
+    path("help/", admin.site.admin_view(pages.help_page), name="help"),
+    path("export/<slug:app>/<slug:model>/", admin.site.admin_view(exports.export_list), name="export"),
+    path(
+        "accounts/<path:username>/do/<slug:slug>/",
+        admin.site.admin_view(account_pages.account_action),
+        name="account_action",
+    ),
+    path("accounts/<path:username>/timeline/", admin.site.admin_view(account_pages.timeline), name="timeline"),
+    path(
+        "accounts/<path:username>/timeline/requests/",
+        admin.site.admin_view(account_pages.timeline_requests),
+        name="timeline_requests",
+    ),
+]

@@ -1,0 +1,104 @@
+"""The system checks: what would hurt in production is said before it does."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from django.db import connections
+from django.test import override_settings
+
+from billing_site.checks import check_hold_age, check_secrets, check_transactions
+from billing_site.mongod import find_mongod, free_port
+from billing_site.mongodb.base import DatabaseWrapper
+from tests.serving import ROOT
+
+
+def ids(messages: list) -> set[str]:
+    return {message.id for message in messages}
+
+
+GOOD = {
+    "ENVIRONMENT": "production",
+    "DEBUG": False,
+    "SECRET_KEY": "dnF8cU0wYV9zZWNyZXRfa2V5X3RoYXRfaXNfbG9uZw",
+    "SEPAY_API_KEYS": ["x"],
+    "SEPAY_ACCOUNT_NUMBER": "1",
+    "SEPAY_BANK": "Vietcombank",
+    "HAS_TLS": True,
+    "UPSTREAMS": {"openhands": {"base_url": "http://u"}, "ohmygpt": {"base_url": "http://u"}},
+}
+
+
+def test_a_right_production_setting_has_no_complaint() -> None:
+    with override_settings(**GOOD):
+        assert check_secrets(None) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"DEBUG": True}, "billing.E010"),
+        ({"SECRET_KEY": "short"}, "billing.E011"),
+        ({"SECRET_KEY": "a" * 50}, "billing.E011"),
+        ({"SEPAY_API_KEYS": []}, "billing.W012"),
+        ({"SEPAY_BANK": ""}, "billing.W015"),
+        ({"UPSTREAMS": {"openhands": {"base_url": ""}}}, "billing.W013"),
+        ({"HAS_TLS": False}, "billing.W014"),
+    ],
+)
+def test_what_would_hurt_is_said(change: dict, expected: str) -> None:
+    with override_settings(**GOOD | change):
+        assert ids(check_secrets(None)) == {expected}
+    with override_settings(**GOOD | change | {"ENVIRONMENT": "development"}):
+        assert check_secrets(None) == []
+
+
+@pytest.mark.django_db
+def test_a_replica_set_passes() -> None:
+    assert check_transactions(databases=["default"]) == []
+    assert check_transactions() == []
+
+
+def test_a_hold_must_outlive_the_longest_request() -> None:
+    assert check_hold_age(None) == []
+    with override_settings(HOLD_MAX_AGE_SECONDS=100):
+        assert ids(check_hold_age(None)) == {"billing.E004"}
+
+
+@pytest.mark.django_db
+def test_a_standalone_server_is_refused(tmp_path: Path) -> None:
+    """On a real mongod without a replica set."""
+    port = free_port()
+    command = [str(find_mongod()), "--port", str(port), "--bind_ip", "127.0.0.1", "--dbpath", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    original = connections["default"]
+    try:
+        settings_dict = original.settings_dict | {"HOST": f"mongodb://127.0.0.1:{port}", "OPTIONS": {}}
+        connections["standalone"] = DatabaseWrapper(settings_dict, alias="standalone")
+        assert ids(check_transactions(databases=["standalone"])) == {"billing.E002"}
+    finally:
+        connections["standalone"].close_pool()
+        del connections["standalone"]
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.mark.django_db
+def test_an_unreachable_server_is_said() -> None:
+    settings_dict = connections["default"].settings_dict | {
+        "HOST": f"mongodb://127.0.0.1:{free_port()}",
+        "OPTIONS": {"serverSelectionTimeoutMS": 200},
+    }
+    connections["away"] = DatabaseWrapper(settings_dict, alias="away")
+    try:
+        assert ids(check_transactions(databases=["away"])) == {"billing.E001"}
+    finally:
+        connections["away"].close_pool()
+        del connections["away"]
+
+
+def test_every_setting_is_documented() -> None:
+    names = set(re.findall(r'env\.\w+\(\s*"([A-Z0-9_]+)"', (ROOT / "billing_site/settings.py").read_text()))
+    documented = set(re.findall(r"`([A-Z0-9_]+)`", (ROOT / "docs/configuration.md").read_text()))
+    assert names - documented == set()

@@ -1,0 +1,354 @@
+"""`make run` as its user meets it: the supervisor as a process, its printed lines in bash, its children killed."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from billing_site.development import (
+    PORTS,
+    Child,
+    StartError,
+    describe_exit,
+    load_secrets,
+    log_tail,
+    read_ports,
+    without_password,
+)
+from billing_site.mongod import Mongod, free_port
+from proxy.fake_upstream import FakeUpstream
+
+ROOT = Path(__file__).resolve().parents[2]
+OPENHANDS_KEY = "key-of-a-real-upstream"
+START_SECONDS = 90
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "not within the time"
+        time.sleep(0.05)
+
+
+def stat_of(pid: int) -> list[str] | None:
+    """State, parent, group, session ... of a process; None if there is none, or only its zombie."""
+    try:
+        values = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return None
+    return None if values[0] == "Z" else values
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def descendants(pid: int) -> list[int]:
+    """Every process below one."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+    parents = {child: int(values[1]) for child in pids if (values := stat_of(child)) is not None}
+    found, level = [], {pid}
+    while level := {child for child, parent in parents.items() if parent in level}:
+        found += sorted(level)
+    return found
+
+
+class Installation:
+    """A var directory and ports of its own, on which runs follow each other. OpenHands has a "real" upstream."""
+
+    def __init__(self, directory: Path, upstream: FakeUpstream) -> None:
+        self.var = directory / "var"
+        self.ports = {name: str(free_port()) for name in PORTS}
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")},
+            **self.ports,
+            "VAR_DIR": str(self.var),
+            "OPENHANDS_BASE_URL": upstream.url,
+            "OPENHANDS_API_KEY": OPENHANDS_KEY,
+        }
+        self.upstream = upstream
+        self._output = directory / "output"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
+
+    @property
+    def output(self) -> str:
+        """What the run in progress, or the last one, has printed."""
+        return self._output.read_text()
+
+    def launch(self, **environment: str) -> subprocess.Popen[bytes]:
+        """Start the supervisor without waiting for anything."""
+        with self._output.open("wb") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "billing_site.development"],
+                cwd=ROOT,
+                env=self.environment | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def start(self) -> None:
+        """Start, unless it runs, and wait until it is ready."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self._process = self.launch()
+        deadline = time.monotonic() + START_SECONDS
+        while "Ready." not in self.output:
+            assert self._process.poll() is None, self.output
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.05)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Stop it as the terminal does, and return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+    def child(self, word: str) -> int:
+        """The process id of the direct child whose command has this word."""
+        found = [
+            pid
+            for pid in descendants(self.process.pid)
+            if word in command_of(pid) and (stat_of(pid) or "..")[1] == str(self.process.pid)
+        ]
+        assert len(found) == 1, found
+        return found[0]
+
+    def line(self, comment: str) -> str:
+        """The line for the shell that was printed below a comment."""
+        lines = self.output.splitlines()
+        return next(lines[index + 1] for index, text in enumerate(lines) if text.startswith(f"# {comment}"))
+
+    def run_line(self, comment: str) -> Any:
+        """Run a printed line as it is, and return the JSON that it printed."""
+        done = subprocess.run(
+            ["bash", "-c", self.line(comment)], capture_output=True, text=True, check=True, timeout=30
+        )
+        return json.loads(done.stdout)
+
+    def balances(self, comment: str) -> tuple[float, float]:
+        """`creditsNew` and `credits` of the account that a comment names."""
+        match = re.search(rf"^# {comment}.*?\b(alice|bob)\b", self.output, re.MULTILINE)
+        url = re.search(r"^ +Database +(\S+)", self.output, re.MULTILINE)
+        assert match is not None
+        assert url is not None
+        with MongoClient[dict[str, Any]](url[1]) as client:
+            account = client.get_default_database()["usersNew"].find_one({"_id": match[1]})
+        assert account is not None
+        return account["creditsNew"], account["credits"]
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    with FakeUpstream(api_key=OPENHANDS_KEY) as upstream:
+        installation = Installation(tmp_path_factory.mktemp("development"), upstream)
+        yield installation
+        if installation.process.poll() is None:
+            assert installation.stop(signal.SIGTERM) == 0, installation.output
+
+
+@pytest.fixture
+def run(installation: Installation) -> Installation:
+    """The installation with a run that is ready."""
+    installation.start()
+    return installation
+
+
+def test_printed_lines_pay_and_spend(run: Installation) -> None:
+    credits_new, credits_old = run.balances("Pay")
+    assert run.run_line("Pay")["success"] is True
+    wait_until(lambda: run.balances("Pay")[0] >= credits_new + 20)
+    assert run.balances("Pay")[1] == credits_old
+
+    credits_new, credits_old = run.balances("Spend on OpenHands")
+    received = len(run.upstream.requests)
+    assert run.run_line("Spend on OpenHands")["choices"][0]["message"]["content"]
+    wait_until(lambda: run.balances("Spend on OpenHands")[0] < credits_new)
+    assert run.balances("Spend on OpenHands")[1] == credits_old
+    assert len(run.upstream.requests) == received + 1
+
+    credits_new, credits_old = run.balances("Spend on OhMyGPT")
+    assert run.run_line("Spend on OhMyGPT")["choices"][0]["message"]["content"]
+    wait_until(lambda: run.balances("Spend on OhMyGPT")[1] < credits_old)
+    assert run.balances("Spend on OhMyGPT")[0] == credits_new
+    assert len(run.upstream.requests) == received + 1
+
+
+def test_says_where_requests_go_and_how_to_log_in(run: Installation) -> None:
+    chosen = load_secrets(run.var / "development.env")
+    assert f"http://127.0.0.1:{run.ports['SITE_PORT']}/admin/" in run.output
+    assert f"admin / {chosen['ADMIN_PASSWORD']}" in run.output
+    assert f"upstream: {run.upstream.url}" in run.output
+    assert "upstream: FAKE" in run.output
+    assert chosen["DEMO_API_KEY_ALICE"] in run.output
+
+
+def test_second_run_on_the_same_directory_names_the_first(run: Installation, tmp_path: Path) -> None:
+    second = Installation(tmp_path, run.upstream)
+    process = second.launch(VAR_DIR=str(run.var))
+    assert process.wait(20) == 1
+    assert f"Another `make run` (pid {run.process.pid})" in second.output
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("Fake upstream", "fake_upstream"), ("Sweeper", "sweep"), ("gunicorn", "gunicorn"), ("MongoDB", "mongod ")],
+)
+def test_killed_child_is_named_and_started_again(run: Installation, name: str, word: str) -> None:
+    before = run.output.count(f"{name} runs again.")
+    database = run.balances("Spend on OhMyGPT")
+    os.kill(run.child(word), signal.SIGKILL)
+    wait_until(lambda: run.output.count(f"{name} runs again.") > before, 30)
+    assert f"{name} was killed by SIGKILL. Starting it again in" in run.output
+
+    def spends() -> bool:
+        with contextlib.suppress(subprocess.CalledProcessError, ValueError):
+            return "choices" in run.run_line("Spend on OhMyGPT")
+        return False
+
+    wait_until(spends, 30)
+    wait_until(lambda: run.balances("Spend on OhMyGPT")[1] < database[1])
+
+
+def test_killed_supervisor_leaves_no_orphan_and_the_next_run_works(run: Installation) -> None:
+    children = descendants(run.process.pid)
+    assert len(children) >= 5
+    keys = re.findall("sk-trollllm-[0-9a-f]{64}", run.output)
+    credits_new, credits_old = run.balances("Spend on OpenHands")
+    run.process.kill()
+    run.process.wait()
+
+    run.start()  # at once, while the children of the killed run stop
+
+    wait_until(lambda: not any(stat_of(pid) for pid in children))
+    assert re.findall("sk-trollllm-[0-9a-f]{64}", run.output) == keys
+    assert run.balances("Spend on OpenHands") == (credits_new, credits_old)
+    assert run.run_line("Spend on OpenHands")["choices"]
+
+
+def test_second_ctrl_c_hurries_and_nothing_is_left(run: Installation) -> None:
+    children = descendants(run.process.pid)
+    stalled = run.line("Spend on OhMyGPT").replace("Hello", "[[fake stall=1]] Hello")
+    with subprocess.Popen(["bash", "-c", stalled], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as request:
+        time.sleep(1)
+        run.process.send_signal(signal.SIGINT)
+        time.sleep(1)
+        assert run.process.poll() is None, "the request in progress gets its time"
+        assert run.stop() == 0
+        request.kill()
+    assert "Stopped." in run.output
+    wait_until(lambda: not any(stat_of(pid) for pid in children), 1)
+
+
+# What does not start says why; no process is left.
+
+
+def test_port_taken_is_named_with_the_variable_to_change(tmp_path: Path) -> None:
+    with FakeUpstream() as upstream, socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        installation = Installation(tmp_path, upstream)
+        assert installation.launch(OHMYGPT_PORT=str(port)).wait(20) == 1
+    assert f"Port {port} is taken" in installation.output
+    assert f"OHMYGPT_PORT={port + 1000} make run" in installation.output
+
+
+def test_database_directory_in_use_names_the_pid(tmp_path: Path) -> None:
+    with FakeUpstream() as upstream:
+        installation = Installation(tmp_path, upstream)
+        with Mongod(installation.var / "mongodb", log_path=tmp_path / "log") as mongod:
+            assert installation.launch().wait(30) == 1
+            assert f"in use by another mongod (pid {mongod.pid})" in installation.output
+
+
+def test_failing_step_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    with FakeUpstream() as upstream:
+        installation = Installation(tmp_path, upstream)
+        url = "mongodb://127.0.0.1:1/billing?serverSelectionTimeoutMS=500"
+        assert installation.launch(DATABASE_URL=url).wait(60) == 1
+    assert "manage.py migrate ended with code 1" in installation.output
+    assert "Traceback" in installation.output or "Error" in installation.output
+
+
+# The parts as functions.
+
+
+def test_ports_are_the_defaults_or_from_the_environment() -> None:
+    chosen = {name: str(free_port()) for name in PORTS}
+    assert read_ports(chosen) == {name: int(port) for name, port in chosen.items()}
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"SITE_PORT": "http"}, "SITE_PORT=http is no port number"),
+        ({"OPENHANDS_PORT": "0"}, "OPENHANDS_PORT=0 is no port number"),
+        ({"OHMYGPT_PORT": "70000"}, "OHMYGPT_PORT=70000 is no port number"),
+        ({"SITE_PORT": "9999", "OHMYGPT_PORT": "9999"}, "OHMYGPT_PORT=9999 is the port of another part"),
+    ],
+)
+def test_wrong_port_is_refused(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(StartError, match=message):
+        read_ports(environment)
+
+
+def test_secrets_are_chosen_once_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "development.env"
+    chosen = load_secrets(path)
+    assert load_secrets(path) == chosen
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert re.fullmatch("sk-trollllm-[0-9a-f]{64}", chosen["DEMO_API_KEY_ALICE"])
+
+
+def test_secret_that_is_missing_is_added_and_others_stay(tmp_path: Path) -> None:
+    path = tmp_path / "development.env"
+    path.write_text("# comment\nSECRET_KEY=kept=this\nOWN=value\n")
+    chosen = load_secrets(path)
+    assert (chosen["SECRET_KEY"], chosen["OWN"]) == ("kept=this", "value")
+    assert load_secrets(path) == chosen
+
+
+def test_stubborn_child_and_its_children_are_killed_after_the_grace_time(tmp_path: Path) -> None:
+    lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
+    script = "trap '' TERM; sleep 60 & echo $!; while :; do sleep 60; done"
+    child = Child(
+        ["bash", "-c", script], environment=os.environ, log_path=tmp_path / "log", grace_seconds=0.2, lock=lock
+    )
+    child.start()
+    wait_until(lambda: (tmp_path / "log").read_text() != "")
+    grandchild = int((tmp_path / "log").read_text())
+    child.stop()
+    child.stop()
+    os.close(lock)
+    assert describe_exit(child.exit_code) == "was killed by SIGKILL"
+    wait_until(lambda: stat_of(grandchild) is None)
+
+
+def test_shown_url_has_no_password() -> None:
+    url = "mongodb+srv://user:p%40ss@one.example,two.example/billing?replicaSet=rs0"
+    assert without_password(url) == "mongodb+srv://one.example,two.example/billing?replicaSet=rs0"
+
+
+def test_log_tail_is_bounded(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("".join(f"line {number}\n" for number in range(100_000)))
+    assert log_tail(log).splitlines()[1:] == [f"  line {number}" for number in range(99_985, 100_000)]
+    assert "missing" in log_tail(tmp_path / "none")

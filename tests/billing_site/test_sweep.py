@@ -1,0 +1,56 @@
+"""`manage.py sweep`: what time brings, once or in a loop, alone or among many."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
+
+from accounts.expiry import sweep_expired_accounts
+from accounts.models import Account, LedgerEntry
+from tests.proxy.requests import assert_reconciles
+from tests.serving import ROOT
+
+InsertUser = Callable[..., str]
+
+
+def test_expired_accounts_lose_their_credits_once(insert_user: InsertUser) -> None:
+    now = timezone.now()
+    insert_user("alice", credits=1, creditsNew=2.5, expiresAt=now - timedelta(seconds=1))
+    insert_user("bob", credits=1, expiresAt=now + timedelta(hours=1))
+    insert_user("carol", credits=1)
+    insert_user("dave", expiresAt=now - timedelta(days=9))
+    out = StringIO()
+    call_command("sweep", stdout=out)
+    assert "accounts expired: 1" in out.getvalue()
+    assert [float(account.credits) for account in Account.objects.order_by("pk")] == [0, 1, 1, 0]
+    assert LedgerEntry.objects.count() == 2
+    assert sweep_expired_accounts() == 0
+    assert_reconciles()
+
+
+def test_many_sweepers_at_once_expire_once(insert_user: InsertUser, in_threads: Callable[..., list[Any]]) -> None:
+    for index in range(10):
+        insert_user(f"user{index}", creditsNew=1, expiresAt=timezone.now() - timedelta(days=1))
+    assert sum(in_threads(8, lambda _: sweep_expired_accounts())) == 10
+    assert LedgerEntry.objects.count() == 10
+
+
+def test_the_loop_stops_on_sigterm(db: None) -> None:
+    environment = {**os.environ, "DATABASE_NAME": str(connection.settings_dict["NAME"])}
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "sweep", "--loop", "0.1"], cwd=ROOT, env=environment, stderr=subprocess.PIPE
+    )
+    try:
+        process.wait(2)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, b"")

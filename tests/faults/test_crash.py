@@ -1,0 +1,251 @@
+"""Processes killed, clients gone, the database away: nothing is lost, nothing is charged twice."""
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from accounts import credits
+from accounts.models import Account, Balance
+from billing_site.mongod import free_port
+from proxy import metering
+from proxy.fake_upstream import FakeUpstream
+from proxy.models import RequestLog
+from tests.conftest import key_of
+from tests.proxy.requests import CHAT, assert_reconciles, chat, post
+from tests.serving import Server
+
+InsertUser = Callable[..., str]
+
+
+def sweep_later() -> int:
+    """What a sweeper does when the holds of now have become stale."""
+    return metering.sweep_holds(now=timezone.now() + timedelta(seconds=settings.HOLD_MAX_AGE_SECONDS + 1))
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 15) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+    return value
+
+
+def open_request(server: Server, body: dict[str, Any]) -> socket.socket:
+    """Send a request over a bare socket and leave its answer unread."""
+    data = json.dumps(body).encode()
+    client = socket.create_connection(("127.0.0.1", server.ports["OPENHANDS_PORT"]), timeout=20)
+    head = (
+        f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key_of('alice')}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    )
+    client.sendall(head.encode() + data)
+    return client
+
+
+def slow_stream(chunks: int = 40, delay: float = 0.05) -> dict[str, Any]:
+    return chat(f"[[fake chunks={chunks} chunk_delay={delay}]] word", stream=True)
+
+
+def test_a_worker_killed_in_the_middle_of_a_stream_loses_and_charges_nothing(
+    serve_with: Callable[..., Server], insert_user: InsertUser
+) -> None:
+    insert_user("alice", creditsNew=1)
+    server = serve_with(GUNICORN_WORKERS="1")
+    post(server, chat())
+    before = Account.objects.get(pk="alice").credits_new
+    with open_request(server, slow_stream(chunks=100)) as client:
+        assert b"200 OK" in client.recv(1000)
+        assert Account.objects.get(pk="alice").held(Balance.OPENHANDS) > 0
+        (worker,) = server.worker_pids()
+
+        os.kill(worker, signal.SIGKILL)
+
+        wait_for(lambda: server.worker_pids() not in ([], [worker]))
+    assert metering.sweep_holds() == 0, "the hold is not stale yet"
+    assert sweep_later() == 1
+    assert sweep_later() == 0
+    assert Account.objects.get(pk="alice").credits_new == before
+    log = RequestLog.objects.order_by("-created_at").first()
+    assert log is not None
+    assert (log.outcome, log.cost) == ("abandoned", 0)
+    assert wait_for(lambda: post(server, chat(), retries=3).status == 200)
+    assert_reconciles()
+
+
+def test_a_stopping_server_lets_the_running_stream_finish(
+    serve_with: Callable[..., Server], insert_user: InsertUser
+) -> None:
+    insert_user("alice", creditsNew=1)
+    server = serve_with()
+    with open_request(server, slow_stream()) as client:
+        received = client.recv(1000)
+        server.process.send_signal(signal.SIGTERM)
+        while data := client.recv(65536):
+            received += data
+    assert b"data: [DONE]" in received
+    assert server.process.wait(10) == 0
+    assert RequestLog.objects.get().outcome == "ok"
+    assert_reconciles()
+
+
+@pytest.mark.parametrize("reads_first", [True, False], ids=["mid-stream", "before the first byte"])
+def test_a_client_that_leaves_pays_exactly_what_it_used(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser, reads_first: bool
+) -> None:
+    insert_user("alice", creditsNew=1)
+    with open_request(server, slow_stream(chunks=40, delay=0.02)) as client:
+        if reads_first:
+            assert b"200 OK" in client.recv(1000)
+    log = wait_for(RequestLog.objects.first)
+    assert upstream.requests[0].client_connected is True, "the upstream was read to its end"
+    assert (log.usage_source, log.output_tokens) == ("upstream", 40)
+    assert log.outcome in {"client_disconnected", "ok"}
+    wait_for(lambda: not Account.objects.get(pk="alice").holds)
+    assert_reconciles()
+
+
+def test_an_upstream_that_is_down_is_our_fault_not_the_customers(
+    serve_with: Callable[..., Server], insert_user: InsertUser
+) -> None:
+    insert_user("alice", creditsNew=1, credits=1)
+    server = serve_with(OPENHANDS_BASE_URL=f"http://127.0.0.1:{free_port()}", OHMYGPT_BASE_URL="")
+    for base in (server.openhands, server.ohmygpt):
+        response = post(server, chat(), base=base)
+        assert (response.status, response.json()["error"]["code"]) == (502, "upstream_error")
+    assert RequestLog.objects.count() == 2
+    assert_reconciles()
+
+
+def test_without_a_database_nothing_is_forwarded(
+    serve_with: Callable[..., Server], upstream: FakeUpstream, insert_user: InsertUser
+) -> None:
+    insert_user("alice", creditsNew=1)
+    url = f"mongodb://127.0.0.1:{free_port()}/?replicaSet=rs0"
+    server = serve_with(DATABASE_URL=url, DATABASE_TIMEOUT_MS="300")
+    response = post(server, chat())
+    assert (response.status, response.json()["error"]["code"]) == (503, "service_unavailable")
+    assert not upstream.requests
+    assert server.http.request("GET", f"{server.site}/readyz").status == 503
+    assert server.http.request("GET", f"{server.site}/healthz").status == 200
+
+
+# --- A crash between any two steps of a request, by doing only the steps before it --------------------------------
+
+
+@pytest.fixture
+def reservation(insert_user: InsertUser, prices: None) -> metering.Reservation:
+    insert_user("alice", creditsNew=1)
+    return make_reservation("req_crash")
+
+
+def make_reservation(request_id: str) -> metering.Reservation:
+    from proxy.openai_api import OpenAiApi
+    from proxy.price_book import PRICES
+
+    call = OpenAiApi().parse(chat(), 120)
+    return metering.reserve(
+        request_id=request_id,
+        api_key=key_of("alice"),
+        balance=Balance.OPENHANDS,
+        endpoint=CHAT,
+        call=call,
+        price=PRICES.find(Balance.OPENHANDS, call.model),
+    )
+
+
+def bill(reservation: metering.Reservation) -> metering.Receipt:
+    from proxy.call import UsageReport
+    from proxy.pricing import Usage
+
+    return metering.charge(reservation, report=UsageReport(Usage(100, 20)), output_text_bytes=0)
+
+
+COST = (100 + 20 * 5) * 105 / 10**8
+
+
+def test_a_crash_after_the_hold_releases_it(reservation: metering.Reservation) -> None:
+    assert Account.objects.get(pk="alice").credits_new == 1 - reservation.hold.amount
+    assert sweep_later() == 1
+    assert Account.objects.get(pk="alice").credits_new == 1
+    assert_reconciles()
+
+
+def test_a_crash_after_the_record_settles_by_it(
+    reservation: metering.Reservation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Crash(BaseException):
+        pass
+
+    def crash(**kwargs: Any) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(credits, "settle", crash)
+        with pytest.raises(Crash):
+            bill(reservation)
+    assert RequestLog.objects.get().cost > 0
+    assert sweep_later() == 1
+    account = Account.objects.get(pk="alice")
+    assert float(account.credits_new) == 1 - COST
+    assert (account.tokens_user_new, account.total_input_tokens) == (120, 100)
+    assert sweep_later() == 0
+    assert_reconciles()
+
+
+def test_a_request_that_outlived_its_hold_is_not_charged(reservation: metering.Reservation) -> None:
+    assert sweep_later() == 1
+    receipt = bill(reservation)
+    assert receipt.balance_after is None
+    assert (RequestLog.objects.get().outcome, RequestLog.objects.get().cost) == ("abandoned", 0)
+    assert Account.objects.get(pk="alice").credits_new == 1
+    assert_reconciles()
+
+
+def test_many_sweepers_and_the_request_itself_settle_once(
+    reservation: metering.Reservation, in_threads: Callable[..., list[Any]]
+) -> None:
+    others = [make_reservation(f"req_{index}") for index in range(10)]
+    everyone = [reservation, *others]
+
+    def act(index: int) -> int:
+        if index < len(everyone):
+            bill(everyone[index])
+            return 0
+        return sweep_later()
+
+    in_threads(len(everyone) + 6, act)
+    sweep_later()
+    logs = RequestLog.objects.all()
+    assert len(logs) == len(everyone)
+    assert Account.objects.get(pk="alice").credits_new == 1 - sum(log.cost for log in logs)
+    assert_reconciles()
+
+
+def test_a_slow_client_does_not_hold_the_others_up(server: Server, insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=5)
+    clients = [open_request(server, chat("[[fake big=2000000]] x", stream=True)) for _ in range(5)]
+    done = threading.Event()
+
+    def others() -> None:
+        for _ in range(5):
+            assert post(server, chat()).status == 200
+        done.set()
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    assert done.wait(10)
+    thread.join()
+    for client in clients:
+        client.close()
+    wait_for(lambda: not Account.objects.get(pk="alice").holds)
+    assert_reconciles()

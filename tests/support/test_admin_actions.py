@@ -1,0 +1,309 @@
+"""What staff do to an account: preview, confirmation, exactly once, permission, audit."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.utils import timezone
+
+from accounts import credits
+from accounts.authentication import find_account_by_key
+from accounts.models import Account, Balance, LedgerEntry
+from support.models import AuditEntry
+from tests.conftest import key_of
+from tests.pages import page, text_of
+
+InsertUser = Callable[..., str]
+LogIn = Callable[..., Client]
+FORMS: dict[str, dict[str, str]] = {
+    "transfer": {"source": "ohmygpt", "amount": "4", "reason": "asked"},
+    "adjust": {"balance": "openhands", "direction": "add", "amount": "4", "reason": "asked"},
+    "expiry": {"choice": "30", "reason": "asked"},
+    "disable": {"reason": "asked"},
+    "enable": {"reason": "asked"},
+    "rotate-key": {"reason": "asked"},
+}
+ALLOWED: dict[str | None, set[str]] = {
+    "Viewer": set(),
+    "Support": {"transfer", "disable", "enable", "rotate-key"},
+    "Billing admin": set(FORMS),
+    None: set(FORMS),
+}
+
+
+def url(slug: str, username: str = "alice") -> str:
+    return f"/admin/support/accounts/{username}/do/{slug}/"
+
+
+def field(response: Any, name: str) -> str:
+    """The value of a hidden input of the dialog."""
+    found = re.search(rf'name="{name}" value="([^"]*)"', response.content.decode())
+    assert found, text_of(response)
+    return found[1]
+
+
+def preview(client: Client, slug: str, **fields: str) -> Any:
+    """Open the dialog and send its form once."""
+    token = field(client.get(url(slug)), "token")
+    return client.post(url(slug), {**FORMS[slug], **fields, "token": token})
+
+
+def confirmed(response: Any) -> dict[str, str]:
+    """What the confirmation button of a preview sends."""
+    inputs = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', response.content.decode())
+    return {**dict(inputs), "confirm": "1"}
+
+
+def do(client: Client, slug: str, **fields: str) -> Any:
+    return client.post(url(slug), confirmed(preview(client, slug, **fields)))
+
+
+@pytest.fixture
+def alice(insert_user: InsertUser) -> str:
+    return insert_user("alice", credits=10, creditsNew=2.5, strange="kept")
+
+
+def done_to_accounts() -> Any:
+    """The audit trail without the tests' own log-ins."""
+    return AuditEntry.objects.exclude(action="log-in")
+
+
+def balances() -> tuple[Decimal, Decimal]:
+    account = Account.objects.get(pk="alice")
+    return account.credits_new, account.credits
+
+
+def test_a_transfer_shows_before_and_after_then_happens_with_reason_and_audit(admin_client: Client, alice: str) -> None:
+    shown = preview(admin_client, "transfer")
+    assert "OpenHands credits $2.50 $6.50" in text_of(shown)
+    assert "OhMyGPT credits $10.00 $6.00" in text_of(shown)
+    assert balances() == (Decimal("2.5"), 10)
+
+    response = admin_client.post(url("transfer"), confirmed(shown), follow=True)
+
+    assert "Transferred $4.00 from OhMyGPT to OpenHands." in text_of(response)
+    assert balances() == (Decimal("6.5"), 6)
+    assert {(entry.actor, entry.reason) for entry in LedgerEntry.objects.all()} == {("staff:admin", "asked")}
+    (entry,) = done_to_accounts().all()
+    assert (entry.actor, entry.action, entry.target, entry.reason) == ("staff:admin", "transfer", "alice", "asked")
+    assert (entry.before["ohmygpt"], entry.after["ohmygpt"], entry.outcome) == ("$10.00", "$6.00", "done")
+
+
+def test_a_second_click_on_confirm_does_nothing_more(admin_client: Client, alice: str) -> None:
+    data = confirmed(preview(admin_client, "transfer"))
+    admin_client.post(url("transfer"), data)
+    again = admin_client.post(url("transfer"), data, follow=True)
+    assert "This was done already; nothing was done a second time." in text_of(again)
+    assert balances() == (Decimal("6.5"), 6)
+    assert done_to_accounts().count() == 1
+
+
+def test_ten_clicks_at_once_transfer_once(
+    admin_client: Client, alice: str, in_threads: Callable[..., list[Any]]
+) -> None:
+    data = confirmed(preview(admin_client, "transfer"))
+    answers = in_threads(10, lambda _: admin_client.post(url("transfer"), data).status_code)
+    assert set(answers) == {302}
+    assert balances() == (Decimal("6.5"), 6)
+    assert done_to_accounts().filter(outcome="done").count() == 1
+
+
+def test_two_staff_at_once_are_both_told_the_truth(
+    log_in: LogIn, alice: str, in_threads: Callable[..., list[Any]]
+) -> None:
+    staff = [log_in("Support", "sam"), log_in("Support", "sue")]
+    forms = [confirmed(preview(client, "transfer", amount="6")) for client in staff]
+    texts = in_threads(2, lambda index: text_of(staff[index].post(url("transfer"), forms[index], follow=True)))
+    assert balances() == (Decimal("8.5"), 4)
+    assert sorted("Transferred $6.00" in text for text in texts) == [False, True]
+    refusal = next(text for text in texts if "Transferred $6.00" not in text)
+    assert "insufficient OhMyGPT credits. Required: $6.00, Balance: $4.00" in refusal
+    assert sorted(done_to_accounts().values_list("outcome", flat=True)) == ["done", "refused"]
+
+
+def test_everything_moves_what_the_preview_showed(admin_client: Client, alice: str) -> None:
+    shown = preview(admin_client, "transfer", amount="", is_all="on")
+    assert "OhMyGPT credits $10.00 $0.00" in text_of(shown)
+    credits.adjust(
+        username="alice", balance=Balance.OHMYGPT, amount=Decimal(5), operation="a", actor="x", reason="meanwhile"
+    )
+    admin_client.post(url("transfer"), confirmed(shown))
+    assert balances() == (Decimal("12.5"), 5)
+
+
+def test_credits_held_by_a_request_in_flight_are_not_moved(admin_client: Client, alice: str) -> None:
+    credits.hold(
+        api_key=key_of("alice"), balance=Balance.OHMYGPT, request_id="r1", minimum=Decimal(8), maximum=Decimal(8)
+    )
+    text = text_of(preview(admin_client, "transfer"))
+    assert "Only $2.00 of the OhMyGPT credits is free; $8.00 more is held for requests in flight." in text
+    do(admin_client, "transfer", amount="2")
+    credits.settle(username="alice", request_id="r1", balance=Balance.OHMYGPT, cost=Decimal(3))
+    assert balances() == (Decimal("4.5"), 5)
+
+
+def test_a_balance_that_shrank_after_the_preview_refuses_with_a_sentence(admin_client: Client, alice: str) -> None:
+    data = confirmed(preview(admin_client, "transfer", amount="10"))
+    credits.adjust(
+        username="alice", balance=Balance.OHMYGPT, amount=Decimal(-9), operation="a", actor="x", reason="meanwhile"
+    )
+    response = admin_client.post(url("transfer"), data)
+    assert "insufficient OhMyGPT credits. Required: $10.00, Balance: $1.00" in text_of(response)
+    assert balances() == (Decimal("2.5"), 1)
+    assert done_to_accounts().get().error.startswith("insufficient OhMyGPT credits")
+
+
+@pytest.mark.parametrize(
+    ("slug", "fields", "sentence"),
+    [
+        ("transfer", {"amount": "10.01"}, "Only $10.00 of the OhMyGPT credits is free."),
+        ("transfer", {"amount": ""}, "Enter an amount, or choose everything."),
+        ("transfer", {"amount": "-1"}, "greater than or equal to"),
+        ("transfer", {"amount": "NaN"}, "Enter a number."),
+        ("transfer", {"amount": "0.000000001"}, "no more than 8 decimal places"),
+        ("transfer", {"source": "both"}, "Select a valid choice"),
+        ("transfer", {"reason": "  "}, "This field is required."),
+        ("adjust", {"direction": "deduct"}, "Only $2.50 of the OpenHands credits can be deducted."),
+        ("adjust", {"amount": "1e7"}, "less than or equal to"),
+        ("expiry", {"choice": "date", "date": ""}, "Choose a date."),
+        ("disable", {"reason": ""}, "This field is required."),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_the_preview(
+    admin_client: Client, alice: str, slug: str, fields: dict[str, str], sentence: str
+) -> None:
+    response = preview(admin_client, slug, **fields)
+    assert sentence in text_of(response)
+    assert 'name="confirm"' not in response.content.decode()
+    assert balances() == (Decimal("2.5"), 10)
+
+
+def test_an_impossible_date_is_refused_at_the_confirmation_too(admin_client: Client, alice: str) -> None:
+    response = do(admin_client, "expiry", choice="date", date="2001-01-01T00:00")
+    assert "The expiry must be in the future" in text_of(response)
+    assert Account.objects.get().expires_at is None
+
+
+def test_expired_credits_cannot_be_moved(admin_client: Client, insert_user: InsertUser) -> None:
+    insert_user("alice", credits=10, expiresAt=timezone.now() - timedelta(hours=1))
+    assert "expired credits cannot be moved" in text_of(preview(admin_client, "transfer"))
+
+
+def test_adjustments_add_and_deduct(admin_client: Client, alice: str) -> None:
+    do(admin_client, "adjust", balance="ohmygpt", direction="deduct", amount="0.5")
+    do(admin_client, "adjust", balance="openhands", direction="add", amount="0.00000001")
+    assert balances() == (Decimal("2.50000001"), Decimal("9.5"))
+
+
+def test_the_expiry_is_extended_and_removed(admin_client: Client, alice: str) -> None:
+    do(admin_client, "expiry", choice="7")
+    left = Account.objects.get().expires_at - timezone.now()
+    assert timedelta(days=7, minutes=-2) < left <= timedelta(days=7)
+    do(admin_client, "expiry", choice="date", date="2033-05-06T07:08")
+    assert Account.objects.get().expires_at == datetime(2033, 5, 6, 7, 8, tzinfo=UTC)
+    do(admin_client, "expiry", choice="never")
+    assert Account.objects.get().expires_at is None
+    assert done_to_accounts().filter(action="expiry").count() == 3
+
+
+def test_an_expiry_dialog_does_not_undo_a_purchase_made_meanwhile(admin_client: Client, alice: str) -> None:
+    data = confirmed(preview(admin_client, "expiry", choice="1"))
+    credits.top_up(username="alice", amount=Decimal(20), operation="payment:1", actor="sepay")
+    response = admin_client.post(url("expiry"), data)
+    assert "The expiry was changed meanwhile, perhaps by a purchase." in text_of(response)
+    assert Account.objects.get().expires_at > timezone.now() + timedelta(days=6)
+
+
+def test_disable_and_enable(admin_client: Client, alice: str, usersnew: Any) -> None:
+    do(admin_client, "disable")
+    assert usersnew.find_one()["isActive"] is False
+    assert "Enable" in page(admin_client, "/admin/accounts/account/alice/change/")
+    do(admin_client, "enable")
+    assert usersnew.find_one()["isActive"] is True
+    assert usersnew.find_one()["strange"] == "kept"
+
+
+def test_a_replaced_key_is_shown_once_and_works(admin_client: Client, alice: str) -> None:
+    data = confirmed(preview(admin_client, "rotate-key"))
+    response = admin_client.post(url("rotate-key"), data)
+    (key,) = set(re.findall(r"sk-trollllm-[0-9a-f]{64}", response.content.decode()))
+    assert find_account_by_key(key).pk == "alice"
+    assert "no-store" in response["Cache-Control"]
+
+    again = admin_client.post(url("rotate-key"), data, follow=True)
+    assert key not in again.content.decode()
+    assert find_account_by_key(key).pk == "alice"
+    assert key not in str(done_to_accounts().values_list())
+
+
+def test_a_forged_foreign_or_old_token_starts_over(admin_client: Client, alice: str, insert_user: InsertUser) -> None:
+    insert_user("bob", credits=10)
+    foreign = field(admin_client.get(url("transfer", "bob")), "token")
+    for token in ("", "forged", foreign, field(admin_client.get(url("adjust")), "token")):
+        response = admin_client.post(url("transfer"), {**FORMS["transfer"], "token": token, "confirm": "1"})
+        assert "This dialog is too old." in text_of(response)
+    assert balances() == (Decimal("2.5"), 10)
+
+
+def test_a_dialog_is_a_fragment_and_sends_the_browser_on(admin_client: Client, alice: str) -> None:
+    headers = {"HX-Request": "true"}
+    response = admin_client.get(url("transfer"), headers=headers)
+    assert b"<html" not in response.content
+    data = confirmed(preview(admin_client, "transfer"))
+    response = admin_client.post(url("transfer"), data, headers=headers)
+    assert response["HX-Redirect"] == "/admin/accounts/account/alice/change/"
+
+
+@pytest.mark.parametrize("role", list(ALLOWED))
+@pytest.mark.parametrize("slug", list(FORMS))
+def test_every_role_does_what_it_may_and_nothing_else_by_direct_post(
+    log_in: LogIn, alice: str, usersnew: Any, role: str | None, slug: str
+) -> None:
+    client = log_in(role)
+    before = usersnew.find_one()
+    may = slug in ALLOWED[role]
+    shown = page(client, "/admin/accounts/account/alice/change/")
+    assert client.get(url(slug)).status_code == (200 if may else 403)
+    if may:
+        assert do(client, slug).status_code in (200, 302)
+        assert done_to_accounts().get().outcome == "done"
+    else:
+        response = client.post(url(slug), {**FORMS[slug], "token": "x", "confirm": "1"})
+        assert response.status_code == 403
+        assert usersnew.find_one() == before
+        assert done_to_accounts().get().outcome == "refused"
+        assert ("Transfer credits" in shown) == ("transfer" in ALLOWED[role])
+
+
+def test_strangers_are_sent_to_the_log_in_page(client: Client, alice: str) -> None:
+    assert client.post(url("transfer"), {"confirm": "1"})["Location"].startswith("/admin/login/")
+
+
+def test_an_account_or_action_that_is_not_there(admin_client: Client, alice: str) -> None:
+    assert admin_client.get(url("transfer", "nobody")).status_code == 404
+    assert admin_client.get(url("explode")).status_code == 404
+
+
+def test_names_with_blanks_and_slashes_work(admin_client: Client, insert_user: InsertUser) -> None:
+    insert_user(" Old/Name", credits=3)
+    body = admin_client.get("/admin/accounts/account/%20Old_2FName/change/").content.decode()
+    address = re.search(r'href="([^"]+/do/transfer/)"', body)
+    assert address
+    assert "Old/Name" in page(admin_client, address[1])
+
+
+def test_a_role_moves_no_more_than_its_limit(log_in: LogIn, alice: str, settings: Any) -> None:
+    settings.STAFF_AMOUNT_LIMITS = {"Support": Decimal(3)}
+    client = log_in("Support")
+    assert "Your role may move at most $3.00 at once." in text_of(do(client, "transfer"))
+    assert balances() == (Decimal("2.5"), 10)
+    do(client, "transfer", amount="3")
+    assert balances() == (Decimal("5.5"), 7)
+    User.objects.get().groups.add(Group.objects.get(name="Billing admin"))
+    do(client, "transfer", amount="4")
+    assert balances() == (Decimal("9.5"), 3)

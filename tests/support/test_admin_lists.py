@@ -1,0 +1,70 @@
+"""Lists of huge collections: bounded counts, and no query that reads a whole collection."""
+
+import json
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+
+from billing_site import admin_base
+from tests.pages import page
+
+
+def test_the_count_of_a_big_list_stops_at_the_cap(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_base, "MAX_COUNT", 120)
+    connection.database["usersNew"].insert_many({"_id": f"user{index:04}"} for index in range(300))
+    assert "120 or more accounts" in page(admin_client, "/admin/accounts/account/")
+    assert "50 or more" not in page(admin_client, "/admin/accounts/account/?q=user00")
+    last = page(admin_client, "/admin/accounts/account/?p=3")
+    assert "user0119" in last
+    assert "user0120" not in last
+
+
+def test_a_page_beyond_the_end_leads_back(admin_client: Client) -> None:
+    connection.database["usersNew"].insert_one({"_id": "alice"})
+    assert "alice" in page(admin_client, "/admin/accounts/account/?p=1")
+    assert admin_client.get("/admin/accounts/account/?p=9").status_code in (200, 302)
+
+
+LISTS = {
+    "accounts/account": ["", "?q=user", "?o=1", "?o=-1", "?o=5", "?o=-5", "?expiry=soon", "?expiry=expired"],
+    "accounts/ledgerentry": ["", "?q=user7", "?q=operation:7"],
+    "payments/payment": ["", "?q=user7", "?q=TROLL7", "?q=txn7", "?q=123456789012345678"],
+    "payments/webhookevent": ["", "?q=evt7", "?q=user7", "?status__exact=review"],
+    "proxy/requestlog": ["", "?q=user7", "?q=req7", "?credit_type__exact=openhands", "?result=failed"],
+}
+MORE = [
+    "accounts/account/?status=disabled",
+    "accounts/account/?expiry=never",
+    "accounts/account/?q=sk-trollllm-1234",
+    "accounts/account/?openhands=debt",
+    "accounts/account/?ohmygpt=20",
+    "accounts/ledgerentry/?kind__exact=purchase",
+    "accounts/ledgerentry/?balance__exact=ohmygpt",
+    "payments/payment/?status__exact=success",
+    "proxy/requestlog/?created_at_from=2026-01-01&created_at_to=2026-01-03",
+]
+
+
+@pytest.mark.parametrize(
+    "address", [*MORE, *(f"{name}/{query}" for name, queries in LISTS.items() for query in queries)]
+)
+def test_no_list_reads_or_sorts_its_whole_collection(admin_client: Client, address: str) -> None:
+    response = admin_client.get(f"/admin/{address}")
+    assert response.status_code == 200
+    plan = json.loads(response.context["cl"].queryset[:50].explain())
+    plan = plan.get("queryPlanner") or plan["stages"][0]["$cursor"]["queryPlanner"]
+    stages = stages_of(plan["winningPlan"])
+    assert "COLLSCAN" not in stages
+    assert "SORT" not in stages
+
+
+def stages_of(plan: Any) -> set[str]:
+    """The names of the stages in a query plan."""
+    if isinstance(plan, list):
+        return set().union(*(stages_of(part) for part in plan))
+    if not isinstance(plan, dict):
+        return set()
+    own = {plan["stage"]} if "stage" in plan else set()
+    return own.union(*(stages_of(part) for part in plan.values()))
