@@ -36,15 +36,13 @@ def test_death_at_any_write_then_recovery_credits_once(
     make_order: Callable[..., Payment],
     recovery: str,
 ) -> None:
-    database = connection.settings_dict["NAME"]
-    sites = [start_site(DATABASE_NAME=database, KILL_AT=moment) for moment in MOMENTS]
+    site = start_site(kill_at=MOMENTS, DATABASE_NAME=connection.settings_dict["NAME"])
     orders = [make_order(moment.replace(":", "-")) for moment in MOMENTS]
     bodies = [json.dumps(transfer(order.order_code)).encode() for order in orders]
-    for site, body in zip(sites[:-1], bodies, strict=False):
+    for process, body in enumerate(bodies[:-1]):
         with pytest.raises(requests.ConnectionError):
-            site.deliver(body)
-        assert site.stop() == 9
-    assert sites[-1].deliver(bodies[-1]).status_code == 200  # There is no further write to die at.
+            site.deliver(body, process)
+    assert site.deliver(bodies[-1], len(bodies) - 1).status_code == 200  # There is no further write to die at.
 
     for order, body in zip(orders, bodies, strict=True):
         recover(body, recovery)
