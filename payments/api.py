@@ -15,10 +15,13 @@ from rest_framework.views import APIView
 from accounts.authentication import find_account_by_key, read_key
 from accounts.models import Account
 from payments import checkout, history, orders, serializers, shapes
+from payments.errors import BodyTooLarge
 from payments.http import handle_exception
 from payments.models import Payment
 from payments.promotions import find_promotion
 from payments.purchasing import read_purchasing
+
+MAX_BODY_BYTES = 16 * 1024
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -62,6 +65,13 @@ class PaymentView(APIView):
         """Who asks; `HasAccount` has made sure of it."""
         return cast(Account, self.request.user)
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        # DRF's parsers read a body of any size into memory.
+        length = str(request.META.get("CONTENT_LENGTH") or "0")
+        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+            raise BodyTooLarge(MAX_BODY_BYTES)
+        super().initial(request, *args, **kwargs)
+
     def get_exception_handler(self) -> Callable[..., Response | None]:
         return handle_exception
 
@@ -71,7 +81,7 @@ class CheckoutView(PaymentView):
         operation_id="checkout",
         summary="Order credits",
         request=serializers.CheckoutRequest,
-        responses=_answers(serializers.CheckoutResponse, 400, 502),
+        responses=_answers(serializers.CheckoutResponse, 400, 413, 502),
     )
     def post(self, request: Request) -> Response:
         """Make an order and say how to pay it. While purchasing is off: 503 with the notice for customers."""

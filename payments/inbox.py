@@ -28,7 +28,7 @@ Status = WebhookEvent.Status
 Source = WebhookEvent.Source
 
 MAX_ATTEMPTS = 12
-"""After these an event is dead and waits for staff: with the delays below, after about 14 hours."""
+"""After these an event is dead and waits for staff: with the delays below, after about ten hours."""
 MAX_DELAY = timedelta(hours=2)
 FIRST_DELAY = timedelta(minutes=1)
 """Also how long a claimed event is left to the process that claimed it."""

@@ -150,7 +150,7 @@ def credit_order(
     becomes a payment of its own, without a bonus. Inside a transaction. Raises `AccountNotFound`, `InvalidAmount`.
     """
     is_second = order.status == Payment.Status.SUCCESS
-    base = round_usd(receipt.amount / rate_of(order))
+    base = _base_credits(order, receipt.amount)
     is_full = receipt.amount >= order.amount
     bonus = bonus_of(credits=order.credits, percent=order.bonus_percent) if is_full and not is_second else ZERO
     payment = _second_payment(order, base, receipt, now) if is_second else order
@@ -199,6 +199,11 @@ def _close_stale(payment: Payment, now: datetime) -> None:
     stale.update(
         status=Status.IGNORED, error="confirmed and credited by the pull", payment_id=payment.pk, processed_at=now
     )
+
+
+def _base_credits(order: Payment, amount: Decimal) -> Decimal:
+    """What `amount` buys at the order's rate, in USD; the price buys what was ordered, whatever its rounding."""
+    return order.credits if amount == order.amount else round_usd(amount / rate_of(order))
 
 
 def wake_reversals(provider: str, transaction_id: str, now: datetime) -> None:

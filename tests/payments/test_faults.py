@@ -11,6 +11,7 @@ from django.db import connection
 from accounts.models import Account, LedgerEntry
 from payments import inbox
 from payments.models import Payment, WebhookEvent
+from payments.providers import get_provider
 from tests.payments.conftest import Site, transfer
 
 WRITES = 8
@@ -50,8 +51,6 @@ def test_death_at_any_write_then_recovery_credits_once(
 
 
 def recover(body: bytes, recovery: str) -> None:
-    from payments.providers import get_provider
-
     later = datetime.now(UTC) + timedelta(hours=1)  # The claim of the dead process has run out.
     if recovery == "redelivery" or not WebhookEvent.objects.filter(body=body).exists():
         headers = {"Authorization": "Apikey sepay-test-key"}

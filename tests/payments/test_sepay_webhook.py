@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,14 +11,17 @@ import requests
 from bson import ObjectId
 from django.db import connection
 
-from accounts.models import Account, LedgerEntry
-from payments import inbox
+from accounts import credits
+from accounts.errors import InsufficientCredits
+from accounts.models import Account, Balance, LedgerEntry
+from payments import inbox, orders
 from payments.models import Payment, WebhookEvent
+from payments.providers import get_provider
+from tests.conftest import key_of
 from tests.payments.conftest import VIETNAM, transfer
 
 Deliver = Callable[..., requests.Response]
 MakeOrder = Callable[..., Payment]
-VERIFIED = {"success": True}
 
 
 def balance_of(username: str = "alice") -> float:
@@ -81,6 +85,10 @@ def test_a_purchase_on_an_expired_account_expires_the_old_credits_first(
     account = Account.objects.get(pk="alice")
     assert (account.credits_new, account.credits) == (20, 0)
     assert (Payment.objects.get().credits_before, Payment.objects.get().credits_after) == (0, 20)
+    hold = {"api_key": key_of("alice"), "balance": Balance.OPENHANDS, "request_id": "r1"}
+    with pytest.raises(InsufficientCredits):
+        credits.hold(**hold, minimum=Decimal("20.00000001"), maximum=Decimal("20.00000001"))
+    assert credits.hold(**hold, minimum=Decimal(20), maximum=Decimal(20)).balance_after == 0
 
 
 def test_50_concurrent_deliveries_credit_once(
@@ -133,13 +141,26 @@ def test_late_money_within_a_day_is_credited_and_flagged(
     deliver: Deliver, make_order: MakeOrder, minutes_ago: int
 ) -> None:
     order = make_order(minutes_ago=minutes_ago)
-    from payments.orders import expire_pending
-
-    assert expire_pending() == 1
+    assert orders.expire_pending() == 1
     deliver(transfer(order.order_code))
     assert balance_of() == 20
     payment = Payment.objects.get()
     assert (payment.status, payment.flags) == ("success", ["late"])
+
+
+def test_expiring_orders_while_their_money_arrives_loses_none(
+    deliver: Deliver, make_order: MakeOrder, in_threads: Callable[..., list[Any]]
+) -> None:
+    overdue = [make_order(f"user{number}", minutes_ago=15.01) for number in range(8)]
+
+    def act(index: int) -> int:
+        if index >= 8:
+            return orders.expire_pending()
+        return deliver(transfer(overdue[index].order_code)).status_code
+
+    in_threads(12, act)
+    assert set(Payment.objects.values_list("status", flat=True)) == {"success"}
+    assert [balance_of(order.user_id) for order in overdue] == [20] * 8
 
 
 def test_money_more_than_a_day_late_waits_for_review(deliver: Deliver, make_order: MakeOrder) -> None:
@@ -418,8 +439,6 @@ def test_a_stored_event_whose_processing_was_cut_off_is_credited_by_the_sweeper(
 ) -> None:
     payload = transfer(make_order().order_code)
     now = datetime.now(UTC)
-    from payments.providers import get_provider
-
     provider = get_provider("sepay")
     body = json.dumps(payload).encode()
     inbox.store(provider=provider, notice=provider.read(body=body, headers={}), body=body, headers={}, now=now)
@@ -430,8 +449,6 @@ def test_a_stored_event_whose_processing_was_cut_off_is_credited_by_the_sweeper(
 
 
 def test_many_sweepers_at_once_credit_once(make_order: MakeOrder, in_threads: Callable[..., list[Any]]) -> None:
-    from payments.providers import get_provider
-
     provider = get_provider("sepay")
     now = datetime.now(UTC)
     for username in ("alice", "bobby", "carol"):
