@@ -91,12 +91,12 @@ def _credited_by_old_system(event: WebhookEvent, order: Payment, receipt: Receip
     """Whether the replaced system, which knew neither our keys nor a pull, credited this transfer."""
     if order.status != Payment.Status.SUCCESS or order.transfer_key:
         return None
-    if order.sepay_transaction_id and order.sepay_transaction_id == receipt.transaction_id:
+    credited_id = str(order.sepay_transaction_id or "")  # Some documents hold a number.
+    if credited_id == receipt.transaction_id:
         return Outcome(Status.IGNORED, "this transaction was credited by the replaced system", order)
-    if event.source == WebhookEvent.Source.PULL:
-        return Outcome(
-            Status.REVIEW, "the replaced system marked this order paid: credit only a second transfer", order
-        )
+    if not credited_id or event.source == WebhookEvent.Source.PULL:
+        reason = "the replaced system marked this order paid, perhaps by this transfer: credit only another one"
+        return Outcome(Status.REVIEW, reason, order)
     return None
 
 
@@ -132,13 +132,18 @@ def wrong_currency(order: Payment, receipt: Receipt | Reversal) -> str:
     return f"wrong currency: {receipt.currency} for an order in {currency_of(order)}"
 
 
+def _deadline_of(order: Payment) -> datetime | None:
+    """Until when the order was to be paid; old documents may only say when they were made, or not even that."""
+    if order.expires_at is None and order.created_at is not None:
+        return order.created_at + timedelta(minutes=settings.ORDER_LIFETIME_MINUTES)
+    return order.expires_at
+
+
 def _too_late(order: Payment, receipt: Receipt, now: datetime) -> str:
-    if order.expires_at is None:
+    paid_at, deadline = min(receipt.occurred_at, now), _deadline_of(order)
+    if deadline is None or paid_at <= deadline + timedelta(hours=settings.LATE_PAYMENT_GRACE_HOURS):
         return ""
-    paid_at = min(receipt.occurred_at, now)
-    if paid_at <= order.expires_at + timedelta(hours=settings.LATE_PAYMENT_GRACE_HOURS):
-        return ""
-    return f"too late: paid at {format_time(paid_at)}, the order expired at {format_time(order.expires_at)}"
+    return f"too late: paid at {format_time(paid_at)}, the order expired at {format_time(deadline)}"
 
 
 def credit_order(
@@ -214,7 +219,8 @@ def wake_reversals(provider: str, transaction_id: str, now: datetime) -> None:
 
 def _flags(event: WebhookEvent, order: Payment, receipt: Receipt, now: datetime) -> list[str]:
     is_second = order.status == Payment.Status.SUCCESS
-    is_late = order.expires_at is not None and min(receipt.occurred_at, now) > order.expires_at
+    deadline = _deadline_of(order)
+    is_late = deadline is not None and min(receipt.occurred_at, now) > deadline
     ordered_from = order.payment_method or Payment.Method.SEPAY
     conditions = {
         Flag.SECOND_TRANSFER: is_second,

@@ -386,24 +386,31 @@ def test_an_order_of_the_replaced_system_is_paid_by_its_exact_code(
     assert (document["status"], document["odd"], document["creditsAfter"]) == ("success", 1, 20.0)
 
 
+@pytest.mark.parametrize(
+    ("stored_id", "status", "balance"),
+    [("77", "ignored", 20), (77, "ignored", 20), (None, "review", 20), ("76", "done", 40)],
+)
 def test_a_transfer_that_the_replaced_system_credited_is_not_credited_again(
-    deliver: Deliver, insert_user: Callable[..., str]
+    deliver: Deliver, insert_user: Callable[..., str], stored_id: object, status: str, balance: int
 ) -> None:
     insert_user("alice", creditsNew=20)
     code = "TROLL20D1736570000000AB3X"
-    payload = transfer(code)
-    connection.database["payments"].insert_one(
-        {
-            "userId": "alice",
-            "credits": 20,
-            "amount": 50_000,
-            "orderCode": code,
-            "status": "success",
-            "sepayTransactionId": str(payload["id"]),
-        }
-    )
-    assert deliver(payload).status_code == 200
-    assert (the_event().status, balance_of()) == ("ignored", 20)
+    document = {"userId": "alice", "credits": 20, "amount": 50_000, "orderCode": code, "status": "success"}
+    connection.database["payments"].insert_one(document | {"sepayTransactionId": stored_id})
+    assert deliver(transfer(code, id=77)).status_code == 200
+    assert (the_event().status, balance_of()) == (status, balance)
+
+
+def test_an_old_order_without_an_expiry_is_judged_by_when_it_was_made(
+    deliver: Deliver, insert_user: Callable[..., str]
+) -> None:
+    insert_user("alice")
+    code = "TROLL20D1736570000000AB3X"
+    document = {"userId": "alice", "credits": 20, "amount": 50_000, "orderCode": code, "status": "pending"}
+    made_at = datetime.now(UTC) - timedelta(days=300)
+    connection.database["payments"].insert_one(document | {"createdAt": made_at})
+    deliver(transfer(code))
+    assert (the_event().status, balance_of()) == ("review", 0)
 
 
 def test_an_event_that_failed_is_processed_by_the_sweeper(deliver: Deliver, make_order: MakeOrder) -> None:
