@@ -159,6 +159,7 @@ class AccountAdmin(BigCollectionAdmin):
     )
     fieldsets = (
         ("Account", {"fields": ("username", "role", "discord_id")}),
+        ("Limits", {"fields": ("requests_per_minute", "concurrent_requests")}),
         ("API key", {"classes": ("tab",), "fields": (("key", "key_made"),)}),
         (
             "Use since the account began",
