@@ -201,6 +201,20 @@ def test_a_second_transfer_for_a_paid_order_is_a_payment_of_its_own(deliver: Del
     assert second.order_code != order.order_code
 
 
+def test_several_transfers_for_one_order_at_once_are_all_credited(
+    deliver: Deliver, make_order: MakeOrder, in_threads: Callable[..., list[Any]]
+) -> None:
+    order = make_order()
+    payloads = [transfer(order.order_code) for _ in range(6)]
+    in_threads(6, lambda index: deliver(payloads[index]))
+    later = datetime.now(UTC)
+    while WebhookEvent.objects.filter(status="received").exists():
+        later += timedelta(hours=1)
+        inbox.process_due_events(now=later)
+    assert balance_of() == 120
+    assert sorted(payment.flags or [] for payment in Payment.objects.all()) == [[]] + [["second_transfer"]] * 5
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
