@@ -44,8 +44,11 @@ def _refuse(provider_name: str, error: BillingError) -> JsonResponse:
 
 def _read_body(request: HttpRequest, limit_bytes: int) -> bytes:
     """The raw body, never more than the limit in memory. Raises `BodyTooLarge`, `MalformedEvent`."""
+    stream = request
+    if request.META.get("wsgi.input_terminated") and not request.META.get("CONTENT_LENGTH"):
+        stream = request.META["wsgi.input"]  # Sent in chunks: Django reads nothing then, gunicorn knows the end.
     try:
-        body = request.read(limit_bytes + 1)
+        body: bytes = stream.read(limit_bytes + 1)
     except (UnreadablePostError, OSError) as error:
         raise MalformedEvent("The body broke off.") from error
     if len(body) > limit_bytes:
