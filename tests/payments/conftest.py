@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -119,11 +119,12 @@ class Site:
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self.urls = [f"http://127.0.0.1:{int(self._stdout.readline())}" for _ in kill_at or ("",)]
 
-    def deliver(self, body: bytes, process: int = 0) -> requests.Response:
-        """Deliver a SePay webhook to one of the processes; raises `requests.ConnectionError` if it dies of it."""
-        headers = {"Authorization": "Apikey sepay-test-key", "Content-Type": "application/json"}
-        url = f"{self.urls[process]}/api/payment/webhook"
-        return requests.post(url, data=body, headers=headers, timeout=60)
+    def deliver(
+        self, body: bytes, process: int = 0, *, path: str = "webhook", headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        """Deliver a webhook (SePay's) to one of the processes; raises `requests.ConnectionError` if it dies of it."""
+        sent = headers or {"Authorization": "Apikey sepay-test-key", "Content-Type": "application/json"}
+        return requests.post(f"{self.urls[process]}/api/payment/{path}", data=body, headers=sent, timeout=60)
 
     def stop(self) -> None:
         """End all processes."""
