@@ -6,6 +6,7 @@ Everything here runs inside the transaction that also moves the event on, so it 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError
@@ -126,6 +127,7 @@ def _why_no_order(found: list[Payment]) -> str:
 
 
 def wrong_currency(order: Payment, receipt: Receipt | Reversal) -> str:
+    """Why the money cannot be compared with the payment, or ''."""
     is_notice = isinstance(receipt, Reversal) and receipt.amount == 0  # A warning without money has no currency.
     if is_notice or currency_of(order) == receipt.currency:
         return ""
@@ -171,29 +173,33 @@ def credit_order(
     after = movement.balance_after(Balance.OPENHANDS)
     manual = [Flag.MANUAL.value] if is_manual else []
     flags = [*(payment.flags or ()), *_flags(event, order, receipt, now), *manual]
-    fields = {
-        "status": Payment.Status.SUCCESS,
-        "provider": event.provider,
-        "provider_transaction_id": receipt.transaction_id,
-        "transfer_key": receipt.transfer_key,
-        "sepay_transaction_id": receipt.transaction_id if event.provider == "sepay" else None,
-        "received_amount": receipt.amount,
-        "credited": base,
-        "bonus": bonus,
-        "flags": list(dict.fromkeys(flag for flag in flags if flag != Flag.PROCESSING)),
-        "credits_before": after - base - bonus,
-        "credits_after": after,
-        "completed_at": now,
-    }
-    # Conditional on the status that was read: a payment is never made twice of one order.
-    if not Payment.objects.filter(pk=payment.pk, status=payment.status).update(**fields):
-        raise DatabaseError(f"payment {payment} changed while it was credited")
-    for name, value in fields.items():
-        setattr(payment, name, value)
+    _mark_paid(
+        payment,
+        provider=event.provider,
+        provider_transaction_id=receipt.transaction_id,
+        transfer_key=receipt.transfer_key,
+        sepay_transaction_id=receipt.transaction_id if event.provider == "sepay" else None,
+        received_amount=receipt.amount,
+        credited=base,
+        bonus=bonus,
+        flags=list(dict.fromkeys(flag for flag in flags if flag != Flag.PROCESSING)),
+        credits_before=after - base - bonus,
+        credits_after=after,
+        completed_at=now,
+    )
     wake_reversals(event.provider, receipt.transaction_id, now)
     if event.source == WebhookEvent.Source.PULL:
         _close_stale(payment, now)
     return payment
+
+
+def _mark_paid(payment: Payment, **fields: Any) -> None:
+    """Write what came of the payment, on condition that nothing did yet: it is never paid twice."""
+    fields["status"] = Payment.Status.SUCCESS
+    if not Payment.objects.filter(pk=payment.pk).exclude(status=Payment.Status.SUCCESS).update(**fields):
+        raise DatabaseError(f"payment {payment} changed while it was credited")
+    for name, value in fields.items():
+        setattr(payment, name, value)
 
 
 def _close_stale(payment: Payment, now: datetime) -> None:

@@ -377,8 +377,9 @@ def test_another_method_gets_405(api: Callable[..., requests.Response], method: 
 # --- Old documents, failures, the sweeper ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("status", [{"status": "pending"}, {"status": "expired"}, {"status": None}, {}])
 def test_an_order_of_the_replaced_system_is_paid_by_its_exact_code(
-    deliver: Deliver, insert_user: Callable[..., str]
+    deliver: Deliver, insert_user: Callable[..., str], status: dict[str, Any]
 ) -> None:
     insert_user("alice")
     code = "TROLL20D1736570000000AB3X"
@@ -389,9 +390,9 @@ def test_an_order_of_the_replaced_system_is_paid_by_its_exact_code(
             "credits": 20,
             "amount": 50_000,
             "orderCode": code,
-            "status": "pending",
             "expiresAt": datetime.now(UTC) + timedelta(minutes=5),
             "odd": 1,
+            **status,
         }
     )
     deliver(transfer(f"{code}CKN458949"))
