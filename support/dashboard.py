@@ -165,8 +165,8 @@ def _charts(days: list[Figures], today: Any) -> list[dict[str, str]]:
     labels = [f"{today - timedelta(days=back):%d %b}" for back in reversed(range(len(days)))]
     oldest_first = days[::-1]
 
-    def bars(label: str, values: list[Decimal], colour: str) -> dict[str, Any]:
-        return {"label": label, "data": [float(value) for value in values], "backgroundColor": f"var(--color-{colour})"}
+    def line(label: str, values: list[Decimal], colour: str) -> dict[str, Any]:
+        return {"label": label, "data": [float(value) for value in values], "borderColor": f"var(--color-{colour})"}
 
     sold = [_entries(day, ("purchase",), None) for day in oldest_first]
     spent = [sum((_use(day, balance, "cost") for balance in Balance), ZERO) for day in oldest_first]
@@ -175,7 +175,7 @@ def _charts(days: list[Figures], today: Any) -> list[dict[str, str]]:
         {
             "title": "Credits sold (dark) and spent (light), USD",
             "data": json.dumps(
-                {"labels": labels, "datasets": [bars("Sold", sold, "primary-600"), bars("Spent", spent, "primary-300")]}
+                {"labels": labels, "datasets": [line("Sold", sold, "primary-600"), line("Spent", spent, "primary-300")]}
             ),
         },
         {
@@ -184,7 +184,7 @@ def _charts(days: list[Figures], today: Any) -> list[dict[str, str]]:
                 {
                     "labels": labels,
                     "datasets": [
-                        bars(balance.label, requests[balance], colour)
+                        line(balance.label, requests[balance], colour)
                         for balance, colour in zip(Balance, ("primary-600", "primary-300"), strict=True)
                     ],
                 }
