@@ -33,6 +33,15 @@ from accounts.errors import (
 from accounts.keys import key_filter
 from accounts.models import Account, Balance, LedgerEntry
 from accounts.money import LARGEST_DOUBLE, MAX_AMOUNT, ZERO, from_bson, round_usd, to_bson
+from accounts.rate_limits import (
+    RATE_FIELDS,
+    RateLimit,
+    concurrency_allows,
+    rate_allows,
+    rate_update,
+    read_rate,
+    refusal_of,
+)
 from billing_site.database import Document, collection_of, current_session
 from billing_site.transactions import run_in_transaction
 
@@ -228,6 +237,27 @@ def take_back(
     return _move(username, changes, _Cause(operation, actor, reason, now or timezone.now()), allow_debt=True)
 
 
+def give_back(
+    *,
+    username: str,
+    amount: Decimal,
+    kind: LedgerEntry.Kind,
+    operation: str,
+    actor: str,
+    reason: str,
+    now: datetime | None = None,
+) -> Movement:
+    """Return to the OpenHands balance what `take_back` took: the refund failed, or the dispute was won. USD.
+
+    The expiry stays as it is: nothing was bought. Raises `AccountNotFound`, `InvalidAmount`, `OperationConflict`. Safe
+    to repeat.
+    """
+    if kind not in (Kind.REFUND, Kind.CHARGEBACK):
+        raise ValueError(f"only a refund or a chargeback is given back, not {kind}")
+    changes = [_Change(Balance.OPENHANDS, kind, check_amount(amount))]
+    return _move(username, changes, _Cause(operation, actor, reason, now or timezone.now()))
+
+
 def expire(*, username: str, seen_expires_at: datetime, now: datetime | None = None) -> Movement | None:
     """Remove what is left on both balances if the credits expired and `expiresAt` is still the one that was seen.
 
@@ -365,13 +395,14 @@ def format_time(value: datetime) -> str:
 
 @dataclass(frozen=True)
 class Hold:
-    """Credits of one balance set aside for one request. USD."""
+    """Credits of one balance set aside for one request. USD. `rate` is where the key's limit stands after it."""
 
     request_id: str
     username: str
     balance: Balance
     amount: Decimal
     balance_after: Decimal
+    rate: RateLimit
 
 
 @dataclass(frozen=True)
@@ -395,7 +426,10 @@ def hold(
     `minimum` = `maximum` is a fixed amount. The filter and the arithmetic are one atomic step in the database, so
     holds can never add up to more than the balance. `request_id` must be new. USD.
 
-    Raises `InvalidApiKey`, `AccountDisabled`, `CreditsExpired`, `InsufficientCredits` (its `required` is `minimum`).
+    The key's rate limits are judged and counted in the same step.
+
+    Raises `InvalidApiKey`, `AccountDisabled`, `CreditsExpired`, `RateLimitExceeded`, `InsufficientCredits` (its
+    `required` is `minimum`).
     Not safe to repeat: a second call with the same id is a second hold of the same name and raises nothing; ids are
     random and never reused.
     """
@@ -406,7 +440,7 @@ def hold(
         **key,
         "isActive": {"$ne": False},
         "$and": [_not_expired(now)],
-        "$expr": _at_least(balance.field, minimum),
+        "$expr": {"$and": [_at_least(balance.field, minimum), rate_allows(now), concurrency_allows()]},
     }
     free = _rounded(_number(balance.field))
     amount: Document | float = high if low == high else {"$min": [high, free]}
@@ -415,11 +449,12 @@ def hold(
             "$set": {
                 f"holds.{request_id}": {"balance": balance.value, "amount": amount, "at": now},
                 "heldSince": {"$ifNull": ["$heldSince", now]},
+                **rate_update(now),
             }
         },
         {"$set": {balance.field: _rounded({"$subtract": [_number(balance.field), f"$holds.{request_id}.amount"]})}},
     ]
-    fields = {balance.field: 1, f"holds.{request_id}": 1}
+    fields = dict.fromkeys((balance.field, f"holds.{request_id}", *RATE_FIELDS), 1)
     # A refusal reads why in a second trip; if the reason has gone by then (a purchase, a settlement), it tries again.
     for _ in range(3):
         after = _accounts().find_one_and_update(query, update, projection=fields, return_document=ReturnDocument.AFTER)
@@ -430,6 +465,7 @@ def hold(
                 balance=balance,
                 amount=from_bson(after["holds"][request_id]["amount"]),
                 balance_after=from_bson(after[balance.field]),
+                rate=read_rate(after, now),
             )
         refusal = _refusal(key, balance, minimum, now)
         if refusal is not None:
@@ -447,6 +483,8 @@ def _refusal(key: Document, balance: Balance, minimum: Decimal, now: datetime) -
     expires_at = _aware(document.get("expiresAt"))
     if expires_at is not None and expires_at <= now:
         return CreditsExpired(document["_id"], format_time(expires_at))
+    if limited := refusal_of(document, now):
+        return limited
     available = from_bson(document.get(balance.field))
     if available >= minimum:
         return None

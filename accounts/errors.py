@@ -1,9 +1,12 @@
 """What can be wrong with an account or a movement of credits."""
 
 from decimal import Decimal
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from accounts.money import ZERO, format_usd
+
+if TYPE_CHECKING:
+    from accounts.rate_limits import RateLimit
 
 
 class BillingError(Exception):
@@ -78,6 +81,17 @@ class InsufficientCredits(BillingError):
         self.required = required
         self.available = available
         self.held = held
+
+
+class RateLimitExceeded(BillingError):
+    """Too many requests a minute or at once; `retry_seconds` is when the next one will pass."""
+
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, rate: "RateLimit", retry_seconds: int) -> None:
+        super().__init__(message)
+        self.rate = rate
+        self.retry_seconds = retry_seconds
 
 
 class InvalidAmount(BillingError):

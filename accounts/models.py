@@ -80,6 +80,13 @@ class Account(models.Model):
         db_column="heldSince", null=True, blank=True, editable=False, help_text="Since when `holds` was never empty."
     )
 
+    requests_per_minute = models.PositiveIntegerField(
+        db_column="requestsPerMinute", null=True, blank=True, help_text="Empty: the platform's limit. 0: none at all."
+    )
+    concurrent_requests = models.PositiveIntegerField(
+        db_column="concurrentRequests", null=True, blank=True, help_text="Empty: the platform's limit."
+    )
+
     purchased_at = models.DateTimeField(db_column="purchasedAt", null=True, blank=True, editable=False)
     expires_at = models.DateTimeField(db_column="expiresAt", null=True, blank=True, editable=False)
     created_at = models.DateTimeField(db_column="createdAt", null=True, blank=True, editable=False)

@@ -52,6 +52,11 @@ def to_bson(value: Decimal) -> float:
     return float(value)
 
 
+def usd_text(value: Decimal) -> str:
+    """An amount for a program: all 8 places, `0.00042000`."""
+    return f"{value:.8f}"
+
+
 def format_usd(value: Decimal) -> str:
     """An amount for a person: `$1.23`, with up to 8 places where they matter (`$0.00042`), `-$1.00` below zero."""
     sign, size = ("-", -value) if value < 0 else ("", value)

@@ -7,8 +7,8 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from accounts.credits import open_ledger
-from accounts.errors import AccountNotFound, InvalidUsername, UsernameTaken
-from accounts.keys import generate_key, hash_key, mask_key
+from accounts.errors import AccountNotFound, InvalidApiKey, InvalidUsername, UsernameTaken
+from accounts.keys import generate_key, hash_key, key_filter, mask_key
 from accounts.models import USERNAME_PATTERN, Account, Balance, Role
 from accounts.money import ZERO
 from billing_site.database import collection_of, current_session
@@ -53,14 +53,15 @@ def create_account(
     return account, key
 
 
-def rotate_key(*, username: str, now: datetime | None = None) -> str:
+def rotate_key(*, username: str, current_key: str | None = None, now: datetime | None = None) -> str:
     """Replace the account's API key and return the new one (shown only here). The old one stops at once.
 
-    Raises `AccountNotFound`. Every call makes another key.
+    With `current_key` only if it is still the account's: of two rotations with the same key one succeeds.
+    Raises `AccountNotFound`, `InvalidApiKey`. Every call makes another key.
     """
     key = generate_key()
     updated = collection_of(Account).update_one(
-        {"_id": username},
+        {"_id": username, **(key_filter(current_key) if current_key else {})},
         {
             "$set": {
                 "apiKeyHash": hash_key(key),
@@ -73,5 +74,20 @@ def rotate_key(*, username: str, now: datetime | None = None) -> str:
         session=current_session(),
     )
     if not updated.matched_count:
-        raise AccountNotFound(username)
+        raise InvalidApiKey("the key was replaced meanwhile") if current_key else AccountNotFound(username)
     return key
+
+
+def hash_stored_key(*, username: str, plain_key: str) -> bool:
+    """Replace the plain key that an old document holds by its hash; whether this call did it. The key stays valid.
+
+    Raises `DuplicateKeyError` if another account has the same key. Safe to repeat.
+    """
+    updated = collection_of(Account).update_one(
+        {"_id": username, "apiKey": plain_key},
+        {
+            "$set": {"apiKeyHash": hash_key(plain_key), "apiKeyPrefix": mask_key(plain_key)},
+            "$unset": {"apiKey": ""},
+        },
+    )
+    return bool(updated.modified_count)

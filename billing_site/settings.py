@@ -175,11 +175,23 @@ DEFAULT_MAX_OUTPUT_TOKENS = env.int("DEFAULT_MAX_OUTPUT_TOKENS", default=8192)
 """Output bound of a model whose price row names none."""
 MIN_USEFUL_OUTPUT_TOKENS = env.int("MIN_USEFUL_OUTPUT_TOKENS", default=256)
 """A request without `max_tokens` is refused when the balance affords fewer output tokens than this."""
+REQUESTS_PER_MINUTE = env.int("REQUESTS_PER_MINUTE", default=600)
+CONCURRENT_REQUESTS = env.int("CONCURRENT_REQUESTS", default=100)
+"""Limits of an API key; an account can have its own."""
+PURCHASE_URL = env.str("PURCHASE_URL", default="")
+"""Where customers buy credits: named in the refusals that a purchase would mend."""
 PRICE_CACHE_SECONDS = env.float("PRICE_CACHE_SECONDS", default=5.0)
 
 # --- Payments ----------------------------------------------------------------------------------------------------
 
-PAYMENT_PROVIDERS = env.list("PAYMENT_PROVIDERS", default=["payments.providers.sepay.SePay"])
+PAYMENT_PROVIDERS = env.list(
+    "PAYMENT_PROVIDERS",
+    default=[
+        "payments.providers.sepay.SePay",
+        "payments.providers.stripe.Stripe",
+        "payments.providers.standard.StandardWebhooks",
+    ],
+)
 """The providers' classes; docs/payments.md shows how to add one."""
 
 SEPAY_API_KEYS = env.list("SEPAY_API_KEYS", default=[])
@@ -190,6 +202,11 @@ SEPAY_ACCOUNT_NUMBER = env.str("SEPAY_ACCOUNT_NUMBER", default="")
 """The account that customers pay to; money reported for another one waits for review."""
 SEPAY_BANK = env.str("SEPAY_BANK", default="")
 """The bank's short name as SePay spells it, such as `Vietcombank`, or its six-digit BIN."""
+SEPAY_ACCOUNT_NAME = env.str("SEPAY_ACCOUNT_NAME", default="")
+"""The holder of the account, as banking apps show it to the payer."""
+SEPAY_API_TOKEN = env.str("SEPAY_API_TOKEN", default="")
+"""Token of SePay's API, which the pull asks for transfers whose webhook never came; empty = no pull."""
+SEPAY_API_URL = env.str("SEPAY_API_URL", default="https://userapi.sepay.vn/v2")
 
 ORDER_CODE_PREFIX = env.str("ORDER_CODE_PREFIX", default="NAP")
 """Three letters that every new order code begins with."""
@@ -199,9 +216,28 @@ ORDER_VND_PER_USD = env.int("ORDER_VND_PER_USD", default=2500)
 ORDER_LIFETIME_MINUTES = env.int("ORDER_LIFETIME_MINUTES", default=15)
 LATE_PAYMENT_GRACE_HOURS = env.int("LATE_PAYMENT_GRACE_HOURS", default=24)
 """Money for an expired order is credited this long after the expiry; later it waits for review."""
+
+STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="")
+"""Key of Stripe's API: payment pages and the pull; empty = neither."""
+STRIPE_API_URL = env.str("STRIPE_API_URL", default="https://api.stripe.com")
+CHECKOUT_RETURN_URL = env.str("CHECKOUT_RETURN_URL", default="")
+"""Where Stripe sends the customer after the payment page; empty = no payment by Stripe."""
+STRIPE_WEBHOOK_SECRETS = env.list("STRIPE_WEBHOOK_SECRETS", default=[])
+"""Signing secrets (`whsec_…`) of the Stripe endpoint (two while one is rolled); none = the endpoint answers 503."""
+STRIPE_LIVE_MODE = env.bool("STRIPE_LIVE_MODE", default=ENVIRONMENT == "production")
+"""Whether live events are credited; the other mode's events wait for review."""
 STRIPE_CURRENCY = env.str("STRIPE_CURRENCY", default="usd")
 STRIPE_UNITS_PER_USD = env.str("STRIPE_UNITS_PER_USD", default="1")
 """Price of one USD of credits paid by Stripe, in units of STRIPE_CURRENCY."""
+
+STANDARD_WEBHOOK_SECRETS = env.list("STANDARD_WEBHOOK_SECRETS", default=[])
+"""Secrets (`whsec_` and base64) of another shop; none = the endpoint answers 503."""
+STANDARD_ACCEPTS_TESTS = env.bool("STANDARD_ACCEPTS_TESTS", default=ENVIRONMENT != "production")
+"""Whether payments marked as tests are credited; otherwise they wait for review."""
+
+PULL_WINDOW_HOURS = env.int("PULL_WINDOW_HOURS", default=24)
+"""How far back each pull asks the providers for what webhooks missed; windows overlap on purpose."""
+PULL_INTERVAL_MINUTES = env.int("PULL_INTERVAL_MINUTES", default=10)
 
 HAS_PURCHASING = env.bool("HAS_PURCHASING", default=True)
 """Off: checkout answers 503 with the maintenance text, whatever staff switched; webhooks still work."""

@@ -90,6 +90,12 @@ class NotReviewable(BillingError):
     code = "not_reviewable"
 
 
+class InvalidDecision(BillingError):
+    """What staff asked for does not fit the event; the message says what does."""
+
+    code = "invalid_decision"
+
+
 class AlreadyCredited(BillingError):
     """This money has been credited before."""
 

@@ -17,10 +17,10 @@ from accounts.errors import BillingError
 from billing_site.transactions import run_in_transaction
 from payments.errors import EndpointOff, MalformedEvent, StaleSignature, StorageUnavailable
 from payments.models import WebhookEvent
-from payments.notices import Notice, Receipt
+from payments.notices import NoMoney, Notice, Receipt, reversal_key
 from payments.providers import get_provider
 from payments.providers.base import Provider
-from payments.settlement import Outcome, apply_notice
+from payments.settlement import Outcome, PaymentNotYetKnown, apply_notice
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def receive(
             _store_stale(provider, body, stored_headers, str(error), now)
         raise
     try:
-        notice = provider.read(body)
+        notice = provider.read(body=body, headers=stored_headers)
     except MalformedEvent as error:
         _store_unreadable(provider, body, stored_headers, str(error), now)
         raise
@@ -93,7 +93,7 @@ def store(
         event_id=notice.event_id,
         kind=notice.kind[:100],
         source=source,
-        transfer_key=notice.fact.transfer_key if isinstance(notice.fact, Receipt) else None,
+        transfer_key=notice.transfer_key(provider.name),
         headers=headers,
         is_verified=True,
         status=Status.RECEIVED,
@@ -105,13 +105,49 @@ def store(
     stored = delivery.event
     if delivery.is_new:
         return delivery
-    if stored.body_sha256 != event.body_sha256:
+    if stored.body_sha256 != event.body_sha256 and not _says_the_same(provider, notice, event, stored):
         _store_conflict(event, stored)
     elif not stored.is_verified:
         # It was kept for review because its signature was old; now it came with a fresh one.
         fields = {"is_verified": True, "status": Status.RECEIVED, "error": "", "next_attempt_at": now}
         WebhookEvent.objects.filter(pk=stored.pk, is_verified=False, status=Status.REVIEW).update(**fields)
     return delivery
+
+
+def _says_the_same(provider: Provider, notice: Notice, event: WebhookEvent, stored: WebhookEvent) -> bool:
+    """Whether a pulled event and its webhook agree: their JSON is written differently, but means one thing."""
+    if stored.source == event.source:
+        return False
+    return provider.read(body=bytes(stored.body), headers=stored.headers) == notice
+
+
+def receive_pulled(*, provider: Provider, body: bytes, now: datetime) -> bool:
+    """Store and process an event that the pull found; whether it was new. Safe to repeat, and beside webhooks.
+
+    What moves no money, and what a webhook has brought already, is not stored again. Raises `StorageUnavailable`.
+    """
+    try:
+        notice = provider.read(body=body, headers={})
+    except MalformedEvent as error:
+        return _store_unreadable(provider, body, {}, str(error), now).is_new
+    if isinstance(notice.fact, NoMoney) or _is_known(provider, notice):
+        return False
+    delivery = store(provider=provider, notice=notice, body=body, headers={}, now=now, source=Source.PULL)
+    process_event(event_key=delivery.event.pk, now=now)
+    return delivery.is_new
+
+
+def _is_known(provider: Provider, notice: Notice) -> bool:
+    """Whether a verified event tells of this already, under its own id or as the same transfer."""
+    known = WebhookEvent.objects.filter(is_verified=True)
+    if known.filter(provider=provider.name, event_id=notice.event_id).exists():
+        return True
+    return (
+        isinstance(notice.fact, Receipt)
+        and known.filter(
+            transfer_key=notice.fact.transfer_key, status__in=[Status.DONE, Status.IGNORED, Status.REVIEW]
+        ).exists()
+    )
 
 
 def _body_fields(body: bytes) -> dict[str, Any]:
@@ -148,7 +184,7 @@ def _store_conflict(event: WebhookEvent, stored: WebhookEvent) -> None:
     _insert_or_count(event)
 
 
-def _store_unreadable(provider: Provider, body: bytes, headers: dict[str, str], error: str, now: datetime) -> None:
+def _store_unreadable(provider: Provider, body: bytes, headers: dict[str, str], error: str, now: datetime) -> Delivery:
     """Keep a signed body that cannot be read: it may be money, so staff must see it."""
     fields = _body_fields(body)
     event = WebhookEvent(
@@ -161,20 +197,20 @@ def _store_unreadable(provider: Provider, body: bytes, headers: dict[str, str], 
         received_at=now,
         **fields,
     )
-    _insert_or_count(event)
+    return _insert_or_count(event)
 
 
 def _store_stale(provider: Provider, body: bytes, headers: dict[str, str], error: str, now: datetime) -> None:
     """Keep an event whose signature is right but old, unverified, unless the event is known already."""
     try:
-        notice = provider.read(body)
+        notice = provider.read(body=body, headers=headers)
     except MalformedEvent:
         return
     event = WebhookEvent(
         provider=provider.name,
         event_id=notice.event_id,
         kind=notice.kind[:100],
-        transfer_key=notice.fact.transfer_key if isinstance(notice.fact, Receipt) else None,
+        transfer_key=notice.transfer_key(provider.name),
         headers=headers,
         is_verified=False,
         status=Status.REVIEW,
@@ -197,7 +233,10 @@ def process_event(*, event_key: ObjectId, now: datetime | None = None) -> bool:
     now = now or timezone.now()
     try:
         event = _claim(event_key, now)
-        return event is not None and _attempt(event, now)
+        is_finished = event is not None and _attempt(event, now)
+        if event is not None and is_finished:
+            _process_waiting(event, now)
+        return is_finished
     except (DatabaseError, PyMongoError):
         logger.exception("event %s could not be processed now; the sweeper will try again", event_key)
         return False
@@ -212,6 +251,15 @@ def process_due_events(*, now: datetime | None = None, limit: int = 500) -> int:
     due = WebhookEvent.objects.filter(status=Status.RECEIVED, next_attempt_at__lte=now)
     keys = list(due.order_by("next_attempt_at").values_list("pk", flat=True)[:limit])
     return sum(process_event(event_key=key, now=now) for key in keys)
+
+
+def _process_waiting(event: WebhookEvent, now: datetime) -> None:
+    """Process the refunds that came before this payment, so that refunded credits are not spent meanwhile."""
+    if event.payment is None or event.transfer_key is None or not event.payment.provider_transaction_id:
+        return
+    key = reversal_key(event.provider, event.payment.provider_transaction_id)
+    for waiting in WebhookEvent.objects.filter(transfer_key=key, status=Status.RECEIVED).exclude(pk=event.pk):
+        process_event(event_key=waiting.pk, now=now)
 
 
 def _claim(event_key: ObjectId, now: datetime) -> WebhookEvent | None:
@@ -232,10 +280,14 @@ def _delay(attempts: int) -> timedelta:
 
 def _attempt(event: WebhookEvent, now: datetime) -> bool:
     try:
-        notice = get_provider(event.provider).read(bytes(event.body))
+        notice = get_provider(event.provider).read(body=bytes(event.body), headers=event.headers)
         run_in_transaction(lambda: _apply(event, notice, now))
     except BillingError as error:  # Trying again would not help: a person decides.
         finish(event=event, outcome=Outcome(Status.REVIEW, str(error)), now=now)
+    except PaymentNotYetKnown as error:
+        logger.info("%s waits: %s", event, error)
+        _record_failure(event, error)
+        return False
     except Exception as error:  # The outermost border of one event: whatever happens, record it and go on.
         logger.exception("%s failed at attempt %s", event, event.attempts)
         _record_failure(event, error)
@@ -264,6 +316,7 @@ def finish(*, event: WebhookEvent, outcome: Outcome, now: datetime, **fields: An
     )
     if not moved:
         raise DatabaseError(f"{event} was processed by somebody else")
+    event.payment = outcome.payment
     if outcome.status == Status.REVIEW:
         logger.warning("%s waits for review: %s", event, outcome.reason)
 

@@ -126,6 +126,7 @@ class Payment(models.Model):
     reversed_bonus = MoneyField(
         db_column="reversedBonus", null=True, default=None, help_text="USD taken back of the bonus."
     )
+    last_reversal = models.CharField(db_column="lastReversal", max_length=100, null=True, editable=False)
     flags = models.JSONField(default=list, null=True, help_text="What staff should know: late, over, under…")
     credits_before = MoneyField(db_column="creditsBefore", null=True, default=None)
     credits_after = MoneyField(db_column="creditsAfter", null=True, default=None)
@@ -180,7 +181,12 @@ class WebhookEvent(models.Model):
     event_id = models.CharField(db_column="eventId", max_length=200)
     kind = models.CharField("type", max_length=100, blank=True, help_text="The provider's name of the event type.")
     source = models.CharField(max_length=10, choices=Source.choices, default=Source.WEBHOOK)
-    transfer_key = models.CharField(db_column="transferKey", max_length=80, null=True)
+    transfer_key = models.CharField(
+        db_column="transferKey",
+        max_length=80,
+        null=True,
+        help_text="The money it tells of, or `for:` what it takes back.",
+    )
     body = models.BinaryField()
     body_sha256 = models.CharField(db_column="bodySha256", max_length=64)
     headers = models.JSONField(default=dict)
@@ -226,10 +232,11 @@ class Reversal(models.Model):
 
     provider = models.CharField(max_length=20)
     reversal_id = models.CharField(db_column="reversalId", max_length=100)
-    payment = models.ForeignKey(Payment, on_delete=models.DO_NOTHING, db_column="payment", related_name="reversals")
+    payment = models.ForeignKey(
+        Payment, on_delete=models.DO_NOTHING, db_column="payment", db_index=False, related_name="reversals"
+    )
     amount = MoneyField(help_text="Units of the payment's currency.")
     state = models.CharField(max_length=10, choices=State.choices)
-    is_final = models.BooleanField(db_column="isFinal", default=False)
     is_dispute = models.BooleanField("dispute", db_column="isDispute", default=False)
     is_cumulative = models.BooleanField(db_column="isCumulative", default=False)
     occurred_at = models.DateTimeField(db_column="occurredAt")
@@ -238,7 +245,23 @@ class Reversal(models.Model):
         db_table = "payment_reversals"
         ordering = ("-occurred_at",)
         constraints = (models.UniqueConstraint(fields=["provider", "reversal_id"], name="reversal_unique"),)
-        indexes = (models.Index(fields=["provider", "reversal_id"], name="reversal_lookup"),)
+        indexes = (
+            models.Index(fields=["provider", "reversal_id"], name="reversal_lookup"),
+            models.Index(fields=["payment"], name="reversal_payment"),
+        )
 
     def __str__(self) -> str:
         return f"{'Dispute' if self.is_dispute else 'Refund'} {self.reversal_id}"
+
+
+class PullState(models.Model):
+    """When a provider is asked next for what its webhooks missed: whoever moves the time on, asks."""
+
+    provider = models.CharField(primary_key=True, db_column="_id", max_length=20)
+    next_at = models.DateTimeField(db_column="nextAt")
+
+    class Meta:
+        db_table = "payment_pulls"
+
+    def __str__(self) -> str:
+        return self.provider

@@ -45,8 +45,6 @@ class Reversal:
     amount: Decimal
     currency: str
     state: ReversalState
-    is_final: bool
-    """No later event changes this state, but one that says CANCELLED."""
     occurred_at: datetime
     is_dispute: bool = False
     is_cumulative: bool = False
@@ -54,14 +52,21 @@ class Reversal:
     problem: str = ""
 
 
+class OrderState(StrEnum):
+    """What a payment page without money says about its order."""
+
+    PROCESSING = "processing"
+    """The payer has paid, their bank takes its time."""
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+
 @dataclass(frozen=True)
 class OrderUpdate:
     """An order's payment page changed without money: it closed, failed, or waits for a slow bank."""
 
     order_codes: tuple[str, ...]
-    state: str
-    """`processing`, `failed` or `expired`."""
-    session_id: str
+    state: OrderState
 
 
 @dataclass(frozen=True)
@@ -79,3 +84,17 @@ class Notice:
     fact: Receipt | Reversal | OrderUpdate | NoMoney
     kind: str = field(default="")
     """The provider's own name of the event type, for staff."""
+
+    def transfer_key(self, provider: str) -> str | None:
+        """What an event is filed under: the money it reports, or the money it takes back."""
+        match self.fact:
+            case Receipt(transfer_key=key):
+                return key
+            case Reversal(transaction_id=transaction_id):
+                return reversal_key(provider, transaction_id)
+        return None
+
+
+def reversal_key(provider: str, transaction_id: str) -> str:
+    """What the refunds and disputes of a transaction are filed under, to be found when its payment arrives."""
+    return f"for:{provider}:{transaction_id}"[:80]

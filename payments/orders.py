@@ -110,6 +110,17 @@ def expire_pending(*, now: datetime | None = None) -> int:
     return int(overdue.update(status=Payment.Status.EXPIRED))
 
 
+def fail_order(order: Payment) -> bool:
+    """Mark an order that cannot be paid as failed, unless something else happened to it. Safe to repeat."""
+    pending = Payment.objects.filter(pk=order.pk, status=Payment.Status.PENDING)
+    return bool(pending.update(status=Payment.Status.FAILED))
+
+
+def record_session(order: Payment, session_id: str) -> None:
+    """Note the payment page of an order, so that the pull can ask for it. Safe to repeat."""
+    Payment.objects.filter(pk=order.pk).update(session_id=session_id)
+
+
 def find_payment_of(*, username: str, payment_id: str) -> Payment:
     """A payment of this account. Raises `PaymentNotFound`, also for somebody else's."""
     try:

@@ -16,8 +16,9 @@ from accounts.models import Balance
 from accounts.money import ZERO, round_usd
 from payments import order_codes
 from payments.models import Payment, WebhookEvent
-from payments.notices import NoMoney, Notice, Receipt
+from payments.notices import NoMoney, Notice, OrderState, OrderUpdate, Receipt, Reversal, reversal_key
 from payments.promotions import bonus_of
+from payments.reversals import apply_reversal
 
 Flag = Payment.Flag
 Status = WebhookEvent.Status
@@ -40,13 +41,16 @@ def apply_notice(*, event: WebhookEvent, notice: Notice, now: datetime) -> Outco
     match notice.fact:
         case Receipt() as receipt:
             return _apply_receipt(event, receipt, now)
+        case Reversal() as reversal:
+            return _apply_reversal(event, reversal, now)
+        case OrderUpdate() as update:
+            return _apply_update(update, now)
         case NoMoney(reason):
             return Outcome(Status.IGNORED, reason)
-    raise AssertionError(f"unknown fact {notice.fact!r}")
 
 
 def _apply_receipt(event: WebhookEvent, receipt: Receipt, now: datetime) -> Outcome:
-    if known := _find_known(event, receipt):
+    if known := find_known(event, receipt):
         return known
     found = find_orders(receipt.order_codes)
     if receipt.problem or len(found) != 1:
@@ -54,13 +58,13 @@ def _apply_receipt(event: WebhookEvent, receipt: Receipt, now: datetime) -> Outc
     order = found[0]
     if old := _credited_by_old_system(event, order, receipt):
         return old
-    if reason := _wrong_currency(order, receipt) or _too_late(order, receipt, now):
+    if reason := wrong_currency(order, receipt) or _too_late(order, receipt, now):
         return Outcome(Status.REVIEW, reason, order)
     payment = credit_order(event=event, order=order, receipt=receipt, actor=event.provider, now=now)
     return Outcome(Status.DONE, payment=payment)
 
 
-def _find_known(event: WebhookEvent, receipt: Receipt) -> Outcome | None:
+def find_known(event: WebhookEvent, receipt: Receipt) -> Outcome | None:
     """Whether this money was reported before: under its id, or by the other one of webhook and pull."""
     same = Payment.objects.filter(provider=event.provider, provider_transaction_id=receipt.transaction_id).first()
     if same is not None:
@@ -121,8 +125,9 @@ def _why_no_order(found: list[Payment]) -> str:
     return f"several orders match: {', '.join(str(order) for order in found)}"
 
 
-def _wrong_currency(order: Payment, receipt: Receipt) -> str:
-    if currency_of(order) == receipt.currency:
+def wrong_currency(order: Payment, receipt: Receipt | Reversal) -> str:
+    is_notice = isinstance(receipt, Reversal) and receipt.amount == 0  # A warning without money has no currency.
+    if is_notice or currency_of(order) == receipt.currency:
         return ""
     return f"wrong currency: {receipt.currency} for an order in {currency_of(order)}"
 
@@ -136,7 +141,9 @@ def _too_late(order: Payment, receipt: Receipt, now: datetime) -> str:
     return f"too late: paid at {format_time(paid_at)}, the order expired at {format_time(order.expires_at)}"
 
 
-def credit_order(*, event: WebhookEvent, order: Payment, receipt: Receipt, actor: str, now: datetime) -> Payment:
+def credit_order(
+    *, event: WebhookEvent, order: Payment, receipt: Receipt, actor: str, now: datetime, is_manual: bool = False
+) -> Payment:
     """Credit money that is certainly for `order`, at the order's rate; return the payment that records it.
 
     The bonus counts on what was ordered, and only if that was paid in full. Money for an order that was paid before
@@ -157,7 +164,8 @@ def credit_order(*, event: WebhookEvent, order: Payment, receipt: Receipt, actor
         now=now,
     )
     after = movement.balance_after(Balance.OPENHANDS)
-    flags = [*(payment.flags or ()), *_flags(event, order, receipt, now)]
+    manual = [Flag.MANUAL.value] if is_manual else []
+    flags = [*(payment.flags or ()), *_flags(event, order, receipt, now), *manual]
     fields = {
         "status": Payment.Status.SUCCESS,
         "provider": event.provider,
@@ -177,7 +185,26 @@ def credit_order(*, event: WebhookEvent, order: Payment, receipt: Receipt, actor
         raise DatabaseError(f"payment {payment} changed while it was credited")
     for name, value in fields.items():
         setattr(payment, name, value)
+    wake_reversals(event.provider, receipt.transaction_id, now)
+    if event.source == WebhookEvent.Source.PULL:
+        _close_stale(payment, now)
     return payment
+
+
+def _close_stale(payment: Payment, now: datetime) -> None:
+    """The pull has confirmed what a delivery with an old signature told: nobody needs to look at that any more."""
+    stale = WebhookEvent.objects.filter(
+        transfer_key=payment.transfer_key, is_verified=False, status=Status.REVIEW, provider=payment.provider
+    )
+    stale.update(
+        status=Status.IGNORED, error="confirmed and credited by the pull", payment_id=payment.pk, processed_at=now
+    )
+
+
+def wake_reversals(provider: str, transaction_id: str, now: datetime) -> None:
+    """Have refunds that came before their payment processed next, in whichever queue they wait."""
+    waiting = WebhookEvent.objects.filter(transfer_key=reversal_key(provider, transaction_id), is_verified=True)
+    waiting.filter(status__in=[Status.RECEIVED, Status.REVIEW]).update(status=Status.RECEIVED, next_attempt_at=now)
 
 
 def _flags(event: WebhookEvent, order: Payment, receipt: Receipt, now: datetime) -> list[str]:
@@ -213,3 +240,55 @@ def _second_payment(order: Payment, base: Decimal, receipt: Receipt, now: dateti
     )
     payment.save(force_insert=True)
     return payment
+
+
+# --- Money that went back, and payment pages that closed ---------------------------------------------------------
+
+ATTEMPTS_BEFORE_REVIEW = 6
+"""A refund waits for its payment through so many attempts (about half an hour), then for staff."""
+
+
+class PaymentNotYetKnown(Exception):
+    """A refund came before its payment: events have no order, so it is tried again later."""
+
+
+def _apply_reversal(event: WebhookEvent, reversal: Reversal, now: datetime) -> Outcome:
+    payment = Payment.objects.filter(
+        provider=event.provider, provider_transaction_id=reversal.transaction_id, status=Payment.Status.SUCCESS
+    ).first()
+    if payment is None:
+        if event.attempts < ATTEMPTS_BEFORE_REVIEW and not reversal.problem:
+            raise PaymentNotYetKnown(f"no payment {reversal.transaction_id} yet")
+        return Outcome(Status.REVIEW, reversal.problem or f"no payment {reversal.transaction_id} to take it from")
+    if reason := reversal.problem or wrong_currency(payment, reversal):
+        return Outcome(Status.REVIEW, reason, payment)
+    apply_reversal(
+        payment=payment,
+        provider=event.provider,
+        fact=reversal,
+        operation=f"reversal:{event.pk}",
+        actor=event.provider,
+        now=now,
+    )
+    return Outcome(Status.DONE, payment=payment)
+
+
+PROCESSING_DAYS = 14
+"""How long a slow bank may take with a payment that its payer has made."""
+
+
+def _apply_update(update: OrderUpdate, now: datetime) -> Outcome:
+    found = find_orders(update.order_codes)
+    if len(found) != 1:
+        return Outcome(Status.IGNORED, _why_no_order(found))
+    order = found[0]
+    open_order = Payment.objects.filter(pk=order.pk, status=Payment.Status.PENDING)
+    match update.state:
+        case OrderState.PROCESSING:
+            flags = [*(order.flags or ()), Flag.PROCESSING.value]
+            changed = open_order.update(flags=flags, expires_at=now + timedelta(days=PROCESSING_DAYS))
+        case OrderState.FAILED:
+            changed = open_order.update(status=Payment.Status.FAILED)
+        case OrderState.EXPIRED:
+            changed = open_order.update(status=Payment.Status.EXPIRED)
+    return Outcome(Status.DONE if changed else Status.IGNORED, "" if changed else f"the order is {order.status}", order)

@@ -10,6 +10,7 @@ from payments.errors import MalformedEvent
 MAX_MONEY = Decimal(10) ** 13
 """No payment is larger, in any currency's units; keeps every number far inside a double."""
 
+_CURRENCY = re.compile(r"[A-Z]{3}")
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 
 
@@ -79,3 +80,11 @@ def read_amount(source: dict[str, Any], name: str) -> Decimal:
     if amount != round(amount, 8):
         raise MalformedEvent(f"'{name}' has too many decimal places.")
     return amount
+
+
+def read_currency(source: dict[str, Any], name: str) -> str:
+    """A field with an ISO 4217 code, in capitals. Required."""
+    value = read_text(source, name).upper()
+    if not _CURRENCY.fullmatch(value):
+        raise MalformedEvent(f"'{name}' must be a currency code of three letters.")
+    return value

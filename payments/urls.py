@@ -6,5 +6,6 @@ from payments import api, views
 
 urlpatterns = [
     path("webhook", views.webhook, {"provider_name": "sepay"}),
+    path("webhook/<str:provider_name>", views.webhook),
     path("checkout", api.CheckoutView.as_view()),
 ]

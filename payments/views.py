@@ -19,7 +19,10 @@ def webhook(request: HttpRequest, provider_name: str) -> JsonResponse:
     """Take one delivery. 200 = stored for good; 5xx = send it again; 4xx = it will never be taken."""
     if request.method != "POST":
         return JsonResponse({"success": False, "error": "Use POST."}, status=405, headers={"Allow": "POST"})
-    provider = get_provider(provider_name)
+    try:
+        provider = get_provider(provider_name)
+    except KeyError:
+        return JsonResponse({"success": False, "error": "No such payment provider."}, status=404)
     try:
         body = _read_body(request, provider.max_body_bytes)
         inbox.receive(provider=provider, body=body, headers=request.headers)

@@ -4,6 +4,7 @@ import json
 import re
 from typing import ClassVar
 
+from accounts.errors import BillingError
 from proxy.call import Call, UsageReport, bound_input_tokens, read_tokens
 from proxy.errors import InvalidRequest
 from proxy.event_stream import EventStreamReader
@@ -27,6 +28,7 @@ class AnthropicApi:
     """`POST /v1/messages`."""
 
     path: ClassVar[str] = "/v1/messages"
+    needs_max_tokens: ClassVar[bool] = True
 
     def parse(self, parsed: Object, body_bytes: int) -> Call:
         """Read what billing needs; raises `InvalidRequest`. All else is the upstream's business."""
@@ -35,7 +37,7 @@ class AnthropicApi:
         system = parsed.get("system")
         system_message = [{"content": system}] if isinstance(system, list) else []
         max_tokens = read_count(parsed, "max_tokens")
-        if max_tokens is None:
+        if max_tokens is None and self.needs_max_tokens:
             raise InvalidRequest("'max_tokens' is required.", param="max_tokens")
         return Call(
             model=model,
@@ -66,8 +68,15 @@ class AnthropicApi:
         kind = _ERROR_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
         return {"type": "error", "error": {"type": kind, "message": message, "code": code, **details}}
 
-    def error_event(self, body: Object) -> bytes:
+    def error_event(self, error: BillingError, message: str) -> bytes:
+        body = self.error_body(status=502, code=error.code, message=message, details={})
         return b"event: error\ndata: " + json.dumps(body).encode() + b"\n\n"
+
+
+class TokenCountApi(AnthropicApi):
+    """`POST /v1/messages/count_tokens`: the same request without an output."""
+
+    needs_max_tokens = False
 
 
 class AnthropicStreamReader(EventStreamReader):

@@ -11,29 +11,42 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from pymongo.errors import PyMongoError
 
+from accounts import rate_limits
 from accounts.authentication import find_account_by_key, read_key
 from accounts.errors import BillingError
+from accounts.keys import mask_key
 from accounts.models import Balance
-from proxy import metering
-from proxy.anthropic_api import AnthropicApi
-from proxy.call import ApiFamily
+from accounts.money import ZERO, usd_text
+from accounts.registration import rotate_key
+from proxy import idempotency, metering
+from proxy.anthropic_api import AnthropicApi, TokenCountApi
+from proxy.call import ApiFamily, Call
 from proxy.errors import InvalidRequest, MethodNotAllowed, NotFound, RequestTooLarge, ServiceUnavailable
-from proxy.json_body import parse_object
+from proxy.idempotency import StoredAnswer
+from proxy.json_body import Object, parse_object
+from proxy.metered_stream import CLIENT_WRITE_SECONDS
 from proxy.openai_api import OpenAiApi
 from proxy.price_book import PRICES
-from proxy.relay import CLIENT_WRITE_SECONDS, forward
-from proxy.responses import error_response, json_response
+from proxy.pricing import Price
+from proxy.relay import forward, forward_free
+from proxy.responses import error_response, json_response, raw_response
+from proxy.statements import balance_statement, receipt, usage_statement
 from proxy.upstreams import get_upstream
 
 logger = logging.getLogger(__name__)
 
 OPENAI: ApiFamily = OpenAiApi()
 ANTHROPIC: ApiFamily = AnthropicApi()
+TOKEN_COUNT: ApiFamily = TokenCountApi()
 PASSED_HEADERS = ("anthropic-version", "anthropic-beta")
 LARGEST_DRAIN_BYTES = 128 * 1024 * 1024
 
 Endpoint = Callable[..., HttpResponseBase]
 """Takes the request, the balance that pays, the request id, and what the URL captured."""
+
+
+def _new_request_id() -> str:
+    return f"req_{uuid.uuid4().hex}"
 
 
 def _endpoint(method: str | None, family: ApiFamily | None) -> Callable[[Endpoint], Callable[..., HttpResponseBase]]:
@@ -44,7 +57,7 @@ def _endpoint(method: str | None, family: ApiFamily | None) -> Callable[[Endpoin
 
     def decorate(function: Endpoint) -> Callable[..., HttpResponseBase]:
         def view(request: HttpRequest, upstream: str, **kwargs: Any) -> HttpResponseBase:
-            request_id = f"req_{uuid.uuid4().hex}"
+            request_id = _new_request_id()
             shape = family or _family_of(request)
             try:
                 if method and request.method != method:
@@ -76,23 +89,85 @@ def messages(request: HttpRequest, balance: Balance, request_id: str) -> HttpRes
 
 def _metered(request: HttpRequest, balance: Balance, request_id: str, family: ApiFamily) -> HttpResponseBase:
     api_key = _api_key(request)
+    body, parsed, call, price = _read_call(request, balance, family, api_key)
+    idempotency_key = request.headers.get("idempotency-key")
+    if idempotency_key is None or call.is_stream:
+        claim = None
+    else:
+        endpoint = f"{balance.value} {family.path}"
+        found = idempotency.claim(
+            api_key=api_key, endpoint=endpoint, idempotency_key=idempotency_key, body=body, request_id=request_id
+        )
+        if isinstance(found, StoredAnswer):
+            return _replay(found)
+        claim = found
+    is_kept = False
+    try:
+        reservation = metering.reserve(
+            request_id=request_id, api_key=api_key, balance=balance, endpoint=family.path, call=call, price=price
+        )
+        body = family.prepare(
+            body, parsed, call, model=price.upstream_model_id, max_output_tokens=reservation.max_output_tokens
+        )
+        _limit_client_writes(request)
+        response = forward(
+            upstream=get_upstream(balance),
+            family=family,
+            reservation=reservation,
+            body=body,
+            headers=_passed_headers(request),
+            keep_answer=claim.store if claim else None,
+        )
+        is_kept = response.status_code == 200 and not response.streaming
+        return response
+    finally:
+        if claim and not is_kept:
+            claim.give_back()
+
+
+def _read_call(
+    request: HttpRequest, balance: Balance, family: ApiFamily, api_key: str
+) -> tuple[bytes, Object, Call, Price]:
+    """The body, and what billing reads of it. Refuses what cannot be metered."""
     try:
         body = _read_body(request)
         parsed = parse_object(body)
         call = family.parse(parsed, len(body))
-        price = PRICES.find(balance, call.model)
+        return body, parsed, call, PRICES.find(balance, call.model)
     except BillingError:
         find_account_by_key(api_key)  # Who has no account learns that first.
         raise
-    reservation = metering.reserve(
-        request_id=request_id, api_key=api_key, balance=balance, endpoint=family.path, call=call, price=price
+
+
+def _replay(stored: StoredAnswer) -> HttpResponse:
+    response = raw_response(stored.body, request_id=stored.request_id)
+    response["Idempotent-Replayed"] = "true"
+    response["X-Credits-Cost"] = usd_text(ZERO)
+    return response
+
+
+@_endpoint("POST", ANTHROPIC)
+def count_tokens(request: HttpRequest, balance: Balance, request_id: str) -> HttpResponse:
+    """`POST /v1/messages/count_tokens`: passed on at no charge, within the rate limit."""
+    api_key = _api_key(request)
+    body, parsed, call, price = _read_call(request, balance, TOKEN_COUNT, api_key)
+    username, rate = rate_limits.take_one(api_key)
+    body = ANTHROPIC.prepare(body, parsed, call, model=price.upstream_model_id, max_output_tokens=0)
+    response = forward_free(
+        upstream=get_upstream(balance),
+        family=ANTHROPIC,
+        path=f"{ANTHROPIC.path}/count_tokens",
+        body=body,
+        headers=_passed_headers(request),
+        entry=metering.FreeRequest(request_id, username, mask_key(api_key), balance, call.model),
     )
-    body = family.prepare(
-        body, parsed, call, model=price.upstream_model_id, max_output_tokens=reservation.max_output_tokens
-    )
-    headers = {name: request.headers[name] for name in PASSED_HEADERS if name in request.headers}
-    _limit_client_writes(request)
-    return forward(upstream=get_upstream(balance), family=family, reservation=reservation, body=body, headers=headers)
+    for name, value in rate.headers.items():
+        response[name] = value
+    return response
+
+
+def _passed_headers(request: HttpRequest) -> dict[str, str]:
+    return {name: request.headers[name] for name in PASSED_HEADERS if name in request.headers}
 
 
 @_endpoint("GET", OPENAI)
@@ -111,9 +186,45 @@ def list_models(request: HttpRequest, balance: Balance, request_id: str) -> Http
     return json_response({"object": "list", "data": data}, request_id=request_id)
 
 
+@_endpoint("GET", OPENAI)
+def balance_of(request: HttpRequest, balance: Balance, request_id: str) -> HttpResponse:
+    """`GET /v1/balance`: both balances, what is held, and when they expire."""
+    account = find_account_by_key(_api_key(request))
+    return json_response(balance_statement(account), request_id=request_id)
+
+
+@_endpoint("GET", OPENAI)
+def request_receipt(request: HttpRequest, balance: Balance, request_id: str, wanted_id: str) -> HttpResponse:
+    """`GET /v1/requests/<id>`: the receipt of one's own request."""
+    account = find_account_by_key(_api_key(request))
+    return json_response(receipt(account=account, request_id=wanted_id), request_id=request_id)
+
+
+@_endpoint("GET", OPENAI)
+def usage(request: HttpRequest, balance: Balance, request_id: str) -> HttpResponse:
+    """`GET /v1/usage?from&to&group=day|model`: what one has used, on both balances."""
+    account = find_account_by_key(_api_key(request))
+    query = request.GET
+    statement = usage_statement(account=account, start=query.get("from"), end=query.get("to"), group=query.get("group"))
+    return json_response(statement, request_id=request_id)
+
+
+@_endpoint("POST", OPENAI)
+def rotate(request: HttpRequest, balance: Balance, request_id: str) -> HttpResponse:
+    """`POST /v1/keys/rotate`: a new API key, told once; the one used for this call stops at once."""
+    api_key = _api_key(request)
+    account = find_account_by_key(api_key)
+    new_key = rotate_key(username=account.pk, current_key=api_key)
+    response = json_response(
+        {"object": "api_key", "api_key": new_key, "prefix": mask_key(new_key)}, request_id=request_id
+    )
+    response["Cache-Control"] = "no-store"
+    return response
+
+
 def health(request: HttpRequest, upstream: str) -> HttpResponse:
     """`GET /health`: this process answers. It asks neither the database nor the upstream."""
-    return json_response({"status": "ok", "upstream": upstream})
+    return json_response({"status": "ok", "upstream": upstream}, request_id=_new_request_id())
 
 
 @_endpoint(None, None)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Protocol
 
 from django.conf import settings
 
+from accounts.errors import BillingError
 from proxy.json_body import Object
 from proxy.pricing import Usage
 
@@ -71,7 +72,7 @@ class ApiFamily(Protocol):
 
     def error_body(self, *, status: int, code: str, message: str, details: Object) -> Object: ...
 
-    def error_event(self, body: Object) -> bytes:
+    def error_event(self, error: BillingError, message: str) -> bytes:
         """An error as an event of a stream that has begun."""
 
 

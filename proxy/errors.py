@@ -31,6 +31,12 @@ class ModelNotFound(BillingError):
         super().__init__(f"The model {model!r} does not exist here or is not available. GET /v1/models lists them.")
 
 
+class IdempotencyConflict(BillingError):
+    """The idempotency key is in use: by a request that still runs, or by one with another body."""
+
+    code = "idempotency_conflict"
+
+
 class NotFound(BillingError):
     code = "not_found"
 

@@ -596,7 +596,7 @@ class _Connection(socketserver.StreamRequestHandler):
             reply = build_reply(payload, reply_id)
         except BadRequestError as error:
             return self._send_json(400, api.error(400, str(error)))
-        if path == "/v1/messages/count_tokens":
+        if path == "/v1/messages/count_tokens" and reply.directives.status is None:
             return self._send_json(200, {"input_tokens": reply.prompt_tokens})
         return self._send_reply(api, reply, payload)
 

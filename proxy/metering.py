@@ -20,7 +20,7 @@ from accounts import credits
 from accounts.errors import InsufficientCredits
 from accounts.keys import mask_key
 from accounts.models import Account, Balance
-from accounts.money import ZERO, from_bson, to_bson
+from accounts.money import ZERO, from_bson, to_bson, usd_text
 from billing_site.database import Document, collection_of
 from proxy.call import Call, UsageReport
 from proxy.errors import CannotAfford, ServiceUnavailable
@@ -60,6 +60,12 @@ class Receipt:
     cost: Decimal
     uncollected: Decimal
     balance_after: Decimal | None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """`X-Credits-Cost` and `X-Credits-Balance`, in USD with 8 places."""
+        headers = {"X-Credits-Cost": usd_text(self.cost)}
+        return headers if self.balance_after is None else headers | {"X-Credits-Balance": usd_text(self.balance_after)}
 
 
 def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, call: Call, price: Price) -> Reservation:
@@ -128,6 +134,42 @@ def estimate(call: Call, known: Usage | None, output_text_bytes: int) -> Usage:
         return Usage(input_tokens=max(1, -(-call.text_bytes // ESTIMATED_BYTES_PER_TOKEN)), output_tokens=output)
     return Usage(
         known.input_tokens, max(output, known.output_tokens), known.cache_write_tokens, known.cache_read_tokens
+    )
+
+
+@dataclass(frozen=True)
+class FreeRequest:
+    """A request that is forwarded at no charge and without a hold."""
+
+    request_id: str
+    username: str
+    key_prefix: str
+    balance: Balance
+    model: str
+
+
+def log_free(request: FreeRequest, *, endpoint: str, status: int, outcome: str, started_at: datetime) -> None:
+    """Record a free request that reached the upstream."""
+    collection_of(RequestLog).insert_one(
+        {
+            "_id": request.request_id,
+            "userId": request.username,
+            "apiKeyPrefix": request.key_prefix,
+            "creditType": request.balance.value,
+            "endpoint": endpoint,
+            "model": request.model,
+            "isStream": False,
+            "inputTokens": 0,
+            "outputTokens": 0,
+            "tokensUsed": 0,
+            "creditsCost": 0.0,
+            "usageSource": RequestLog.UsageSource.NONE.value,
+            "outcome": outcome,
+            "statusCode": status,
+            "isSuccess": outcome == "ok",
+            "latencyMs": int((timezone.now() - started_at) / timedelta(milliseconds=1)),
+            "createdAt": started_at,
+        }
     )
 
 

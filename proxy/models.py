@@ -122,3 +122,20 @@ class RequestLog(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class IdempotentRequest(models.Model):
+    """A plain request that was sent with an `Idempotency-Key`, and its answer. MongoDB drops it when it expires."""
+
+    id = models.CharField(primary_key=True, db_column="_id", max_length=64)
+    body_sha256 = models.CharField(db_column="bodySha256", max_length=64)
+    request_id = models.CharField(db_column="requestId", max_length=40)
+    answer = models.BinaryField(null=True, help_text="Null while the request runs.")
+    created_at = models.DateTimeField(db_column="createdAt")
+    expires_at = models.DateTimeField(db_column="expiresAt")
+
+    class Meta:
+        db_table = "idempotent_requests"
+
+    def __str__(self) -> str:
+        return str(self.request_id)

@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any, ClassVar
 
+from accounts.errors import BillingError
 from proxy.call import Call, UsageReport, bound_input_tokens, read_tokens
 from proxy.event_stream import EventStreamReader
 from proxy.json_body import Object, read_bool, read_count, read_list, read_text, with_members
@@ -71,7 +72,8 @@ class OpenAiApi:
         kind = _ERROR_TYPES.get(status, default)
         return {"error": {"message": message, "type": kind, "param": param, "code": code, **details}}
 
-    def error_event(self, body: Object) -> bytes:
+    def error_event(self, error: BillingError, message: str) -> bytes:
+        body = self.error_body(status=502, code=error.code, message=message, details={})
         return b"data: " + json.dumps(body).encode() + b"\n\n"
 
 

@@ -2,13 +2,13 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import urllib3
 from django.conf import settings
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.utils import timezone
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from accounts.errors import BillingError
@@ -16,24 +16,36 @@ from proxy import metering
 from proxy.call import ApiFamily
 from proxy.errors import UpstreamError, UpstreamTimeout
 from proxy.json_body import parse_answer
-from proxy.metering import Receipt, Reservation
+from proxy.large_answer import LargeAnswerReader
+from proxy.metered_stream import READ_BYTES, MeteredStream
+from proxy.metering import FreeRequest, Reservation
 from proxy.responses import json_response, raw_response
 from proxy.upstreams import Upstream
 
 logger = logging.getLogger(__name__)
 
-READ_BYTES = 64 * 1024
-LARGEST_ERROR_BYTES = 64 * 1024
-CLIENT_WRITE_SECONDS = 60
-"""A client that takes nothing for so long is gone."""
+LARGEST_SMALL_BYTES = 64 * 1024
+LARGEST_BUFFERED_BYTES = 1024 * 1024
+"""A longer plain answer is passed on as it comes: memory stays flat."""
+LARGEST_KEPT_ANSWER_BYTES = 8 * 1024 * 1024
+"""A longer answer is not kept for an idempotency key. (A document has at most 16 MB.)"""
 PASSED_STATUSES = {400, 404, 413, 422}
 """Refusals that are about the request itself: the client can do something about them."""
 
 
 def forward(
-    *, upstream: Upstream, family: ApiFamily, reservation: Reservation, body: bytes, headers: Mapping[str, str]
+    *,
+    upstream: Upstream,
+    family: ApiFamily,
+    reservation: Reservation,
+    body: bytes,
+    headers: Mapping[str, str],
+    keep_answer: Callable[[bytes], None] | None = None,
 ) -> HttpResponseBase:
-    """Send a reserved request on and answer with what comes. Releases or charges the hold, whatever happens."""
+    """Send a reserved request on and answer with what comes. Releases or charges the hold, whatever happens.
+
+    `keep_answer` is given a plain answer before it is billed.
+    """
     try:
         response = upstream.post(family.path, body, {**headers, "X-Request-Id": reservation.request_id})
     except BillingError as error:
@@ -42,54 +54,116 @@ def forward(
     if response.status >= 300:
         return _relay_refusal(response, family, reservation)
     if reservation.call.is_stream and "text/event-stream" in response.headers.get("Content-Type", ""):
-        stream = MeteredStream(response, family, reservation)
-        answer = StreamingHttpResponse(stream, content_type=response.headers["Content-Type"])
-        answer["Cache-Control"] = "no-cache"
-        answer["X-Accel-Buffering"] = "no"
-        answer["X-Request-Id"] = reservation.request_id
-        return answer
-    return _relay_answer(response, family, reservation)
+        return _relay_stream(response, family, reservation)
+    return _relay_answer(response, family, reservation, keep_answer)
+
+
+def _relay_stream(
+    response: urllib3.BaseHTTPResponse, family: ApiFamily, reservation: Reservation
+) -> StreamingHttpResponse:
+    """A streamed answer: passed on as it comes, billed when it ends."""
+    stream = MeteredStream(
+        response, family.stream_reader(reservation.call), reservation, error_event=family.error_event
+    )
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **_headers(reservation)}
+    return StreamingHttpResponse(stream, content_type=response.headers["Content-Type"], headers=headers)
 
 
 def _status(error: BillingError) -> int:
     return 504 if isinstance(error, UpstreamTimeout) else 502
 
 
-def _relay_refusal(response: urllib3.BaseHTTPResponse, family: ApiFamily, reservation: Reservation) -> HttpResponse:
-    """An upstream's error: its 4xx about the request passes, its own troubles are ours to explain. Cost 0."""
+def forward_free(
+    *,
+    upstream: Upstream,
+    family: ApiFamily,
+    path: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    entry: FreeRequest,
+) -> HttpResponse:
+    """Send a request on that costs nothing, and log that it reached the upstream."""
+    started_at = timezone.now()
     try:
-        data = response.read(LARGEST_ERROR_BYTES)
+        response = upstream.post(path, body, {**headers, "X-Request-Id": entry.request_id})
+        data = _read_small(response)
+    except BillingError as error:
+        metering.log_free(entry, endpoint=path, status=_status(error), outcome=error.code, started_at=started_at)
+        raise
+    outcome = "ok" if response.status == 200 else "upstream_refused"
+    metering.log_free(entry, endpoint=path, status=response.status, outcome=outcome, started_at=started_at)
+    if response.status == 200:
+        return raw_response(data, request_id=entry.request_id)
+    return _answer_refusal(response, data, family, entry.request_id)
+
+
+def _relay_refusal(response: urllib3.BaseHTTPResponse, family: ApiFamily, reservation: Reservation) -> HttpResponse:
+    """An upstream's error. Cost 0."""
+    data = _read_small(response)
+    metering.release(reservation, status=response.status, outcome="upstream_refused")
+    return _answer_refusal(response, data, family, reservation.request_id)
+
+
+def _read_small(response: urllib3.BaseHTTPResponse) -> bytes:
+    try:
+        return response.read(LARGEST_SMALL_BYTES)
     except HTTPError:
-        data = b""
+        return b""
     finally:
         response.close()
-    metering.release(reservation, status=response.status, outcome="upstream_refused")
+
+
+def _answer_refusal(
+    response: urllib3.BaseHTTPResponse, data: bytes, family: ApiFamily, request_id: str
+) -> HttpResponse:
+    """The upstream's 4xx about the request passes; its own troubles are ours to explain, as `UpstreamError`."""
     if response.status in PASSED_STATUSES:
         try:
             parse_answer(data)
-            return raw_response(data, status=response.status, request_id=reservation.request_id)
+            return raw_response(data, status=response.status, request_id=request_id)
         except ValueError:
             message = "The model's provider refused this request without telling why."
             body = family.error_body(status=response.status, code="invalid_request", message=message, details={})
-            return json_response(body, status=response.status, request_id=reservation.request_id)
-    logger.error("request %s: the upstream answered %s", reservation.request_id, response.status)
+            return json_response(body, status=response.status, request_id=request_id)
+    logger.error("request %s: the upstream answered %s", request_id, response.status)
     raise UpstreamError(f"the upstream answered {response.status}", retry_after=response.headers.get("Retry-After"))
 
 
-def _relay_answer(response: urllib3.BaseHTTPResponse, family: ApiFamily, reservation: Reservation) -> HttpResponse:
-    """A plain answer: read whole, billed, then sent, so that the balance is exact when the client has it."""
+def _relay_answer(
+    response: urllib3.BaseHTTPResponse,
+    family: ApiFamily,
+    reservation: Reservation,
+    keep_answer: Callable[[bytes], None] | None,
+) -> HttpResponseBase:
+    """A plain answer: read whole, billed, then sent, so that the balance is exact when the client has it.
+
+    One that is too large to wait for is passed on as it comes and billed at its end.
+    """
+    largest = LARGEST_KEPT_ANSWER_BYTES if keep_answer else LARGEST_BUFFERED_BYTES
     try:
-        data = _read_whole(response, reservation)
-        answer = parse_answer(data)
+        data, is_whole = _read_up_to(largest, response, reservation)
+        answer = parse_answer(data) if is_whole else {}
     except (BillingError, HTTPError, ValueError) as error:
         response.close()
         failure = _plain_failure(error)
         metering.release(reservation, status=_status(failure), outcome=failure.code)
         raise failure from error
+    if not is_whole:
+        stream = MeteredStream(response, LargeAnswerReader(family), reservation, already_read=data)
+        return StreamingHttpResponse(stream, content_type="application/json", headers=_headers(reservation))
+    if keep_answer:
+        keep_answer(data)
     receipt = metering.charge(
         reservation, report=family.read_usage(answer), output_text_bytes=family.output_text_bytes(answer)
     )
-    return _with_receipt(raw_response(data, request_id=reservation.request_id), receipt)
+    result = raw_response(data, request_id=reservation.request_id)
+    for name, value in {**_headers(reservation), **receipt.headers}.items():
+        result[name] = value
+    return result
+
+
+def _headers(reservation: Reservation) -> dict[str, str]:
+    return {"X-Request-Id": reservation.request_id, **reservation.hold.rate.headers}
 
 
 def _plain_failure(error: Exception) -> BillingError:
@@ -100,90 +174,16 @@ def _plain_failure(error: Exception) -> BillingError:
     return UpstreamError(f"the answer is broken: {error}")
 
 
-def _read_whole(response: urllib3.BaseHTTPResponse, reservation: Reservation) -> bytes:
-    chunks = []
+def _read_up_to(largest: int, response: urllib3.BaseHTTPResponse, reservation: Reservation) -> tuple[bytes, bool]:
+    """The answer so far, and whether that is all of it: reading stops once more than `largest` bytes have come."""
+    chunks: list[bytes] = []
+    size = 0
     while chunk := response.read1(READ_BYTES):
         chunks.append(chunk)
+        size += len(chunk)
+        if size > largest:
+            return b"".join(chunks), False
         if time.monotonic() > reservation.started + settings.REQUEST_MAX_SECONDS:
             raise UpstreamTimeout("the answer took longer than a request may")
     response.release_conn()
-    return b"".join(chunks)
-
-
-def _with_receipt(response: HttpResponse, receipt: Receipt) -> HttpResponse:
-    response["X-Credits-Cost"] = f"{receipt.cost:.8f}"
-    if receipt.balance_after is not None:
-        response["X-Credits-Balance"] = f"{receipt.balance_after:.8f}"
-    return response
-
-
-class MeteredStream:
-    """The body of a streamed answer. Bills exactly once: at its end, or in `close` when the client has gone."""
-
-    def __init__(self, response: urllib3.BaseHTTPResponse, family: ApiFamily, reservation: Reservation) -> None:
-        self._response = response
-        self._family = family
-        self._reservation = reservation
-        self._reader = family.stream_reader(reservation.call)
-        self._deadline = reservation.started + settings.REQUEST_MAX_SECONDS
-        self._is_billed = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        outcome, last = "ok", b""
-        try:
-            for data in self._read():
-                # The format's last event is held back until the request is settled: who has it sees the new balance.
-                if self._reader.is_finished:
-                    last += data
-                elif data:
-                    yield data
-        except (UpstreamError, UpstreamTimeout) as error:
-            logger.error("request %s: %s", self._reservation.request_id, error)
-            outcome, last = error.code, last + self._error_event(error)
-        self._bill(outcome)
-        if last:
-            yield last
-
-    def close(self) -> None:
-        """Called by the server when the response ends in any way. A client that left early still pays what it used."""
-        if self._is_billed:
-            return
-        outcome = "client_disconnected"
-        try:
-            for _ in self._read():
-                pass
-        except (UpstreamError, UpstreamTimeout) as error:
-            outcome = f"{outcome}, {error.code}"
-        self._bill(outcome)
-
-    def _read(self) -> Iterator[bytes]:
-        """Read the upstream to its end. Raises our error for what it breaks off with, and at the deadline."""
-        try:
-            while chunk := self._response.read1(READ_BYTES):
-                yield self._reader.feed(chunk)
-                if time.monotonic() > self._deadline:
-                    raise UpstreamTimeout("the stream took longer than a request may")
-            yield self._reader.flush()
-        except ReadTimeoutError as error:
-            raise UpstreamTimeout(f"the stream stopped: {error}") from error
-        except HTTPError as error:
-            raise UpstreamError(f"the stream broke off: {error}") from error
-        if not self._reader.is_finished:
-            raise UpstreamError("the stream ended without its last event")
-        self._response.release_conn()
-
-    def _error_event(self, error: BillingError) -> bytes:
-        message = "The model's provider broke off this answer. You pay for what you received."
-        body: dict[str, Any] = self._family.error_body(status=502, code=error.code, message=message, details={})
-        return self._family.error_event(body)
-
-    def _bill(self, outcome: str) -> None:
-        self._is_billed = True
-        report = self._reader.report()
-        if not self._reader.text_bytes and report.usage is None and outcome != "ok":
-            self._response.close()
-            metering.release(self._reservation, status=502, outcome=outcome)
-            return
-        metering.charge(self._reservation, report=report, output_text_bytes=self._reader.text_bytes, outcome=outcome)
-        if outcome != "ok":
-            self._response.close()
+    return b"".join(chunks), True

@@ -1,12 +1,13 @@
 """Domain errors as HTTP answers, in the shape of the API that was called. The one place that maps codes to statuses."""
 
 import json
-from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpResponse
 
-from accounts.errors import BillingError
+from accounts.errors import BillingError, CreditsExpired, RateLimitExceeded
+from accounts.money import usd_text
 from proxy.call import ApiFamily
 from proxy.errors import CannotAfford, InvalidRequest, UpstreamError
 from proxy.json_body import Object
@@ -18,6 +19,7 @@ STATUS_OF = {
     "insufficient_credits": 402,
     "invalid_request": 400,
     "not_found": 404,
+    "idempotency_conflict": 409,
     "method_not_allowed": 405,
     "request_too_large": 413,
     "model_not_found": 404,
@@ -49,6 +51,10 @@ def error_response(error: BillingError, family: ApiFamily, request_id: str) -> H
     response = json_response(body, status=status, request_id=request_id)
     if isinstance(error, CannotAfford) and error.is_freed_soon:
         response["Retry-After"] = str(HELD_RETRY_SECONDS)
+    if isinstance(error, RateLimitExceeded):
+        response["Retry-After"] = str(error.retry_seconds)
+        for name, value in error.rate.headers.items():
+            response[name] = value
     if isinstance(error, UpstreamError) and error.retry_after:
         response["Retry-After"] = error.retry_after
     return response
@@ -60,13 +66,20 @@ def _details(error: BillingError) -> Object:
     if isinstance(error, CannotAfford):
         return {
             "balance_name": error.balance.value,
-            "balance": _usd(error.available),
-            "held": _usd(error.held),
-            "required": _usd(error.required),
+            "balance": usd_text(error.available),
+            "held": usd_text(error.held),
+            "required": usd_text(error.required),
             "affordable_max_tokens": error.affordable_max_tokens,
             "hint": _hint(error),
+            **_purchase_url(),
         }
+    if isinstance(error, CreditsExpired):
+        return _purchase_url()
     return {}
+
+
+def _purchase_url() -> Object:
+    return {"purchase_url": settings.PURCHASE_URL} if settings.PURCHASE_URL else {}
 
 
 def _hint(error: CannotAfford) -> str:
@@ -78,7 +91,3 @@ def _hint(error: CannotAfford) -> str:
     else:
         advice = "Purchase credits, or send a shorter request."
     return f"This request is paid from your {balance} balance; the {other} balance does not apply. {advice}"
-
-
-def _usd(value: Decimal) -> str:
-    return f"{value:.8f}"

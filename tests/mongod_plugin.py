@@ -28,6 +28,10 @@ def pytest_load_initial_conftests() -> None:
             "SEPAY_API_KEYS": "sepay-test-key,sepay-previous-key",
             "SEPAY_ACCOUNT_NUMBER": "0123499999",
             "SEPAY_BANK": "Vietcombank",
+            "STRIPE_WEBHOOK_SECRETS": "whsec_test_secret,whsec_previous",
+            "STRIPE_LIVE_MODE": "true",
+            "STANDARD_WEBHOOK_SECRETS": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "STANDARD_ACCEPTS_TESTS": "false",
             "OPENHANDS_BASE_URL": "",
             "OHMYGPT_BASE_URL": "",
         }

@@ -2,11 +2,14 @@
 
 import hmac
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar
 
 from payments.notices import Notice
+
+EARLIEST_YEAR, LATEST_YEAR = 2000, 9000
+"""Times outside these years are no times of payments, and some would overflow the arithmetic."""
 
 SIGNATURE_WINDOW_SECONDS = 300
 """How old, or how far in the future, a signed timestamp may be."""
@@ -32,16 +35,27 @@ class Provider(ABC):
         """Raise `InvalidSignature` (or `StaleSignature`) unless one of the active secrets vouches for the raw body."""
 
     @abstractmethod
-    def read(self, body: bytes) -> Notice:
-        """What a body says, in our words. Pure: replaying a stored body gives the same. Raises `MalformedEvent`."""
+    def read(self, *, body: bytes, headers: Mapping[str, str]) -> Notice:
+        """What an event says, in our words. Pure, so that a stored event can be replayed. Raises `MalformedEvent`.
+
+        `headers` are those that are stored: `stored_headers` under exactly these names.
+        """
 
     def can_pull(self) -> bool:
         """Whether the provider can be asked for what its webhooks missed, and is configured for it."""
         return False
 
-    def pull(self, *, since: datetime, until: datetime) -> Iterator[bytes]:
-        """The bodies of all events of the window, for the same `read`. Raises `ProviderUnavailable`."""
+    def pull(self, *, since: datetime, until: datetime, open_sessions: Sequence[str]) -> Iterator[bytes]:
+        """The bodies of all events of the window, for the same `read`. Raises `ProviderUnavailable`.
+
+        `open_sessions` are payment pages of orders that are not paid as far as we know.
+        """
         raise NotImplementedError(f"{self.name} cannot be asked for its events")
+
+
+def as_bytes(header: str) -> bytes:
+    """A header as it came: WSGI decodes its bytes as Latin-1, which this undoes, whatever they were."""
+    return header.encode("latin-1", "replace")
 
 
 def is_one_of(presented: bytes, secrets: Iterable[str]) -> bool:

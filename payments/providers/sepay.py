@@ -6,7 +6,7 @@ https://developer.sepay.vn/en/sepay-webhooks
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -18,13 +18,12 @@ from django.conf import settings
 from payments.errors import InvalidSignature, MalformedEvent, StaleSignature
 from payments.notices import NoMoney, Notice, Receipt
 from payments.order_codes import find_candidates, normalise
-from payments.providers.base import Provider, is_one_of, is_within_window
+from payments.providers import sepay_api
+from payments.providers.base import EARLIEST_YEAR, LATEST_YEAR, Provider, as_bytes, is_one_of, is_within_window
 from payments.strict_json import parse_object, read_identifier, read_text, read_whole_number
 
 TIME_ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
 """SePay writes local times without an offset."""
-
-EARLIEST_YEAR, LATEST_YEAR = 2000, 9000
 
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 
@@ -45,18 +44,19 @@ class SePay(Provider):
             _verify_hmac(body, signature, headers.get("X-SePay-Timestamp", ""), now)
             return
         scheme, _, key = headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "apikey" or not is_one_of(_as_bytes(key.strip()), settings.SEPAY_API_KEYS):
+        if scheme.lower() != "apikey" or not is_one_of(as_bytes(key.strip()), settings.SEPAY_API_KEYS):
             raise InvalidSignature("The delivery carries no valid API key or signature of SePay.")
 
-    def read(self, body: bytes) -> Notice:
+    def read(self, *, body: bytes, headers: Mapping[str, str]) -> Notice:
         payload = parse_object(body)
         is_listed = "transferAmount" not in payload and "transaction_content" in payload
         return _read_listed(payload) if is_listed else _read_webhook(payload)
 
+    def can_pull(self) -> bool:
+        return bool(settings.SEPAY_API_TOKEN)
 
-def _as_bytes(header: str) -> bytes:
-    # WSGI decodes header bytes as Latin-1; this gives them back, whatever they were.
-    return header.encode("latin-1", "replace")
+    def pull(self, *, since: datetime, until: datetime, open_sessions: Sequence[str]) -> Iterator[bytes]:
+        return sepay_api.list_transfers(since=since.astimezone(TIME_ZONE), until=until.astimezone(TIME_ZONE))
 
 
 def _verify_hmac(body: bytes, signature: str, timestamp: str, now: datetime) -> None:
@@ -67,7 +67,7 @@ def _verify_hmac(body: bytes, signature: str, timestamp: str, now: datetime) -> 
         "sha256=" + hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
         for secret in settings.SEPAY_WEBHOOK_SECRETS
     ]
-    if not is_one_of(_as_bytes(signature.strip()), expected):
+    if not is_one_of(as_bytes(signature.strip()), expected):
         raise InvalidSignature("X-SePay-Signature does not match the body.")
     if not is_within_window(int(timestamp), now):
         raise StaleSignature("The signature is right, but its timestamp is too far from now.")

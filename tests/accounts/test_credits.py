@@ -243,6 +243,30 @@ def test_take_back_can_make_a_debt_and_a_purchase_pays_it(insert_user: InsertUse
     assert Account.objects.get(pk="alice").credits_new == 5
 
 
+def test_give_back_returns_what_was_taken_once_and_keeps_the_expiry(insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=-20.0, expiresAt=NOW)
+    for _ in range(2):
+        credits.give_back(
+            username="alice",
+            amount=Decimal(20),
+            kind=LedgerEntry.Kind.CHARGEBACK,
+            operation="dispute:1:won",
+            actor="stripe",
+            reason="dispute won",
+        )
+    account = Account.objects.get(pk="alice")
+    assert (account.credits_new, account.expires_at) == (0, NOW)
+    with pytest.raises(ValueError, match="only a refund"):
+        credits.give_back(
+            username="alice",
+            amount=Decimal(1),
+            kind=LedgerEntry.Kind.PURCHASE,
+            operation="x",
+            actor="staff",
+            reason="",
+        )
+
+
 def test_expire_takes_both_balances_and_repeats_as_nothing(insert_user: InsertUser) -> None:
     insert_user("alice", credits=1, creditsNew=2, expiresAt=NOW)
     movement = credits.expire(username="alice", seen_expires_at=NOW, now=NOW)

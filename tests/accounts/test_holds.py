@@ -1,5 +1,6 @@
 """Holds and settlements: the hot path's two updates, alone, repeated, in parallel and across an expiry."""
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -45,6 +46,7 @@ def test_hold_takes_from_the_balance_and_settle_gives_the_rest_back(insert_user:
 
     document = usersnew.find_one({"_id": "alice"})
     assert settled.balance_after == Decimal("0.97")
+    assert document.pop("rateFullAt") == pytest.approx(time.time(), abs=60)
     assert document == {
         "_id": "alice",
         "apiKey": key_of("alice"),

@@ -1,6 +1,8 @@
 """The official SDKs as clients, pointed at the two ports as their users would."""
 
+import asyncio
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import anthropic
@@ -8,6 +10,7 @@ import openai
 import pytest
 
 from accounts.models import Account
+from proxy.fake_upstream import FakeUpstream
 from proxy.models import RequestLog
 from tests.conftest import key_of
 from tests.proxy.requests import MODEL, assert_reconciles
@@ -133,3 +136,87 @@ def test_anthropic_errors_are_the_sdks_own_classes(anthropic_client: anthropic.A
     with pytest.raises(anthropic.APIStatusError) as broke:
         ask(anthropic_client, model="claude-opus-4-5", messages=[{"role": "user", "content": "x" * 1_000_000}])
     assert broke.value.status_code == 402
+
+
+# --- Async, tools, images, and the SDKs' own retries ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_openai_async(server: Server, insert_user: Callable[..., str], is_stream: bool) -> None:
+    insert_user("alice", creditsNew=1)
+
+    async def ask() -> list[str]:
+        async with openai.AsyncOpenAI(base_url=f"{server.openhands}/v1", api_key=key_of("alice")) as client:
+            calls = [
+                client.chat.completions.create(
+                    model=MODEL, max_tokens=20, messages=[{"role": "user", "content": f"Hello {n}"}], stream=is_stream
+                )
+                for n in range(5)
+            ]
+            answers = await asyncio.gather(*calls)
+            if not is_stream:
+                return [answer.choices[0].message.content for answer in answers]
+            texts = []
+            for stream in answers:
+                texts.append("".join([chunk.choices[0].delta.content or "" async for chunk in stream]))
+            return texts
+
+    texts = asyncio.run(ask())
+    assert all(f"Hello {n}" in text for n, text in enumerate(texts))
+    assert RequestLog.objects.count() == 5
+    assert_reconciles()
+
+
+def test_anthropic_async_stream(server: Server, insert_user: Callable[..., str]) -> None:
+    insert_user("alice", creditsNew=1)
+
+    async def ask() -> int:
+        async with (
+            anthropic.AsyncAnthropic(base_url=server.openhands, api_key=key_of("alice")) as client,
+            client.messages.stream(
+                model=MODEL, max_tokens=20, messages=[{"role": "user", "content": "Hello"}]
+            ) as stream,
+        ):
+            return (await stream.get_final_message()).usage.output_tokens
+
+    assert asyncio.run(ask()) == RequestLog.objects.get().output_tokens
+    assert_reconciles()
+
+
+def test_anthropic_tool_use_and_token_count(anthropic_client: anthropic.Anthropic) -> None:
+    tool: Any = {"name": "get_weather", "input_schema": {"type": "object", "properties": {}}}
+    message = anthropic_client.messages.create(
+        model=MODEL, max_tokens=50, messages=[{"role": "user", "content": "[[fake tool]] weather?"}], tools=[tool]
+    )
+    assert [block.type for block in message.content if block.type == "tool_use"]
+    count = anthropic_client.messages.count_tokens(model=MODEL, messages=[{"role": "user", "content": "Hello"}])
+    assert count.input_tokens > 0
+    assert RequestLog.objects.filter(cost=0).count() == 1
+    assert_reconciles()
+
+
+def test_an_image_is_held_by_its_bound_not_by_its_bytes(openai_client: openai.OpenAI) -> None:
+    url = "data:image/png;base64," + "A" * 2_000_000
+    content: Any = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
+    openai_client.chat.completions.create(model=MODEL, max_tokens=50, messages=[{"role": "user", "content": content}])
+    log = RequestLog.objects.get()
+    assert log.hold < Decimal("0.01")
+    assert_reconciles()
+
+
+@pytest.mark.parametrize(("directive", "upstream_requests"), [("status=500", 3), ("status=529", 6), ("refuse", 3)])
+def test_the_sdks_own_retries_cost_nothing(
+    server: Server, upstream: FakeUpstream, insert_user: Callable[..., str], directive: str, upstream_requests: int
+) -> None:
+    insert_user("alice", creditsNew=1)
+    with (
+        openai.OpenAI(base_url=f"{server.openhands}/v1", api_key=key_of("alice"), max_retries=2) as client,
+        pytest.raises(openai.InternalServerError),
+    ):
+        client.chat.completions.create(
+            model=MODEL, max_tokens=50, messages=[{"role": "user", "content": f"[[fake {directive}]] x"}]
+        )
+    assert len(upstream.requests) == upstream_requests
+    assert [log.cost for log in RequestLog.objects.all()] == [0, 0, 0]
+    assert Account.objects.get(pk="alice").credits_new == 1
+    assert_reconciles()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -117,7 +118,11 @@ class Site:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
-        self.url = f"http://127.0.0.1:{int(self._stdout.readline())}"
+
+    @cached_property
+    def url(self) -> str:
+        """The address, once it serves."""
+        return f"http://127.0.0.1:{int(self._stdout.readline())}"
 
     def deliver(self, body: bytes) -> requests.Response:
         """Deliver a SePay webhook; raises `requests.ConnectionError` if the process dies of it."""
@@ -126,8 +131,7 @@ class Site:
 
     def stop(self) -> int:
         """End the process and return its exit status."""
-        if not self._stdin.closed:
-            self._stdin.close()
+        self._stdin.close()
         self._stdout.close()
         return self._process.wait(timeout=30)
 

@@ -422,7 +422,7 @@ def test_a_stored_event_whose_processing_was_cut_off_is_credited_by_the_sweeper(
 
     provider = get_provider("sepay")
     body = json.dumps(payload).encode()
-    inbox.store(provider=provider, notice=provider.read(body), body=body, headers={}, now=now)
+    inbox.store(provider=provider, notice=provider.read(body=body, headers={}), body=body, headers={}, now=now)
     assert balance_of() == 0
     assert inbox.process_due_events(now=now) == 1
     assert balance_of() == 20
@@ -436,7 +436,7 @@ def test_many_sweepers_at_once_credit_once(make_order: MakeOrder, in_threads: Ca
     now = datetime.now(UTC)
     for username in ("alice", "bobby", "carol"):
         body = json.dumps(transfer(make_order(username).order_code)).encode()
-        inbox.store(provider=provider, notice=provider.read(body), body=body, headers={}, now=now)
+        inbox.store(provider=provider, notice=provider.read(body=body, headers={}), body=body, headers={}, now=now)
     assert sum(in_threads(8, lambda _: inbox.process_due_events(now=now))) == 3
     assert [balance_of(name) for name in ("alice", "bobby", "carol")] == [20, 20, 20]
     assert LedgerEntry.objects.filter(kind="purchase").count() == 3

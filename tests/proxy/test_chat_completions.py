@@ -325,3 +325,44 @@ def test_a_chunked_request_body_is_read(server: Server, insert_user: InsertUser)
         "POST", f"{server.openhands}/v1/chat/completions", body=iter([data[:10], data[10:]]), headers=headers
     )
     assert response.status == 200
+
+
+def test_the_anthropic_refusal_helps_as_much(serve_with: Callable[..., Server], insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=0.001)
+    server = serve_with(PURCHASE_URL="https://shop.example/buy")
+    response = post(server, chat(max_tokens=5000), path="/v1/messages")
+    body = response.json()
+    assert (response.status, body["type"], body["error"]["type"]) == (402, "error", "billing_error")
+    assert body["error"]["message"].startswith("insufficient credits for request. Cost: $0.03, Balance: $0.00")
+    assert body["error"]["purchase_url"] == "https://shop.example/buy"
+    assert 0 < body["error"]["affordable_max_tokens"] < 200
+    usual = post(server, chat(max_tokens=5000))
+    assert usual.json()["error"]["purchase_url"] == "https://shop.example/buy"
+
+
+def test_anthropic_headers_are_passed_on_and_ours_are_not(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser
+) -> None:
+    insert_user("alice", creditsNew=1)
+    headers = {"anthropic-version": "2023-06-01", "anthropic-beta": "a,b", "Cookie": "secret", "X-Other": "1"}
+    assert post(server, chat(), path="/v1/messages", headers=headers).status == 200
+    received = upstream.requests[-1].headers
+    assert (received["anthropic-version"], received["anthropic-beta"]) == ("2023-06-01", "a,b")
+    assert received["authorization"] == "Bearer upstream-key"
+    assert not {"cookie", "x-other", "x-api-key"} & set(received)
+
+
+def test_an_unknown_path_answers_in_the_callers_shape(server: Server) -> None:
+    headers = {"anthropic-version": "2023-06-01"}
+    response = server.http.request("POST", f"{server.openhands}/v1/complete", headers=headers)
+    assert (response.status, response.json()["type"]) == (404, "error")
+    assert "error" in server.http.request("POST", f"{server.openhands}/v1/complete").json()
+
+
+def test_no_key_is_in_the_servers_log(server: Server, insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=1)
+    for directive in ("status=500", "garbage", "cut=1", "usage=missing"):
+        post(server, chat(f"[[fake {directive}]] x"))
+    assert "usage" in server.log()
+    assert key_of("alice") not in server.log()
+    assert "upstream-key" not in server.log()

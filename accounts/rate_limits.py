@@ -1,0 +1,128 @@
+"""How many requests an API key may make: a minute, and at once. Decided inside the update that holds the credits.
+
+Requests a minute are a token bucket kept in one number, the time at which the bucket will be full again (GCRA,
+https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm): a burst of the whole minute's allowance, then an even rate.
+Requests at once are the open holds. So neither costs a round trip or a write of its own, and both are exact over any
+number of processes and machines.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.conf import settings
+from django.utils import timezone
+
+from accounts.authentication import find_account_by_key
+from accounts.errors import RateLimitExceeded
+from accounts.keys import key_filter
+from accounts.models import Account
+from accounts.money import from_bson
+from billing_site.database import Document, collection_of
+
+MINUTE_SECONDS = 60.0
+FULL_AT = "rateFullAt"
+"""Document field: when the bucket is full again, in seconds since 1970."""
+PER_MINUTE, CONCURRENT = "requestsPerMinute", "concurrentRequests"
+"""Document fields that override the settings for one account."""
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """Where a key stands after a request. Truthful: it is what the next request will be judged by."""
+
+    limit: int
+    remaining: int
+    reset_seconds: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """`X-RateLimit-*`: requests a minute, how many could be made now, seconds until all of them can."""
+        return {
+            "X-RateLimit-Limit": str(self.limit),
+            "X-RateLimit-Remaining": str(self.remaining),
+            "X-RateLimit-Reset": str(self.reset_seconds),
+        }
+
+
+def _per_minute() -> Document:
+    return {"$ifNull": [f"${PER_MINUTE}", settings.REQUESTS_PER_MINUTE]}
+
+
+def _next_full_at(now: datetime) -> Document:
+    """When the bucket would be full again after one more request."""
+    full_at = {"$max": [{"$ifNull": [f"${FULL_AT}", 0]}, now.timestamp()]}
+    return {"$add": [full_at, {"$divide": [MINUTE_SECONDS, {"$max": [_per_minute(), 1]}]}]}
+
+
+def rate_allows(now: datetime) -> Document:
+    """Expression: one more request fits into this minute."""
+    fits = {"$lte": [_next_full_at(now), now.timestamp() + MINUTE_SECONDS]}
+    return {"$and": [{"$gt": [_per_minute(), 0]}, fits]}
+
+
+def concurrency_allows() -> Document:
+    """Expression: one more request may run beside those that hold credits."""
+    open_holds = {"$size": {"$objectToArray": {"$ifNull": ["$holds", {}]}}}
+    return {"$lt": [open_holds, {"$ifNull": [f"${CONCURRENT}", settings.CONCURRENT_REQUESTS]}]}
+
+
+def rate_update(now: datetime) -> Document:
+    """Fields of an update that counts one request."""
+    return {FULL_AT: _next_full_at(now)}
+
+
+RATE_FIELDS = (FULL_AT, PER_MINUTE)
+
+
+def read_rate(document: Document, now: datetime) -> RateLimit:
+    """Where the key stands, from a document with `RATE_FIELDS`."""
+    limit = _limit(document, PER_MINUTE, settings.REQUESTS_PER_MINUTE)
+    busy_seconds = max(float(from_bson(document.get(FULL_AT))) - now.timestamp(), 0.0)
+    if limit <= 0:
+        return RateLimit(0, 0, int(MINUTE_SECONDS))
+    # A hair is forgiven, so that rounding of the time does not hide a request that would pass.
+    remaining = int((MINUTE_SECONDS - busy_seconds) * limit / MINUTE_SECONDS + 1e-6)
+    return RateLimit(limit, max(min(remaining, limit), 0), math.ceil(busy_seconds))
+
+
+def refusal_of(document: Document, now: datetime) -> RateLimitExceeded | None:
+    """Why the limits refuse one more request of this account now, or None if they do not."""
+    rate = read_rate(document, now)
+    if rate.remaining < 1:
+        interval = MINUTE_SECONDS / rate.limit if rate.limit else MINUTE_SECONDS
+        wait = float(from_bson(document.get(FULL_AT))) + interval - MINUTE_SECONDS - now.timestamp()
+        return RateLimitExceeded(
+            f"You may make {rate.limit} requests a minute.", rate=rate, retry_seconds=max(math.ceil(wait), 1)
+        )
+    concurrent = _limit(document, CONCURRENT, settings.CONCURRENT_REQUESTS)
+    if len(document.get("holds") or {}) >= concurrent:
+        return RateLimitExceeded(
+            f"You may run {concurrent} requests at once. Wait until one has finished.", rate=rate, retry_seconds=1
+        )
+    return None
+
+
+def take_one(api_key: str, *, now: datetime | None = None) -> tuple[str, RateLimit]:
+    """Count a request that costs nothing; returns the account's name and where the key stands.
+
+    One update. Raises `InvalidApiKey`, `AccountDisabled`, `RateLimitExceeded`. Every call counts.
+    """
+    now = now or timezone.now()
+    after = collection_of(Account).find_one_and_update(
+        {**key_filter(api_key), "isActive": {"$ne": False}, "$expr": rate_allows(now)},
+        [{"$set": rate_update(now)}],
+        projection=dict.fromkeys(RATE_FIELDS, 1),
+        return_document=True,
+    )
+    if after is not None:
+        return str(after["_id"]), read_rate(after, now)
+    find_account_by_key(api_key)
+    document = collection_of(Account).find_one(key_filter(api_key)) or {}
+    rate = read_rate(document, now)
+    raise refusal_of(document | {"holds": {}}, now) or RateLimitExceeded("Try again.", rate=rate, retry_seconds=1)
+
+
+def _limit(document: Document, field: str, default: int) -> int:
+    value = document.get(field)
+    return default if value is None else int(from_bson(value))

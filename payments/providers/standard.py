@@ -1,0 +1,119 @@
+"""Any shop that signs by the Standard Webhooks specification, and says what was paid in a plain format of ours.
+
+https://www.standardwebhooks.com; docs/payments.md has the two events.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.utils.dateparse import parse_datetime
+
+from payments.errors import InvalidSignature, MalformedEvent, StaleSignature
+from payments.notices import NoMoney, Notice, Receipt, Reversal, ReversalState
+from payments.order_codes import find_candidates
+from payments.providers.base import (
+    EARLIEST_YEAR,
+    LATEST_YEAR,
+    Provider,
+    as_bytes,
+    is_one_of,
+    is_within_window,
+)
+from payments.strict_json import parse_object, read_amount, read_currency, read_identifier, read_object, read_text
+
+_TIMESTAMP = re.compile(r"[0-9]{1,12}")
+_PREFIX = "whsec_"
+
+
+class StandardWebhooks(Provider):
+    name = "standard"
+    stored_headers = ("webhook-id", "webhook-timestamp")
+
+    def is_enabled(self) -> bool:
+        return bool(settings.STANDARD_WEBHOOK_SECRETS)
+
+    def verify(self, *, body: bytes, headers: Mapping[str, str], now: datetime) -> None:
+        message_id = headers.get("webhook-id", "")
+        timestamp = headers.get("webhook-timestamp", "")
+        if not message_id or not _TIMESTAMP.fullmatch(timestamp):
+            raise InvalidSignature("webhook-id and webhook-timestamp (a Unix time in seconds) are required.")
+        message = b".".join((as_bytes(message_id), timestamp.encode(), body))
+        expected = [sign(message, secret) for secret in settings.STANDARD_WEBHOOK_SECRETS]
+        presented = headers.get("webhook-signature", "").split(" ")
+        if not any(is_one_of(as_bytes(signature), expected) for signature in presented[:10]):
+            raise InvalidSignature("webhook-signature does not match the body.")
+        if not is_within_window(int(timestamp), now):
+            raise StaleSignature("The signature is right, but its timestamp is too far from now.")
+
+    def read(self, *, body: bytes, headers: Mapping[str, str]) -> Notice:
+        event_id = read_identifier(dict(headers), "webhook-id")
+        payload = parse_object(body)
+        kind = read_text(payload, "type")
+        match kind:
+            case "payment.succeeded":
+                return Notice(event_id, _receipt(payload), kind=kind)
+            case "payment.refunded":
+                return Notice(event_id, _refund(payload), kind=kind)
+            case "":
+                raise MalformedEvent("'type' is required.")
+        return Notice(event_id, NoMoney("an event type that moves no credits"), kind=kind[:100])
+
+
+def sign(message: bytes, secret: str) -> str:
+    """The `v1` signature of `id.timestamp.body` by a secret (`whsec_` and base64)."""
+    try:
+        key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+    except binascii.Error as error:
+        raise ValueError("a secret in STANDARD_WEBHOOK_SECRETS is not base64") from error
+    return "v1," + base64.b64encode(hmac.new(key, message, hashlib.sha256).digest()).decode()
+
+
+def _receipt(payload: dict[str, Any]) -> Receipt:
+    data = read_object(payload, "data")
+    transaction_id = read_identifier(data, "payment_id", max_length=60)
+    amount = read_amount(data, "amount")
+    if amount == 0:
+        raise MalformedEvent("'amount' must be above 0.")
+    return Receipt(
+        transaction_id=transaction_id,
+        transfer_key=f"standard:{transaction_id}",
+        amount=amount,
+        currency=read_currency(data, "currency"),
+        order_codes=find_candidates([read_text(data, "order_code")], settings.ORDER_CODE_PREFIX),
+        occurred_at=_time(payload),
+        problem=_problem(data),
+    )
+
+
+def _refund(payload: dict[str, Any]) -> Reversal:
+    data = read_object(payload, "data")
+    return Reversal(
+        reversal_id=read_identifier(data, "refund_id"),
+        transaction_id=read_identifier(data, "payment_id", max_length=60),
+        amount=read_amount(data, "amount"),
+        currency=read_currency(data, "currency"),
+        state=ReversalState.COUNTED,
+        occurred_at=_time(payload),
+        problem=_problem(data),
+    )
+
+
+def _problem(data: dict[str, Any]) -> str:
+    return "a test payment" if data.get("test") is True and not settings.STANDARD_ACCEPTS_TESTS else ""
+
+
+def _time(payload: dict[str, Any]) -> datetime:
+    try:
+        moment = parse_datetime(read_text(payload, "timestamp"))
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None or not EARLIEST_YEAR <= moment.year < LATEST_YEAR:
+        raise MalformedEvent("'timestamp' must be an ISO 8601 time with its offset, like '2026-11-22T10:00:00Z'.")
+    return moment

@@ -1,0 +1,260 @@
+"""Stripe: cards and more, by a Checkout page; its events move the money.
+
+https://docs.stripe.com/checkout/fulfillment
+"""
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+
+from payments.currencies import decimals_of
+from payments.errors import InvalidSignature, MalformedEvent, StaleSignature
+from payments.notices import NoMoney, Notice, OrderState, OrderUpdate, Receipt, Reversal, ReversalState
+from payments.order_codes import find_candidates
+from payments.providers import stripe_api
+from payments.providers.base import Provider, as_bytes, is_one_of, is_within_window
+from payments.strict_json import (
+    parse_object,
+    read_currency,
+    read_identifier,
+    read_object,
+    read_text,
+    read_whole_number,
+)
+
+_TIMESTAMP = re.compile(r"[0-9]{1,12}")
+_MAX_SIGNATURES = 10
+
+EVENT_TYPES = (
+    "checkout.session.completed",
+    "checkout.session.async_payment_succeeded",
+    "checkout.session.async_payment_failed",
+    "checkout.session.expired",
+    "refund.created",
+    "refund.updated",
+    "refund.failed",
+    "charge.refunded",
+    "charge.dispute.created",
+    "charge.dispute.updated",
+    "charge.dispute.closed",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+    "radar.early_fraud_warning.created",
+)
+"""What the endpoint at Stripe should be subscribed to, and what the pull asks for."""
+
+_REFUND_STATES = {
+    "pending": ReversalState.COUNTED,
+    "requires_action": ReversalState.COUNTED,
+    "succeeded": ReversalState.COUNTED,
+    "failed": ReversalState.CANCELLED,
+    "canceled": ReversalState.CANCELLED,
+}
+_DISPUTE_STATES = {
+    "warning_needs_response": ReversalState.NOTICE,
+    "warning_under_review": ReversalState.NOTICE,
+    "warning_closed": ReversalState.CANCELLED,
+    "needs_response": ReversalState.COUNTED,
+    "under_review": ReversalState.COUNTED,
+    "lost": ReversalState.COUNTED,
+    "won": ReversalState.CANCELLED,
+    "prevented": ReversalState.CANCELLED,
+}
+
+
+class Stripe(Provider):
+    name = "stripe"
+    max_body_bytes = 256 * 1024
+
+    def is_enabled(self) -> bool:
+        return bool(settings.STRIPE_WEBHOOK_SECRETS)
+
+    def verify(self, *, body: bytes, headers: Mapping[str, str], now: datetime) -> None:
+        # Not the library's `construct_event`: it accepts timestamps of the future and fails on odd bytes.
+        timestamp, signatures = _parse_signature(headers.get("Stripe-Signature", ""))
+        message = timestamp.encode() + b"." + body
+        expected = [
+            hmac.new(secret.encode(), message, hashlib.sha256).hexdigest() for secret in settings.STRIPE_WEBHOOK_SECRETS
+        ]
+        if not any(is_one_of(as_bytes(signature), expected) for signature in signatures):
+            raise InvalidSignature("Stripe-Signature does not match the body.")
+        if not is_within_window(int(timestamp), now):
+            raise StaleSignature("The signature is right, but its timestamp is too far from now.")
+
+    def read(self, *, body: bytes, headers: Mapping[str, str]) -> Notice:
+        event = parse_object(body)
+        if event.get("object") != "event":
+            raise MalformedEvent(
+                "Only snapshot events are read ('object' must be 'event'): choose them at the endpoint."
+            )
+        event_id = read_identifier(event, "id")
+        kind = read_identifier(event, "type")
+        created = _time(event)
+        problem = _problem(event)
+        obj = read_object(read_object(event, "data"), "object")
+        fact = _read_fact(kind, obj, created, problem)
+        return Notice(event_id, fact or NoMoney("an event type that moves no credits"), kind=kind)
+
+    def can_pull(self) -> bool:
+        return bool(settings.STRIPE_SECRET_KEY)
+
+    def pull(self, *, since: datetime, until: datetime, open_sessions: Sequence[str]) -> Iterator[bytes]:
+        yield from stripe_api.list_events(types=EVENT_TYPES, since=since, until=until)
+        for session_id in open_sessions:
+            session = stripe_api.read_session(session_id)
+            if session.get("payment_status") == "paid":
+                yield _event_of(session)
+
+
+def _event_of(session: dict[str, Any]) -> bytes:
+    """The event that should have told of a paid session; the same each time it is made."""
+    event = {
+        "id": f"session:{session.get('id')}",
+        "object": "event",
+        "type": "checkout.session.completed",
+        "created": session.get("created"),
+        "livemode": session.get("livemode"),
+        "data": {"object": session},
+    }
+    return json.dumps(event, sort_keys=True).encode()
+
+
+def _parse_signature(header: str) -> tuple[str, list[str]]:
+    pairs = [item.strip().partition("=") for item in header.split(",")]
+    timestamps = [value for name, _, value in pairs if name == "t"]
+    signatures = [value for name, _, value in pairs if name == "v1"]
+    if len(timestamps) != 1 or not _TIMESTAMP.fullmatch(timestamps[0]) or not signatures:
+        raise InvalidSignature("Stripe-Signature must have one time and a v1 signature.")
+    return timestamps[0], signatures[:_MAX_SIGNATURES]
+
+
+def _problem(event: dict[str, Any]) -> str:
+    is_live = event.get("livemode")
+    if not isinstance(is_live, bool):
+        raise MalformedEvent("'livemode' must be true or false.")
+    if is_live == settings.STRIPE_LIVE_MODE:
+        return ""
+    return "a live event, but this site runs in test mode" if is_live else "a test-mode event, but this site is live"
+
+
+def _time(source: dict[str, Any]) -> datetime:
+    seconds = read_whole_number(source, "created")
+    if seconds >= 10**11:
+        raise MalformedEvent("'created' is not of this time.")
+    return datetime.fromtimestamp(int(seconds), UTC)
+
+
+def _read_fact(
+    kind: str, obj: dict[str, Any], created: datetime, problem: str
+) -> Receipt | Reversal | OrderUpdate | NoMoney | None:
+    """What an event type does; None for all the others."""
+    if kind.startswith("checkout.session."):
+        return _read_session(kind.removeprefix("checkout.session."), obj, created, problem)
+    if kind in ("refund.created", "refund.updated", "refund.failed", "charge.refund.updated"):
+        state = _REFUND_STATES.get(read_text(obj, "status"), ReversalState.COUNTED)
+        return _reversal(read_identifier(obj, "id"), obj, created, problem, state=state)
+    if kind == "charge.refunded":
+        return _cumulative_refund(obj, created, problem)
+    if kind.startswith("charge.dispute."):
+        dispute_state = _DISPUTE_STATES.get(read_text(obj, "status"))
+        if dispute_state is None:
+            raise MalformedEvent("'status' of the dispute is unknown.")
+        return _reversal(read_identifier(obj, "id"), obj, created, problem, state=dispute_state, is_dispute=True)
+    if kind == "radar.early_fraud_warning.created":
+        return Reversal(
+            reversal_id=read_identifier(obj, "id"),
+            transaction_id=_transaction_of(obj),
+            amount=Decimal(0),
+            currency="",
+            state=ReversalState.NOTICE,
+            occurred_at=created,
+            is_dispute=True,
+            problem=problem,
+        )
+    return None
+
+
+def _read_session(
+    kind: str, session: dict[str, Any], created: datetime, problem: str
+) -> Receipt | OrderUpdate | NoMoney | None:
+    if read_text(session, "mode") != "payment":
+        return NoMoney("a Checkout session of another mode")
+    codes = find_candidates([read_text(session, "client_reference_id")], settings.ORDER_CODE_PREFIX)
+    if kind in ("completed", "async_payment_succeeded") and read_text(session, "payment_status") == "paid":
+        currency = read_currency(session, "currency")
+        amount = _amount(session, "amount_total", currency)
+        transaction_id = _transaction_of(session)
+        if amount == 0:
+            raise MalformedEvent("'amount_total' must be above 0.")
+        return Receipt(
+            transaction_id=transaction_id,
+            transfer_key=f"stripe:{transaction_id}"[:80],
+            amount=amount,
+            currency=currency,
+            order_codes=codes,
+            occurred_at=created,
+            problem=problem,
+        )
+    states = {
+        "completed": OrderState.PROCESSING,
+        "async_payment_failed": OrderState.FAILED,
+        "expired": OrderState.EXPIRED,
+    }
+    if kind not in states:
+        return None
+    return NoMoney(problem) if problem else OrderUpdate(codes, states[kind])
+
+
+def _reversal(
+    reversal_id: str,
+    obj: dict[str, Any],
+    created: datetime,
+    problem: str,
+    *,
+    state: ReversalState,
+    is_dispute: bool = False,
+) -> Reversal:
+    currency = read_currency(obj, "currency")
+    return Reversal(
+        reversal_id=reversal_id,
+        transaction_id=_transaction_of(obj),
+        amount=_amount(obj, "amount", currency),
+        currency=currency,
+        state=state,
+        occurred_at=created,
+        is_dispute=is_dispute,
+        problem=problem,
+    )
+
+
+def _cumulative_refund(charge: dict[str, Any], created: datetime, problem: str) -> Reversal:
+    currency = read_currency(charge, "currency")
+    charge_id = read_identifier(charge, "id")
+    return Reversal(
+        reversal_id=f"total:{charge_id}",
+        transaction_id=_transaction_of(charge),
+        amount=_amount(charge, "amount_refunded", currency),
+        currency=currency,
+        state=ReversalState.COUNTED,
+        occurred_at=created,
+        is_cumulative=True,
+        problem=problem,
+    )
+
+
+def _transaction_of(obj: dict[str, Any]) -> str:
+    """The payment intent, which session, charge, refund and dispute have in common; else the charge."""
+    name = next((name for name in ("payment_intent", "charge") if obj.get(name) is not None), "id")
+    value = obj.get(name)
+    return read_identifier(value, "id") if isinstance(value, dict) else read_identifier(obj, name)
+
+
+def _amount(obj: dict[str, Any], name: str, currency: str) -> Decimal:
+    return read_whole_number(obj, name).scaleb(-decimals_of(currency))

@@ -1,0 +1,107 @@
+"""The body of an answer on its way to the client: metered while it passes, billed however it ends."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+import urllib3
+from django.conf import settings
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from accounts.errors import BillingError
+from proxy import metering
+from proxy.call import StreamReader
+from proxy.errors import UpstreamError, UpstreamTimeout
+from proxy.metering import Reservation
+
+logger = logging.getLogger(__name__)
+
+READ_BYTES = 64 * 1024
+CLIENT_WRITE_SECONDS = 60
+"""A client that takes nothing for so long is gone."""
+BROKE_OFF = "The model's provider broke off this answer. You pay for what you received."
+
+
+class MeteredStream:
+    """The body of an answer that is passed on as it comes. Bills exactly once: at its end, or in `close` when the
+    client has gone. Without `error_event` an answer that breaks off is cut, so that the client sees it is not whole.
+    """
+
+    def __init__(
+        self,
+        response: urllib3.BaseHTTPResponse,
+        reader: StreamReader,
+        reservation: Reservation,
+        *,
+        already_read: bytes = b"",
+        error_event: Callable[[BillingError, str], bytes] | None = None,
+    ) -> None:
+        self._response = response
+        self._reader = reader
+        self._reservation = reservation
+        self._already_read = already_read
+        self._error_event = error_event
+        self._deadline = reservation.started + settings.REQUEST_MAX_SECONDS
+        self._is_billed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        outcome, last, failure = "ok", b"", None
+        try:
+            for data in self._read():
+                # The format's last event is held back until the request is settled: who has it sees the new balance.
+                if self._reader.is_finished:
+                    last += data
+                elif data:
+                    yield data
+        except (UpstreamError, UpstreamTimeout) as error:
+            logger.error("request %s: %s", self._reservation.request_id, error)
+            outcome, failure = error.code, error
+        self._bill(outcome)
+        if failure and self._error_event is None:
+            raise ConnectionAbortedError(f"request {self._reservation.request_id} broke off") from failure
+        if failure and self._error_event:
+            last += self._error_event(failure, BROKE_OFF)
+        if last:
+            yield last
+
+    def close(self) -> None:
+        """Called by the server when the response ends in any way. A client that left early still pays what it used."""
+        if self._is_billed:
+            return
+        outcome = "client_disconnected"
+        try:
+            for _ in self._read():
+                pass
+        except (UpstreamError, UpstreamTimeout) as error:
+            outcome = f"{outcome}, {error.code}"
+        self._bill(outcome)
+
+    def _read(self) -> Iterator[bytes]:
+        """Read the upstream to its end. Raises our error for what it breaks off with, and at the deadline."""
+        try:
+            if self._already_read:
+                data, self._already_read = self._already_read, b""
+                yield self._reader.feed(data)
+            while chunk := self._response.read1(READ_BYTES):
+                yield self._reader.feed(chunk)
+                if time.monotonic() > self._deadline:
+                    raise UpstreamTimeout("the stream took longer than a request may")
+            yield self._reader.flush()
+        except ReadTimeoutError as error:
+            raise UpstreamTimeout(f"the stream stopped: {error}") from error
+        except HTTPError as error:
+            raise UpstreamError(f"the stream broke off: {error}") from error
+        if not self._reader.is_finished:
+            raise UpstreamError("the stream ended without its last event")
+        self._response.release_conn()
+
+    def _bill(self, outcome: str) -> None:
+        self._is_billed = True
+        report = self._reader.report()
+        if not self._reader.text_bytes and report.usage is None and outcome != "ok":
+            self._response.close()
+            metering.release(self._reservation, status=502, outcome=outcome)
+            return
+        metering.charge(self._reservation, report=report, output_text_bytes=self._reader.text_bytes, outcome=outcome)
+        if outcome != "ok":
+            self._response.close()

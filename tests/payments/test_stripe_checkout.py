@@ -1,0 +1,70 @@
+"""Paying by Stripe from the order to the credits, against a fake Stripe over HTTP."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from accounts.models import Account
+from payments.models import Payment
+from payments.providers import stripe_api
+from tests.payments.fakes import FakeStripe
+
+Api = Callable[..., requests.Response]
+
+
+@pytest.fixture
+def stripe(settings: Any) -> Iterator[FakeStripe]:
+    fake = FakeStripe()
+    settings.STRIPE_API_URL = fake.url
+    settings.STRIPE_SECRET_KEY = fake.key
+    settings.CHECKOUT_RETURN_URL = "https://shop.test/back"
+    yield fake
+    fake.stop()
+
+
+def test_checkout_gives_a_page_and_its_payment_credits(
+    api: Api, site: str, stripe: FakeStripe, insert_user: Callable[..., str]
+) -> None:
+    insert_user("alice")
+    response = api("POST", "checkout", user="alice", json={"credits": 25, "method": "stripe"})
+    assert response.status_code == 200
+    answer = response.json()
+    assert answer["checkoutUrl"].startswith("https://checkout.stripe.test/")
+    assert (answer["amount"], answer["currency"], answer["credits"]) == (25, "USD", 25)
+    order = Payment.objects.get()
+    asked = stripe.parameters[str(order.session_id)]
+    assert asked["mode"] == "payment"
+    assert asked["line_items[0][price_data][unit_amount]"] == "2500"
+    assert asked["metadata[order]"] == asked["payment_intent_data[metadata][order]"] == order.order_code
+    assert asked["adaptive_pricing[enabled]"] == "false"
+
+    assert stripe.deliver(site, stripe.pay(str(order.session_id))).status_code == 200
+    assert Account.objects.get().credits_new == 25
+
+
+def test_the_page_of_an_order_is_made_once(stripe: FakeStripe, make_order: Callable[..., Payment]) -> None:
+    order = make_order(method=Payment.Method.STRIPE)
+    assert stripe_api.create_session(order) == stripe_api.create_session(order)
+    assert len(stripe.sessions) == 1
+
+
+@pytest.mark.parametrize("failure", ["down", "key"])
+def test_when_stripe_does_not_answer_the_order_fails_with_502(
+    api: Api, stripe: FakeStripe, insert_user: Callable[..., str], settings: Any, failure: str
+) -> None:
+    insert_user("alice")
+    stripe.is_down = failure == "down"
+    if failure == "key":
+        settings.STRIPE_SECRET_KEY = "sk_wrong"
+    response = api("POST", "checkout", user="alice", json={"credits": 20, "method": "stripe"})
+    assert (response.status_code, response.json()["code"]) == (502, "provider_unavailable")
+    assert "sk_" not in response.text
+    assert Payment.objects.get().status == "failed"
+
+
+def test_without_configuration_stripe_is_not_offered(api: Api, insert_user: Callable[..., str]) -> None:
+    insert_user("alice")
+    response = api("POST", "checkout", user="alice", json={"credits": 20, "method": "stripe"})
+    assert (response.status_code, response.json()["code"]) == (503, "payment_method_unavailable")

@@ -1,0 +1,118 @@
+"""Prices as data: aliases, a row per upstream, old rows, changes that apply to what starts after them."""
+
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+
+import pytest
+from django.db import connection
+
+from accounts.models import Balance
+from proxy.errors import ModelNotFound
+from proxy.fake_upstream import FakeUpstream
+from proxy.models import ModelPrice, RequestLog
+from proxy.price_book import PriceBook
+from proxy.seed_prices import ROWS, seed_prices
+from tests.proxy.requests import assert_reconciles, chat, post
+from tests.serving import Server
+
+InsertUser = Callable[..., str]
+CACHE_SECONDS = 0.3
+"""A little more than the server's `PRICE_CACHE_SECONDS`."""
+
+
+@pytest.fixture(autouse=True)
+def _let_the_server_forget() -> Iterator[None]:
+    """The next test must not be served by the prices of this one."""
+    yield
+    time.sleep(CACHE_SECONDS)
+
+
+def test_seeding_adds_what_is_missing_and_changes_nothing(prices: None) -> None:
+    ModelPrice.objects.filter(upstream="openhands", model_id__startswith="claude-haiku").update(input_price=Decimal(9))
+    assert seed_prices() == 0
+    assert ModelPrice.objects.count() == len(ROWS)
+    assert PriceBook().find(Balance.OPENHANDS, "claude-haiku-4-5").input == 9
+
+
+def test_names_and_aliases_find_the_row_of_their_upstream(prices: None) -> None:
+    book = PriceBook()
+    for name in ("claude-opus-4-5", "claude-opus-4-5-20251101"):
+        assert book.find(Balance.OPENHANDS, name).output == 20
+        assert book.find(Balance.OHMYGPT, name).output == 25
+    with pytest.raises(ModelNotFound):
+        book.find(Balance.OPENHANDS, "claude-opus")
+
+
+def test_an_old_row_without_an_upstream_holds_for_both(prices: None) -> None:
+    connection.database["model_pricing"].insert_many(
+        [
+            {"_id": "old", "modelId": "gpt-old", "inputPricePerMTok": 2, "outputPricePerMTok": 8.0},
+            {"_id": "older", "modelId": "claude-haiku-4-5-20251001", "inputPricePerMTok": 99, "outputPricePerMTok": 99},
+            {"_id": "off", "modelId": "gpt-off", "inputPricePerMTok": 1, "outputPricePerMTok": 1, "isActive": False},
+        ]
+    )
+    book = PriceBook()
+    for upstream in Balance:
+        row = book.find(upstream, "gpt-old")
+        assert (row.input, row.output, row.multiplier, row.max_output_tokens) == (2, 8, 1, 8192)
+        assert (row.cache_write, row.cache_read) == (2, 2)
+        assert book.find(upstream, "claude-haiku-4-5-20251001").input == 1
+        with pytest.raises(ModelNotFound):
+            book.find(upstream, "gpt-off")
+        assert [model.model_id for model in book.list_models(upstream)].count("claude-haiku-4-5-20251001") == 1
+
+
+def test_a_change_applies_to_requests_that_start_after_it(server: Server, insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=1)
+    before = post(server, chat()).headers["X-Request-Id"]
+    row = ModelPrice.objects.filter(upstream="openhands", model_id__startswith="claude-haiku")
+    row.update(output_price=Decimal(50))
+    time.sleep(CACHE_SECONDS)
+    after = post(server, chat()).headers["X-Request-Id"]
+    old, new = RequestLog.objects.get(pk=before), RequestLog.objects.get(pk=after)
+    assert (old.price["output"], new.price["output"]) == ("5.00000000", "50.00000000")
+    assert new.cost == (new.input_tokens + new.output_tokens * 50) * Decimal("1.05") / 10**6
+    row.update(is_active=False)
+    time.sleep(CACHE_SECONDS)
+    refused = post(server, chat())
+    assert (refused.status, refused.json()["error"]["code"]) == (404, "model_not_found")
+    assert_reconciles()
+
+
+def test_the_upstreams_own_name_of_a_model_is_sent(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser
+) -> None:
+    insert_user("alice", creditsNew=1)
+    row = ModelPrice.objects.filter(upstream="openhands", model_id__startswith="claude-haiku")
+    row.update(upstream_model_id="claude-opus-4-5-20251101")
+    time.sleep(CACHE_SECONDS)
+    for path in ("/v1/chat/completions", "/v1/messages"):
+        assert post(server, chat(), path=path).status == 200
+        assert upstream.requests[-1].json()["model"] == "claude-opus-4-5-20251101"
+
+
+def test_a_free_model_is_metered_too(server: Server, insert_user: InsertUser) -> None:
+    insert_user("alice")
+    ModelPrice.objects.filter(upstream="openhands", model_id__startswith="claude-haiku").update(multiplier=Decimal(0))
+    time.sleep(CACHE_SECONDS)
+    assert post(server, chat()).status == 200
+    log = RequestLog.objects.get()
+    assert (log.cost, log.hold) == (0, 0)
+    assert log.output_tokens > 0
+    assert_reconciles()
+
+
+@pytest.mark.parametrize("choices", [1, 4])
+def test_every_choice_is_in_the_worst_case(server: Server, insert_user: InsertUser, choices: int) -> None:
+    insert_user("alice", creditsNew=1)
+    assert post(server, chat(n=choices, max_tokens=1000)).status == 200
+    hold = RequestLog.objects.get().hold
+    output = choices * 1000 * Decimal("5.25") / 10**6
+    assert output < hold < output + Decimal("0.0003")
+
+
+def test_the_larger_of_the_two_output_limits_is_held(server: Server, insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=1)
+    assert post(server, chat(max_tokens=10, max_completion_tokens=2000)).status == 200
+    assert RequestLog.objects.get().hold > 2000 * Decimal("5.25") / 10**6
