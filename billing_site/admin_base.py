@@ -78,7 +78,7 @@ class BigCollectionAdmin(ModelAdmin):
     list_fullwidth = True
     sortable_by: tuple[str, ...] = ()
     list_after_template = "support/export_link.html"
-    search_fields = ("pk",)  # Shows the search box; `find` decides what it searches.
+    search_fields: tuple[str, ...] = ("pk",)  # Shows the search box; `find` decides what it searches.
 
     def find(self, text: str) -> Q:
         """The rows that a search text means; look-ups by an index only."""

@@ -19,6 +19,7 @@ from billing_site.admin_base import (
     time_of,
 )
 from support.account_actions import ACTIONS
+from support.desk_actions import EVENT_ACTIONS, PAYMENT_ACTIONS, SITE_ACTIONS
 from support.models import AuditEntry
 
 BREAK = SafeString("<br>")
@@ -29,7 +30,8 @@ class ActionFilter(admin.SimpleListFilter):
     parameter_name = "action"
 
     def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
-        return [*((slug, action.title) for slug, action in ACTIONS.items()), ("log-in", "Log in")]
+        every = ACTIONS | EVENT_ACTIONS | PAYMENT_ACTIONS | SITE_ACTIONS
+        return [*((slug, action.title) for slug, action in every.items()), ("export", "Export"), ("log-in", "Log in")]
 
     def queryset(self, request: Any, queryset: Any) -> Any:
         return queryset.filter(action=self.value()) if self.value() else queryset

@@ -30,8 +30,11 @@ def perform(
     reason: str,
     change: Callable[[], Result],
     read_state: Callable[[], State] = lambda: None,
+    is_atomic: bool = True,
 ) -> Result:
     """Run `change` and record who did it, why, and the state before and after, in one transaction.
+
+    A change that handles its own failures (`is_atomic=False`) must be safe to repeat: its entry is written after it.
 
     Raises `AlreadyDone` on a second call with the same `operation`. What `change` raises as `BillingError` is
     recorded as a refused attempt and raised again; then nothing has changed.
@@ -48,7 +51,7 @@ def perform(
     if AuditEntry.objects.filter(pk=operation).exists():
         raise AlreadyDone("This was done already; nothing was done a second time.")
     try:
-        return run_in_transaction(run)
+        return run_in_transaction(run) if is_atomic else run()
     except IntegrityError as error:
         # Two at once: the unique key let one of them through.
         raise AlreadyDone("This was done already; nothing was done a second time.") from error
