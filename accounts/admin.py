@@ -3,11 +3,14 @@
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
+from django.contrib.auth.models import User
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -138,6 +141,7 @@ class AccountAdmin(BigCollectionAdmin):
     search_help_text = "Name, API key or its first characters, Discord id"
     list_display = ("username", "status", "openhands_usd", "ohmygpt_usd", "expiry", "key", "purchased")
     list_display_links = ("username",)
+    actions = ("transfer_selected", "expiry_selected", "disable_selected", "enable_selected")
     list_filter = (ExpiryFilter, StatusFilter, OpenHandsFilter, OhMyGPTFilter)
     sortable_by = ("username", "expiry")
     ordering = ("username",)
@@ -197,6 +201,31 @@ class AccountAdmin(BigCollectionAdmin):
     @admin.display(description="API key")
     def key(self, account: Account) -> str:
         return format_html('<span class="nowrap">{}</span>', masked_key(account))
+
+    def has_transfer_permission(self, request: HttpRequest) -> bool:
+        return _may(request, "support.transfer_credits")
+
+    def has_expiry_permission(self, request: HttpRequest) -> bool:
+        return _may(request, "support.set_expiry")
+
+    def has_status_permission(self, request: HttpRequest) -> bool:
+        return _may(request, "support.set_status")
+
+    @admin.action(description="Transfer credits …", permissions=["transfer"])
+    def transfer_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse:
+        return _open_bulk(queryset, "transfer")
+
+    @admin.action(description="Set the expiry …", permissions=["expiry"])
+    def expiry_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse:
+        return _open_bulk(queryset, "expiry")
+
+    @admin.action(description="Disable …", permissions=["status"])
+    def disable_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse:
+        return _open_bulk(queryset, "disable")
+
+    @admin.action(description="Enable …", permissions=["status"])
+    def enable_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse:
+        return _open_bulk(queryset, "enable")
 
     def find(self, text: str) -> Q:
         """Accounts by name, by the first characters of their key, or by Discord id."""
@@ -259,6 +288,16 @@ class AccountAdmin(BigCollectionAdmin):
     def response_add(self, request: HttpRequest, obj: Account, post_url_continue: str | None = None) -> HttpResponse:
         """Show the new key, in this one response: not in a message, which would travel in a cookie."""
         return show_key_once(self, request, obj, request.new_api_key)  # type: ignore[attr-defined]
+
+
+def _may(request: HttpRequest, permission: str) -> bool:
+    return isinstance(request.user, User) and request.user.has_perm(permission)
+
+
+def _open_bulk(queryset: Any, slug: str) -> HttpResponse:
+    """To the page that asks, previews and does it for the selected accounts (at most a page of the list)."""
+    names = list(queryset.order_by("pk").values_list("pk", flat=True)[: AccountAdmin.list_per_page])
+    return HttpResponseRedirect(f"{reverse('support:bulk', args=(slug,))}?{urlencode({'account': names}, doseq=True)}")
 
 
 def summary_of(account: Account) -> dict[str, Any]:

@@ -76,6 +76,7 @@ class BigCollectionAdmin(ModelAdmin):
     paginator = CappedPaginator
     list_filter_submit = True
     list_fullwidth = True
+    list_disable_select_all = True  # An action is for the rows that one sees.
     sortable_by: tuple[str, ...] = ()
     list_after_template = "support/export_link.html"
     search_fields: tuple[str, ...] = ("pk",)  # Shows the search box; `find` decides what it searches.

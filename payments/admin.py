@@ -212,7 +212,7 @@ class PromotionAdmin(BigCollectionAdmin):
     search_fields = ()
     list_display = ("name", "percent", "starts", "ends", "is_active")
     ordering = ("-starts_at",)
-    fields = ("name", "percent", ("starts_at", "ends_at"), "is_active")
+    fields = ("name", "percent", "starts_at", "ends_at", "is_active")
 
     starts = time_of("starts_at", "starts (UTC)")
     ends = time_of("ends_at", "ends (UTC)")

@@ -123,9 +123,9 @@ def _show_expiry(value: datetime | None) -> str:
     return credits.format_time(value) if value else "never"
 
 
-def state_of(username: str) -> State:
-    """What the audit keeps of an account: both balances, the expiry, the status and the masked key."""
-    account = Account.objects.filter(pk=username).first()
+def state_of(target: Account) -> State:
+    """What the audit keeps of an account, read now: both balances, the expiry, the status and the masked key."""
+    account = Account.objects.filter(pk=target.pk).first()
     if account is None:
         return None
     return {

@@ -3,13 +3,14 @@
 from django.contrib import admin
 from django.urls import path
 
-from support import account_pages, dialogs, exports, pages
+from support import account_pages, bulk, dialogs, exports, pages
 
 app_name = "support"
 
 urlpatterns = [
     path("help/", admin.site.admin_view(pages.help_page), name="help"),
     path("export/<slug:app>/<slug:model>/", admin.site.admin_view(exports.export_list), name="export"),
+    path("bulk/<slug:slug>/", admin.site.admin_view(bulk.bulk_action), name="bulk"),
     path("do/<slug:kind>/<path:key>/<slug:slug>/", admin.site.admin_view(dialogs.dialog), name="dialog"),
     path("accounts/<path:username>/timeline/", admin.site.admin_view(account_pages.timeline), name="timeline"),
     path(
