@@ -124,6 +124,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_AGE = 8 * 3600
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 HAS_TLS = env.bool("HAS_TLS", default=ENVIRONMENT == "production")
 """Whether browsers reach the site over HTTPS; off only where it is served on loopback without a TLS proxy."""
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HAS_TLS
@@ -261,6 +262,7 @@ UNFOLD = {
     "ENVIRONMENT": "support.navigation.environment",
     "STYLES": ["support.navigation.stylesheet"],
     "SCRIPTS": ["support.navigation.script"],
+    "LOGIN": {"form": "support.login.LoginForm"},
     "DASHBOARD_CALLBACK": "support.dashboard.context",
     "SIDEBAR": {"navigation": "support.navigation.sidebar"},
 }

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from django.contrib.auth.models import User
 from django.db import IntegrityError
 from django.utils import timezone
 
@@ -58,6 +59,11 @@ def perform(
     except BillingError as error:
         record_refusal(error=str(error), **fields)
         raise
+
+
+def actor_named(name: str) -> str:
+    """Who tried to log in. People type passwords into the name field: a name that nobody has is not kept."""
+    return f"staff:{name}" if User.objects.filter(username=name).exists() else "unknown name"
 
 
 def record(
