@@ -5,6 +5,7 @@ older than a minute. So a year on the dashboard is 365 small documents, however 
 """
 
 from datetime import UTC, date, datetime, time, timedelta
+from time import monotonic
 from typing import Any
 
 from django.db.models import Model
@@ -26,16 +27,20 @@ SETTLING_TIME = timedelta(hours=2)
 DAYS_KEPT_READY = 31
 
 
-def refresh_figures(*, now: datetime | None = None) -> int:
+def refresh_figures(*, now: datetime | None = None, seconds: float | None = None) -> int:
     """Count today (and the days before it that are missing or not final); returns how many days were counted.
 
-    For the sweeper. Cheap when everything is fresh; safe to run in parallel, as every count gives the same.
+    The sweeper counts all that is due; a page stops after `seconds`, the latest days first. Cheap when everything is
+    fresh; safe to run in parallel, as every count gives the same.
     """
     now = now or timezone.now()
     days = [now.astimezone(UTC).date() - timedelta(days=back) for back in range(DAYS_KEPT_READY)]
     known = {found.day: found.computed_at for found in DailyFigures.objects.filter(day__gte=days[-1].isoformat())}
     due = [day for day in days if _is_due(day, known.get(day.isoformat()), now)]
-    for day in due:
+    deadline = None if seconds is None else monotonic() + seconds
+    for counted, day in enumerate(due):
+        if counted and deadline is not None and monotonic() > deadline:
+            return counted
         count_day(day=day, now=now)
     return len(due)
 

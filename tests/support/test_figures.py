@@ -102,6 +102,12 @@ def test_refresh_counts_what_is_missing_then_only_what_is_stale(business: None) 
     assert DailyFigures.objects.get(pk="2026-11-21").figures["use"]["ohmygpt"]["cost"] == "9.00000000"
 
 
+def test_a_page_counts_today_and_leaves_the_rest_to_the_sweeper(business: None) -> None:
+    assert refresh_figures(now=NOW, seconds=0) == 1
+    assert DailyFigures.objects.get().pk == "2026-11-20"
+    assert refresh_figures(now=NOW) == 30
+
+
 def test_refusals_are_counted_without_loss(in_threads: Callable[..., list[Any]]) -> None:
     in_threads(20, lambda _: count_refusal(upstream=Balance.OHMYGPT, code="insufficient_credits", now=NOW))
     assert read_refusals(upstream=Balance.OHMYGPT, day=DAY) == {"insufficient_credits": 20}
