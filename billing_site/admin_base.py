@@ -36,7 +36,7 @@ LAST_CHARACTER = "\U0010ffff"
 
 
 class CappedPaginator(Paginator):
-    """Counts at most `MAX_COUNT` rows, and for at most half a second: an exact count would read the whole collection."""
+    """Counts at most `MAX_COUNT` rows, for half a second at most: an exact count would read the whole collection."""
 
     template_name = "admin/capped_pagination.html"
 
