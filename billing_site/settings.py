@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import environ
+from django.urls import reverse_lazy
 
 env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -54,6 +55,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "support.second_factor.SecondFactorMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -248,6 +250,9 @@ MAINTENANCE_TEXT = env.str(
 
 # --- Admin -------------------------------------------------------------------------------------------------------
 
+STAFF_SECOND_FACTOR_REQUIRED = env.bool("STAFF_SECOND_FACTOR_REQUIRED", default=False)
+"""Whether staff must set up an authenticator app before they see anything; who has set one up needs it always."""
+
 STAFF_AMOUNT_LIMITS = {role: Decimal(limit) for role, limit in env.dict("STAFF_AMOUNT_LIMITS", default={}).items()}
 """The most that a role may transfer or adjust at once, in USD: `Support=50,Billing admin=1000`. Empty = no limit."""
 
@@ -262,6 +267,11 @@ UNFOLD = {
     "ENVIRONMENT": "support.navigation.environment",
     "STYLES": ["support.navigation.stylesheet"],
     "SCRIPTS": ["support.navigation.script"],
+    "ACCOUNT": {
+        "navigation": [
+            {"title": "Second factor", "icon": "phonelink_lock", "link": reverse_lazy("support:second_factor")}
+        ]
+    },
     "LOGIN": {"form": "support.login.LoginForm"},
     "DASHBOARD_CALLBACK": "support.dashboard.context",
     "SIDEBAR": {"navigation": "support.navigation.sidebar"},

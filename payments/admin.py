@@ -209,6 +209,7 @@ class PromotionAdmin(BigCollectionAdmin):
     """Bonuses on what is bought while they run. What was sold keeps the bonus that it was sold with."""
 
     form = PromotionForm
+    list_after_template = None
     search_fields = ()
     list_display = ("name", "percent", "starts", "ends", "is_active")
     ordering = ("-starts_at",)

@@ -156,6 +156,7 @@ class ModelPriceAdmin(BigCollectionAdmin):
     """What each model costs. A change holds for requests that start later; logs keep their price."""
 
     form = ModelPriceForm
+    list_after_template = None
     search_help_text = "Model"
     list_display = (
         "model_id",

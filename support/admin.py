@@ -4,7 +4,9 @@ import json
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.auth.models import User
 from django.db.models import Q
+from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
@@ -20,7 +22,7 @@ from billing_site.admin_base import (
 )
 from support.account_actions import ACTIONS
 from support.desk_actions import EVENT_ACTIONS, PAYMENT_ACTIONS, SITE_ACTIONS
-from support.models import AuditEntry
+from support.models import AuditEntry, SecondFactor
 
 BREAK = SafeString("<br>")
 
@@ -87,3 +89,20 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         names = [text, f"staff:{text}"]
         found = first_match(AuditEntry.objects, Q(pk=text), Q(target=text), Q(actor__in=names))
         return found or Q(pk=text)
+
+
+@admin.register(SecondFactor)
+class SecondFactorAdmin(ReadOnlyAdmin):
+    """Who has set up an authenticator app. A superuser deletes the one of somebody who has lost the phone."""
+
+    search_fields = ()
+    list_after_template = None
+    list_display = ("username", "confirmed")
+    ordering = ("pk",)
+    fields = ("username", "confirmed")
+    readonly_fields = ("username", "confirmed")
+
+    confirmed = time_of("confirmed_at", "set up (UTC)")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return isinstance(request.user, User) and request.user.is_superuser

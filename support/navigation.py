@@ -104,6 +104,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "items": [
                 _list("Audit", "policy", "support.auditentry"),
                 _list("Staff users", "badge", "auth.user"),
+                _list("Second factors", "phonelink_lock", "support.secondfactor"),
                 _list("Roles", "shield_person", "auth.group"),
             ],
         },

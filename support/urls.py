@@ -3,11 +3,12 @@
 from django.contrib import admin
 from django.urls import path
 
-from support import account_pages, bulk, dialogs, exports, pages
+from support import account_pages, bulk, dialogs, exports, pages, second_factor
 
 app_name = "support"
 
 urlpatterns = [
+    path("second-factor/", admin.site.admin_view(second_factor.set_up), name="second_factor"),
     path("help/", admin.site.admin_view(pages.help_page), name="help"),
     path("export/<slug:app>/<slug:model>/", admin.site.admin_view(exports.export_list), name="export"),
     path("bulk/<slug:slug>/", admin.site.admin_view(bulk.bulk_action), name="bulk"),
