@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test check fix clean reset system browser
+.PHONY: help run test check fix clean reset system browser bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ run: system ## start everything for a try-out, on http://127.0.0.1:8000 (Ctrl-C 
 
 test: system browser check ## install, check and test everything, on a real MongoDB and in a real browser
 	$(BIN)/python -m pytest </dev/null
+
+bench: system ## measure speed and memory, in about 4 minutes (`make bench QUICK=1`: one)
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 check: $(INSTALLED) ## style, types, directions of imports
 	$(BIN)/ruff check .

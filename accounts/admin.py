@@ -68,6 +68,15 @@ def looks_like_a_key(text: str) -> bool:
     return len(text) >= WHOLE_KEY_LENGTH and text.startswith("sk-") and "…" not in text
 
 
+def to_account_of_key(request: HttpRequest, key: str) -> HttpResponseRedirect:
+    """To the page of the account with this key, or back to the list with a message."""
+    account = Account.objects.filter(Q(api_key_hash=hash_key(key)) | Q(legacy_api_key=key)).first()
+    if account is not None:
+        return HttpResponseRedirect(account_url(account.pk))
+    messages.warning(request, "No account has this API key. It may have been replaced.")
+    return HttpResponseRedirect(list_url(Account))
+
+
 class ExpiryFilter(admin.SimpleListFilter):
     title = "expiry"
     parameter_name = "expiry"
@@ -163,6 +172,7 @@ class AccountAdmin(BigCollectionAdmin):
     )
     fieldsets = (
         ("Account", {"fields": ("username", "role", "discord_id")}),
+        ("Limits", {"fields": ("requests_per_minute", "concurrent_requests")}),
         ("API key", {"classes": ("tab",), "fields": (("key", "key_made"),)}),
         (
             "Use since the account began",
@@ -246,11 +256,7 @@ class AccountAdmin(BigCollectionAdmin):
         """A pasted whole key leads straight to its account, so that no page or link repeats the key."""
         text = request.GET.get("q", "").strip()
         if looks_like_a_key(text) and self.has_view_permission(request):
-            account = Account.objects.filter(Q(api_key_hash=hash_key(text)) | Q(legacy_api_key=text)).first()
-            if account is not None:
-                return HttpResponseRedirect(account_url(account.pk))
-            messages.warning(request, "No account has this API key. It may have been replaced.")
-            return HttpResponseRedirect(list_url(Account))
+            return to_account_of_key(request, text)
         response: HttpResponse = super().changelist_view(request, extra_context)
         return response
 

@@ -102,6 +102,9 @@ class Account(models.Model):
             models.Index(fields=["legacy_api_key"], name="api_key_lookup"),
             models.Index(fields=["expires_at"], name="expires_at_lookup"),
             models.Index(fields=["discord_id"], name="discord_id_lookup"),
+            # The sweeper looks for what has expired and is still there: only such accounts are in these.
+            models.Index(fields=["expires_at"], name="openhands_expiry", condition=models.Q(credits_new__gt=0)),
+            models.Index(fields=["expires_at"], name="ohmygpt_expiry", condition=models.Q(credits__gt=0)),
             models.Index(fields=["held_since"], name="held_since_lookup"),
         )
 

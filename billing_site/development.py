@@ -19,15 +19,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 from urllib.parse import urlsplit
 
-from billing_site.mongod import Mongod, MongodError, free_port, is_port_free, start_log, tied_to_parent
+from billing_site.mongod import Mongod, MongodError, free_port, is_port_free, start_log
+from billing_site.processes import ROOT, Child, Service, Watched, describe_exit, say, spawn
 
-ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
 DATABASE = "billing"
 PORTS = {"SITE_PORT": 8000, "OPENHANDS_PORT": 8004, "OHMYGPT_PORT": 8005}
@@ -39,9 +38,6 @@ _STEP_SECONDS = 300
 _READY_SECONDS = 60
 _EARLIER_RUN_SECONDS = 45
 _WATCH_SECONDS = 0.2
-_FIRST_DELAY_SECONDS = 0.5
-_LAST_DELAY_SECONDS = 30.0
-_STABLE_SECONDS = 30.0
 
 # Reads the answer of the checkout, writes what SePay sends when the transfer arrives. SePay's times are Vietnam's.
 _SEPAY_PAYLOAD = """\
@@ -55,14 +51,6 @@ import json, sys, time; order = json.load(sys.stdin); print(json.dumps({{\
 
 class StartError(Exception):
     """The run cannot start; the message tells the operator what to do."""
-
-
-def say(text: str = "") -> None:
-    """Print a line at once. A terminal that has gone away is no reason to stop."""
-    try:
-        print(text, flush=True)
-    except OSError:
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (it stays open as long as the process)
 
 
 def read_ports(environment: Mapping[str, str]) -> dict[str, int]:
@@ -160,128 +148,6 @@ def _is_locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-class Service(Protocol):
-    """What the supervisor keeps running: a child process, or the embedded MongoDB."""
-
-    log_path: Path
-
-    @property
-    def is_running(self) -> bool: ...
-    @property
-    def exit_code(self) -> int | None: ...
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
-
-
-class Child:
-    """A process in its own group, with its output in a log file. It gets SIGTERM if the supervisor dies."""
-
-    def __init__(
-        self, command: list[str], *, environment: Mapping[str, str], log_path: Path, grace_seconds: float, lock: int
-    ) -> None:
-        self.log_path = log_path
-        self._command = command
-        self._environment = environment
-        self._grace_seconds = grace_seconds
-        self._lock = lock
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def is_running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def exit_code(self) -> int | None:
-        return None if self._process is None else self._process.poll()
-
-    def start(self) -> None:
-        """Start it, after what is left of the process before was told to stop."""
-        if self._process is None:
-            log = start_log(self.log_path)
-        else:
-            self._signal_group(signal.SIGTERM)
-            log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            self._process = _spawn(self._command, self._environment, stdout=log, stderr=log, lock=self._lock)
-        finally:
-            os.close(log)
-
-    def stop(self) -> None:
-        """SIGTERM, and SIGKILL for the whole group after the grace time. Safe to call twice."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(self._grace_seconds)
-        self.kill()
-        self._process.wait()
-
-    def kill(self) -> None:
-        """SIGKILL for the whole group. Does not wait: a signal handler may call it."""
-        self._signal_group(signal.SIGKILL)
-
-    def _signal_group(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
-
-
-def _spawn(
-    command: list[str], environment: Mapping[str, str], *, stdout: int, stderr: int, lock: int
-) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        tied_to_parent(command),
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        stderr=stderr,
-        pass_fds=(lock,),
-        start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which stops them in order
-    )
-
-
-@dataclass
-class Watched:
-    """A service that is started again when it ends, each time after a longer pause until it has run for a while."""
-
-    name: str
-    service: Service
-    started_at: float = field(default_factory=time.monotonic)
-    delay: float = _FIRST_DELAY_SECONDS
-    retry_at: float | None = None
-
-    def check(self) -> None:
-        """Announce an end, or start again what ended when its pause is over. Call it often."""
-        now = time.monotonic()
-        if self.service.is_running:
-            if now - self.started_at > _STABLE_SECONDS:
-                self.delay = _FIRST_DELAY_SECONDS
-        elif self.retry_at is None:
-            self._plan(f"{self.name} {describe_exit(self.service.exit_code)}")
-        elif now >= self.retry_at:
-            self.retry_at = None
-            try:
-                self.service.start()
-            except (MongodError, OSError) as error:
-                self._plan(f"{self.name} did not start: {error}")
-            else:
-                self.started_at = time.monotonic()
-                say(f"{self.name} runs again.")
-
-    def _plan(self, reason: str) -> None:
-        say(f"{reason}. Starting it again in {self.delay:g} s; log: {self.service.log_path}")
-        self.retry_at = time.monotonic() + self.delay
-        self.delay = min(self.delay * 2, _LAST_DELAY_SECONDS)
-
-
-def describe_exit(code: int | None) -> str:
-    """How a process ended, in words."""
-    if code is not None and code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"ended with code {code}"
 
 
 class Supervisor:
@@ -404,7 +270,7 @@ class Supervisor:
         log_path = self._var / "log" / f"{name}.log"
         log = start_log(log_path)
         command = [sys.executable, "manage.py", name, *arguments]
-        process = _spawn(command, self._environment, stdout=subprocess.PIPE, stderr=log, lock=self._lock)
+        process = spawn(command, self._environment, stdout=subprocess.PIPE, stderr=log, lock=self._lock)
         try:
             output, _ = process.communicate(timeout=_STEP_SECONDS)
         except subprocess.TimeoutExpired:

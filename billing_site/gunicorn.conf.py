@@ -12,7 +12,8 @@ _ports = (
 bind = [f"{_address}:{port}" for port in _ports]
 worker_class = "gthread"
 workers = int(os.environ.get("GUNICORN_WORKERS", "2"))
-threads = int(os.environ.get("GUNICORN_THREADS", "200"))
+# A running request takes one, a stream for as long as it lasts; they start when they are needed.
+threads = int(os.environ.get("GUNICORN_THREADS", "500"))
 worker_connections = 2 * threads + 1000
 backlog = 2048
 keepalive = 75

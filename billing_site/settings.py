@@ -296,5 +296,9 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
-    "loggers": {"django.request": {"level": "ERROR"}},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        # At DEBUG the driver writes whole commands, customers' keys in them, whatever LOG_LEVEL asks for.
+        "pymongo": {"level": env.str("DATABASE_LOG_LEVEL", default="INFO")},
+    },
 }

@@ -106,7 +106,8 @@ def _read_usage(usage: object) -> UsageReport:
     try:
         prompt = read_tokens(usage, "prompt_tokens")
         cached = read_tokens(details, "cached_tokens")
-        written = read_tokens(details, "cache_creation_tokens")
+        # Two names for the same count: OpenAI's own, and that of gateways in front of Anthropic models.
+        written = max(read_tokens(details, "cache_write_tokens"), read_tokens(details, "cache_creation_tokens"))
         output = read_tokens(usage, "completion_tokens")
     except ValueError as error:
         return UsageReport(None, f"rejected: {error}")

@@ -47,7 +47,8 @@ def reconcile_account(username: str) -> list[Reconciliation]:
 
 def reconcile_all() -> Iterator[Reconciliation]:
     """Every account, one after the other, each in its own snapshot."""
-    for document in collection_of(Account).find({}, projection={"_id": 1}):
+    # Small batches: each asks for the next well within the half hour after which the server drops a cursor.
+    for document in collection_of(Account).find({}, projection={"_id": 1}).batch_size(1000):
         yield from reconcile_account(document["_id"])
 
 

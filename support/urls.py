@@ -9,6 +9,7 @@ app_name = "support"
 
 urlpatterns = [
     path("second-factor/", admin.site.admin_view(second_factor.set_up), name="second_factor"),
+    path("find-key/", admin.site.admin_view(pages.find_key), name="find_key"),
     path("help/", admin.site.admin_view(pages.help_page), name="help"),
     path("export/<slug:app>/<slug:model>/", admin.site.admin_view(exports.export_list), name="export"),
     path("bulk/<slug:slug>/", admin.site.admin_view(bulk.bulk_action), name="bulk"),

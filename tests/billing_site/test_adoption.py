@@ -11,6 +11,7 @@ import pytest
 from bson import Decimal128, Int64, ObjectId
 from django.db import connection
 
+from accounts.keys import key_filter
 from tests.serving import ROOT
 
 NAME = "test_adoption"
@@ -93,10 +94,12 @@ def test_migrate_takes_a_live_database_over_without_touching_a_document(old_data
 
 
 def test_every_lookup_of_the_hot_path_uses_an_index(db: None) -> None:
-    from accounts.keys import key_filter
-
     users = connection.database["usersNew"]
-    for query in (key_filter("sk-trollllm-x"), {"heldSince": {"$lte": WHEN}}, {"expiresAt": {"$lte": WHEN}}):
+    for query in (
+        key_filter("sk-trollllm-x"),
+        {"heldSince": {"$lte": WHEN}},
+        {"expiresAt": {"$lte": WHEN}},
+    ):
         plan = str(users.find(query).explain()["queryPlanner"]["winningPlan"])
         assert "IXSCAN" in plan
         assert "COLLSCAN" not in plan

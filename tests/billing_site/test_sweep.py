@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from accounts.expiry import sweep_expired_accounts
 from accounts.models import Account, LedgerEntry
+from tests.faults.test_crash import wait_for
 from tests.proxy.requests import assert_reconciles
 from tests.serving import ROOT
 
@@ -43,14 +44,15 @@ def test_many_sweepers_at_once_expire_once(insert_user: InsertUser, in_threads: 
     assert LedgerEntry.objects.count() == 10
 
 
-def test_the_loop_stops_on_sigterm(db: None) -> None:
+def test_the_loop_sweeps_until_sigterm(insert_user: InsertUser) -> None:
     environment = {**os.environ, "DATABASE_NAME": str(connection.settings_dict["NAME"])}
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", "sweep", "--loop", "0.1"], cwd=ROOT, env=environment, stderr=subprocess.PIPE
-    )
+    command = [sys.executable, "manage.py", "sweep", "--loop", "0.1"]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
-        process.wait(2)
-    except subprocess.TimeoutExpired:
+        for username in ("alice", "bob"):  # The second one is for the second turn.
+            insert_user(username, creditsNew=1, expiresAt=timezone.now())
+            wait_for(lambda username=username: Account.objects.get(pk=username).credits_new == 0, seconds=30)
+    finally:
         process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (0, b"")

@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from accounts import credits
 from accounts.models import Account
 from support.models import AuditEntry
+from tests.conftest import key_of
 from tests.serving import Server
 
 PICTURES: Path = settings.BASE_DIR / "var" / "screenshots"
@@ -149,6 +150,16 @@ def test_find_an_account_and_transfer_credits(staff: Page, alice: str) -> None:
     expect(timeline.get_by_role("row", name=re.compile(r"OhMyGPT Transfer -\$4\.00 \$6\.00"))).to_be_visible()
     picture(staff, "account")
     assert balances() == (Decimal("26.5"), 6)
+
+
+def test_a_pasted_whole_key_never_stands_in_an_address(staff: Page, alice: str) -> None:
+    addresses: list[str] = []
+    staff.on("request", lambda request: addresses.append(request.url))
+    staff.goto("/admin/accounts/account/")
+    staff.locator("#searchbar").fill(key_of("alice"))
+    staff.keyboard.press("Enter")
+    expect(staff.get_by_label("Credits of this account")).to_be_visible()
+    assert not any(key_of("alice") in address for address in addresses)
 
 
 def test_a_double_click_transfers_once(staff: Page, alice: str) -> None:

@@ -8,18 +8,24 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.utils import timezone
+from urllib3.exceptions import HTTPError
 
 from accounts import credits
 from accounts.models import Account, Balance
 from billing_site.mongod import free_port
 from proxy import metering
+from proxy.call import UsageReport
 from proxy.fake_upstream import FakeUpstream
 from proxy.models import RequestLog
+from proxy.openai_api import OpenAiApi
+from proxy.price_book import PRICES
+from proxy.pricing import Usage
 from tests.conftest import key_of
 from tests.proxy.requests import CHAT, assert_reconciles, chat, post
 from tests.serving import Server
@@ -149,9 +155,6 @@ def reservation(insert_user: InsertUser, prices: None) -> metering.Reservation:
 
 
 def make_reservation(request_id: str) -> metering.Reservation:
-    from proxy.openai_api import OpenAiApi
-    from proxy.price_book import PRICES
-
     call = OpenAiApi().parse(chat(), 120)
     return metering.reserve(
         request_id=request_id,
@@ -164,9 +167,6 @@ def make_reservation(request_id: str) -> metering.Reservation:
 
 
 def bill(reservation: metering.Reservation) -> metering.Receipt:
-    from proxy.call import UsageReport
-    from proxy.pricing import Usage
-
     return metering.charge(reservation, report=UsageReport(Usage(100, 20)), output_text_bytes=0)
 
 
@@ -248,4 +248,43 @@ def test_a_slow_client_does_not_hold_the_others_up(server: Server, insert_user: 
     for client in clients:
         client.close()
     wait_for(lambda: not Account.objects.get(pk="alice").holds)
+    assert_reconciles()
+
+
+def test_200_streams_against_a_dollar_with_a_worker_killed_in_the_middle(
+    serve_with: Callable[..., Server], insert_user: InsertUser, in_threads: Callable[..., list[Any]]
+) -> None:
+    insert_user("alice", creditsNew=1.0)
+    server = serve_with(UPSTREAM_READ_TIMEOUT_SECONDS="30")
+    body = chat("[[fake chunks=20 chunk_delay=0.1 completion_tokens=4000]] x", stream=True, max_tokens=4_500)
+    lowest: list[Decimal] = []
+
+    def act(index: int) -> int:
+        if index == 0:
+            wait_for(lambda: len(Account.objects.get(pk="alice").holds) >= 30)
+            time.sleep(0.5)
+            os.kill(server.worker_pids()[0], signal.SIGKILL)
+            return 0
+        try:
+            status = post(server, body).status
+        except HTTPError:  # the killed worker's clients
+            status = -1
+        lowest.append(Account.objects.get(pk="alice").credits_new)
+        return status
+
+    statuses = in_threads(201, act)
+
+    assert set(statuses) <= {0, -1, 200, 402}
+    wait_for(lambda: len(server.worker_pids()) == 2)
+    wait_for(lambda: server.http.request("GET", f"{server.openhands}/health", retries=3).status == 200)
+    sweep_later()
+    account = Account.objects.get(pk="alice")
+    logs = list(RequestLog.objects.all())
+    assert min([*lowest, account.credits_new]) >= 0
+    assert account.credits_new == 1 - sum(log.cost for log in logs)
+    assert account.credits_new_used == sum(log.cost for log in logs)
+    # Whichever worker had them: every stream is in the books once, those that finished with their cost.
+    assert len(logs) >= 30
+    assert sum(log.outcome == "ok" for log in logs) >= statuses.count(200)
+    assert all((log.cost > 0) == (log.outcome == "ok") for log in logs)
     assert_reconciles()

@@ -10,7 +10,8 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import Account, Balance
-from proxy.fake_upstream import FakeUpstream, count_prompt_tokens
+from proxy.fake_replies import count_prompt_tokens
+from proxy.fake_upstream import FakeUpstream
 from proxy.models import RequestLog
 from tests.conftest import key_of
 from tests.proxy.requests import assert_reconciles, chat, events, post

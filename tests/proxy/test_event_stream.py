@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from proxy.anthropic_api import AnthropicStreamReader
 from proxy.event_stream import LARGEST_EVENT_BYTES, EventStreamReader
-from proxy.openai_api import OpenAiStreamReader
+from proxy.openai_api import OpenAiApi, OpenAiStreamReader
 from proxy.pricing import Usage
 
 OPENAI = [
@@ -110,3 +110,10 @@ def test_garbage_with_a_usage_in_it_passes() -> None:
     garbage = b'data: {"usage": {broken\n\n'
     assert reader.feed(garbage) == garbage
     assert reader.report().usage is None
+
+
+@pytest.mark.parametrize("name", ["cache_write_tokens", "cache_creation_tokens"])
+def test_tokens_written_to_the_cache_are_told_apart(name: str) -> None:
+    details = {"cached_tokens": 3, name: 5}
+    usage = {"prompt_tokens": 20, "completion_tokens": 1, "prompt_tokens_details": details}
+    assert OpenAiApi().read_usage({"usage": usage}).usage == Usage(12, 1, 5, 3)

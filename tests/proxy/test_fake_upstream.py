@@ -17,7 +17,8 @@ import anthropic
 import openai
 import pytest
 
-from proxy.fake_upstream import BadRequestError, Directives, FakeUpstream, build_reply, count_prompt_tokens
+from proxy.fake_replies import BadRequestError, Directives, build_reply, count_prompt_tokens
+from proxy.fake_upstream import FakeUpstream
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "upstream-key"

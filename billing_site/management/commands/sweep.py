@@ -8,11 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import DatabaseError
-from pymongo.errors import PyMongoError
 
 from accounts import expiry
-from payments import inbox, orders
+from payments import inbox, orders, pull
 from proxy import metering
 from support import figures
 
@@ -22,6 +20,7 @@ JOBS: dict[str, Callable[[], int]] = {
     "holds closed": metering.sweep_holds,
     "accounts expired": expiry.sweep_expired_accounts,
     "orders expired": orders.expire_pending,
+    "missed payments pulled": pull.pull_due_payments,
     "webhook events finished": inbox.process_due_events,
     "days counted": figures.refresh_figures,
 }
@@ -59,7 +58,7 @@ class Command(BaseCommand):
             started = time.monotonic()
             try:
                 count = job()
-            except (DatabaseError, PyMongoError):
+            except Exception:  # The outermost loop: whatever one job meets, the others run, and it runs again.
                 logger.exception("sweep: %s failed", name)
                 has_failed = True
             else:

@@ -1,0 +1,356 @@
+"""What the fake upstream answers: from a request and its directives to replies in both API formats. Pure."""
+
+import itertools
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from http import HTTPStatus
+from typing import Any, Self, cast
+
+MODELS = ("claude-opus-4-5-20251101", "claude-sonnet-4-5-20250929", "claude-haiku-4-5-20251001")
+DEFAULT_WORDS = 16
+
+_MAX_WORD_CHARACTERS = 40
+_USAGE_VALUES = {"zero": 0, "negative": -5, "absurd": 10**12, "fraction": 1.5, "text": "many", "null": None}
+
+JsonObject = dict[str, Any]
+
+
+class BadRequestError(Exception):
+    """The request is one that a real upstream answers with 400, or carries an unknown directive."""
+
+
+@dataclass(frozen=True)
+class Directives:
+    """What the last user message asks this server to do; see the table of the module."""
+
+    status: int | None = None
+    retry_after: int | None = None
+    delay: float = 0
+    chunks: int | None = None
+    chunk_delay: float = 0
+    big: int | None = None
+    tool: bool = False
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_creation_tokens: int | None = None
+    usage: str | None = None
+    gzip: bool = False
+    garbage: bool = False
+    stream_error: int | None = None
+    cut: int | None = None
+    stall: int | None = None
+    refuse: bool = False
+
+    PATTERN = re.compile(r"\[\[fake ([^]]*)\]\]")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The directives in a text; later ones win. Raises BadRequestError for one that does not exist."""
+        types = {entry.name: entry.type for entry in fields(cls)}
+        values: dict[str, Any] = {}
+        for item in " ".join(cls.PATTERN.findall(text)).split():
+            name, _, value = item.partition("=")
+            try:
+                values[name] = True if types[name] is bool else _convert(types[name], value)
+            except (KeyError, ValueError):
+                raise BadRequestError(f"Unknown directive of the fake upstream: {item}") from None
+        if values.get("usage", "missing") not in {"missing", *_USAGE_VALUES}:
+            raise BadRequestError(f"Unknown directive of the fake upstream: usage={values['usage']}")
+        return cls(**values)
+
+
+def _convert(kind: Any, value: str) -> int | float | str:
+    if kind == (int | None):
+        return int(value)
+    return float(value) if kind is float else value
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What is answered, before it takes the shape of one API."""
+
+    id: str
+    model: str
+    words: list[str]
+    is_cut_by_limit: bool
+    choices: int
+    tool: str | None
+    prompt_tokens: int
+    directives: Directives
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def pieces(self) -> list[str]:
+        """The text in the parts in which a stream sends it."""
+        return [f" {word}" if index else word for index, word in enumerate(self.words)]
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+    @property
+    def completion_tokens(self) -> int:
+        reported = self.directives.completion_tokens
+        return len(self.words) * self.choices if reported is None else reported
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Server-sent events: `chunks` has one for each word of the reply, for all choices; the rest frames them."""
+
+    head: bytes
+    chunks: list[bytes]
+    tail: bytes
+    error: bytes
+
+
+def count_prompt_tokens(payload: JsonObject) -> int:
+    """Tokens of the prompt: the UTF-8 bytes of all text in `system` and `messages` over 4, rounded up, at least 1."""
+    texts = itertools.chain(
+        _texts(payload.get("system")), *(_texts(message.get("content")) for message in payload["messages"])
+    )
+    return max(1, -(-sum(len(text.encode(errors="replace")) for text in texts) // 4))
+
+
+def build_reply(payload: JsonObject, reply_id: str) -> Reply:
+    """The answer to a request body. Raises BadRequestError where a real upstream answers 400."""
+    messages = payload.get("messages")
+    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
+        raise BadRequestError("messages: a list of at least one message is needed")
+    if not isinstance(payload.get("model"), str):
+        raise BadRequestError("model: a string is needed")
+    prompt = next((_text(message) for message in reversed(messages) if message.get("role") == "user"), "")
+    directives = Directives.parse(prompt)
+    limit = _positive(payload, "max_completion_tokens") or _positive(payload, "max_tokens")
+    wanted = DEFAULT_WORDS if directives.chunks is None else directives.chunks
+    size = wanted if limit is None else min(wanted, limit)
+    source = Directives.PATTERN.sub(" ", prompt).split() or ["fake"]
+    words = [word[:_MAX_WORD_CHARACTERS] for word in itertools.islice(itertools.cycle(source), size)]
+    if directives.big is not None:
+        words = ["x" * (directives.big // max(1, size))] * size
+    tools = payload.get("tools")
+    return Reply(
+        id=reply_id,
+        model=payload["model"],
+        words=words,
+        is_cut_by_limit=size < wanted,
+        choices=_positive(payload, "n") or 1,
+        tool=_tool_name(tools[0]) if directives.tool and tools else None,
+        prompt_tokens=count_prompt_tokens(payload) if directives.prompt_tokens is None else directives.prompt_tokens,
+        directives=directives,
+    )
+
+
+def _texts(content: object) -> Iterator[str]:
+    """Every text in the content of a message: a string, or parts which may hold parts."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, list):
+        for part in content:
+            yield from _texts(part)
+    elif isinstance(content, dict):
+        yield from _texts(content.get("text"))
+        yield from _texts(content.get("content"))
+
+
+def _text(message: JsonObject) -> str:
+    return " ".join(_texts(message.get("content")))
+
+
+def _positive(payload: JsonObject, name: str) -> int | None:
+    value = payload.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or value < 1:
+        raise BadRequestError(f"{name}: a positive integer is needed")
+    return value
+
+
+def _tool_name(tool: JsonObject) -> str:
+    return str(tool.get("function", tool).get("name"))
+
+
+def _distort(usage: Any, kind: str | None) -> Any:
+    """The usage with every count replaced as the directive `usage` says; None if it is to be missing."""
+    if kind is None or kind == "missing":
+        return usage if kind is None else None
+    if isinstance(usage, dict):
+        return {name: _distort(value, kind) for name, value in usage.items()}
+    return _USAGE_VALUES[kind]
+
+
+def _event(data: JsonObject) -> bytes:
+    """One server-sent event; Anthropic's carry their type as the name of the event too."""
+    name = f"event: {data['type']}\n" if "type" in data else ""
+    return f"{name}data: {json.dumps(data)}\n\n".encode()
+
+
+class OpenAI:
+    """The shape of `/v1/chat/completions`."""
+
+    @staticmethod
+    def error(status: int, message: str) -> JsonObject:
+        kind = "invalid_request_error" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "server_error"
+        code = "invalid_api_key" if status == HTTPStatus.UNAUTHORIZED else None
+        return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+    @staticmethod
+    def usage(reply: Reply) -> JsonObject | None:
+        details: JsonObject = {"cached_tokens": reply.directives.cached_tokens or 0}
+        if reply.directives.cache_creation_tokens is not None:
+            details["cache_creation_tokens"] = reply.directives.cache_creation_tokens
+        usage = {
+            "prompt_tokens": reply.prompt_tokens,
+            "completion_tokens": reply.completion_tokens,
+            "total_tokens": reply.prompt_tokens + reply.completion_tokens,
+            "prompt_tokens_details": details,
+        }
+        return cast(JsonObject | None, _distort(usage, reply.directives.usage))
+
+    @classmethod
+    def body(cls, reply: Reply) -> JsonObject:
+        message: JsonObject = {"role": "assistant", "content": reply.text, "refusal": None}
+        if reply.tool is not None:
+            message |= {"content": None, "tool_calls": [cls._tool_call(reply, json.dumps({"text": reply.text}))]}
+        choices = [
+            {"index": index, "message": message, "logprobs": None, "finish_reason": cls._finish_reason(reply)}
+            for index in range(reply.choices)
+        ]
+        usage = cls.usage(reply)
+        return {
+            **cls._frame(reply, "chat.completion"),
+            "choices": choices,
+            **({} if usage is None else {"usage": usage}),
+        }
+
+    @classmethod
+    def stream(cls, reply: Reply, payload: JsonObject) -> Stream:
+        include_usage = bool((payload.get("stream_options") or {}).get("include_usage"))
+        usage = cls.usage(reply) if include_usage else None
+        frame = cls._frame(reply, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
+
+        def event(delta: JsonObject, finish_reason: str | None = None) -> bytes:
+            return b"".join(
+                _event({**frame, "choices": [{"index": index, "delta": delta, "finish_reason": finish_reason}]})
+                for index in range(reply.choices)
+            )
+
+        if reply.tool is None:
+            start: JsonObject = {"role": "assistant", "content": ""}
+            deltas: list[JsonObject] = [{"content": piece} for piece in reply.pieces]
+        else:
+            start = {"role": "assistant", "content": None, "tool_calls": [{"index": 0, **cls._tool_call(reply, "")}]}
+            deltas = [
+                {"tool_calls": [{"index": 0, "function": {"arguments": part}}]} for part in _argument_parts(reply)
+            ]
+        last = b"" if usage is None else _event({**frame, "choices": [], "usage": usage})
+        return Stream(
+            head=event(start),
+            chunks=[event(delta) for delta in deltas],
+            tail=event({}, cls._finish_reason(reply)) + last + b"data: [DONE]\n\n",
+            error=_event(cls.error(500, "The fake upstream was told to fail.")),
+        )
+
+    @staticmethod
+    def _frame(reply: Reply, kind: str) -> JsonObject:
+        return {"id": f"chatcmpl-{reply.id}", "object": kind, "created": reply.created, "model": reply.model}
+
+    @staticmethod
+    def _finish_reason(reply: Reply) -> str:
+        return "length" if reply.is_cut_by_limit else "stop" if reply.tool is None else "tool_calls"
+
+    @staticmethod
+    def _tool_call(reply: Reply, arguments: str) -> JsonObject:
+        function = {"name": reply.tool, "arguments": arguments}
+        return {"id": f"call_{reply.id}", "type": "function", "function": function}
+
+
+class Anthropic:
+    """The shape of `/v1/messages`."""
+
+    @staticmethod
+    def error(status: int, message: str) -> JsonObject:
+        kinds = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error"}
+        kinds |= {429: "rate_limit_error", 529: "overloaded_error"}
+        return {"type": "error", "error": {"type": kinds.get(status, "api_error"), "message": message}}
+
+    @staticmethod
+    def usage(reply: Reply) -> JsonObject | None:
+        usage = {
+            "input_tokens": reply.prompt_tokens,
+            "cache_creation_input_tokens": reply.directives.cache_creation_tokens or 0,
+            "cache_read_input_tokens": reply.directives.cached_tokens or 0,
+            "output_tokens": reply.completion_tokens,
+        }
+        return cast(JsonObject | None, _distort(usage, reply.directives.usage))
+
+    @classmethod
+    def body(cls, reply: Reply) -> JsonObject:
+        content: JsonObject = {"type": "text", "text": reply.text}
+        if reply.tool is not None:
+            content = {**cls._tool_use(reply), "input": {"text": reply.text}}
+        usage = cls.usage(reply)
+        return {
+            **cls._frame(reply),
+            "content": [content],
+            "stop_reason": cls._stop_reason(reply),
+            **({} if usage is None else {"usage": usage}),
+        }
+
+    @classmethod
+    def stream(cls, reply: Reply, payload: JsonObject) -> Stream:
+        del payload  # usage is always in Anthropic's streams
+        usage = cls.usage(reply)
+        # As the real one: the start knows the input, the last delta repeats it with the final, cumulative output.
+        first = {} if usage is None else {"usage": usage | ({"output_tokens": 1} if _is_exact(reply) else {})}
+        final = {} if usage is None else {"usage": usage}
+        message = {**cls._frame(reply), "content": [], "stop_reason": None, **first}
+        if reply.tool is None:
+            block: JsonObject = {"type": "text", "text": ""}
+            deltas: list[JsonObject] = [{"type": "text_delta", "text": piece} for piece in reply.pieces]
+        else:
+            block = {**cls._tool_use(reply), "input": {}}
+            deltas = [{"type": "input_json_delta", "partial_json": part} for part in _argument_parts(reply)]
+        stop = {"stop_reason": cls._stop_reason(reply), "stop_sequence": None}
+        return Stream(
+            head=_event({"type": "message_start", "message": message})
+            + _event({"type": "content_block_start", "index": 0, "content_block": block})
+            + _event({"type": "ping"}),
+            chunks=[_event({"type": "content_block_delta", "index": 0, "delta": delta}) for delta in deltas],
+            tail=_event({"type": "content_block_stop", "index": 0})
+            + _event({"type": "message_delta", "delta": stop, **final})
+            + _event({"type": "message_stop"}),
+            error=_event(cls.error(500, "The fake upstream was told to fail.")),
+        )
+
+    @staticmethod
+    def _frame(reply: Reply) -> JsonObject:
+        return {"id": f"msg_{reply.id}", "type": "message", "role": "assistant", "model": reply.model}
+
+    @staticmethod
+    def _stop_reason(reply: Reply) -> str:
+        return "max_tokens" if reply.is_cut_by_limit else "end_turn" if reply.tool is None else "tool_use"
+
+    @staticmethod
+    def _tool_use(reply: Reply) -> JsonObject:
+        return {"type": "tool_use", "id": f"toolu_{reply.id}", "name": reply.tool}
+
+
+Api = type[OpenAI] | type[Anthropic]
+
+
+def _is_exact(reply: Reply) -> bool:
+    return reply.directives.usage is None
+
+
+def _argument_parts(reply: Reply) -> list[str]:
+    """The JSON arguments of the tool call, in as many parts as the reply has words."""
+    parts = [json.dumps(piece)[1:-1] for piece in reply.pieces]
+    if parts:
+        parts[0] = '{"text": "' + parts[0]
+        parts[-1] += '"}'
+    return parts

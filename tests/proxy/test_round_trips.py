@@ -1,0 +1,38 @@
+"""How often a billed request goes to the database, counted from the driver's own log of its commands."""
+
+import json
+from collections.abc import Callable
+
+from tests.proxy.requests import CHAT, MESSAGES, assert_reconciles, chat, post
+from tests.serving import Server
+
+HOLD = SETTLE = ("findAndModify", "usersNew")
+RECORD = ("insert", "request_logs")
+DRIVER_LOG = {
+    "LOG_LEVEL": "DEBUG",
+    "DATABASE_LOG_LEVEL": "DEBUG",
+    "MONGOB_LOG_MAX_DOCUMENT_LENGTH": "100000",
+}  # The name is the driver's.
+
+
+def commands_of(log: str) -> list[tuple[str, str]]:
+    """Name and collection of every command that the driver has started, on any database."""
+    entries = [line.partition(" DEBUG pymongo.command ")[2] for line in log.splitlines()]
+    started = [json.loads(entry) for entry in entries if '"Command started"' in entry]
+    return [(entry["commandName"], json.loads(entry["command"])[entry["commandName"]]) for entry in started]
+
+
+def test_a_billed_request_takes_three_round_trips_once_the_prices_are_cached(
+    serve_with: Callable[..., Server], insert_user: Callable[..., str]
+) -> None:
+    insert_user("alice", creditsNew=1)
+    server = serve_with(GUNICORN_WORKERS="1", PRICE_CACHE_SECONDS="600", **DRIVER_LOG)
+    assert post(server, chat()).status == 200
+    assert ("aggregate", "model_pricing") in commands_of(server.log())
+
+    for path in (CHAT, MESSAGES):
+        for is_stream in (False, True):
+            before = len(commands_of(server.log()))
+            assert post(server, chat(stream=is_stream), path=path).status == 200
+            assert commands_of(server.log())[before:] == [HOLD, RECORD, SETTLE], (path, is_stream)
+    assert_reconciles()
