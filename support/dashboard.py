@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from accounts.models import Balance
 from accounts.money import ZERO
+from billing_site.admin_base import account_url
 from payments.promotions import find_promotion
 from payments.purchasing import read_purchasing
 from support.figures import Figures, count_day, refresh_figures
@@ -150,12 +151,21 @@ def _alerts(current: Figures, days: list[Figures]) -> list[dict[str, str]]:
     if uncollected:
         logs = reverse("admin:proxy_requestlog_changelist")
         alerts.append(_alert("danger", f"{_cents(uncollected)} of cost was not collected today", logs))
+    alerts += _reconciliation_alerts(current.get("reconciliation"))
     alerts.append(_alert("", f"Accounts that expire in 24 hours: {current['expiring']}", f"{accounts}?expiry=soon"))
     purchasing = read_purchasing()
     alerts.append(_alert("success", "Purchasing is on") if purchasing.is_on else _alert("danger", "Purchasing is off"))
     promotion = find_promotion(at=timezone.now())
     alerts.append(_alert("success", f"Promotion: {promotion}") if promotion else _alert("", "No promotion is running"))
     return alerts
+
+
+def _reconciliation_alerts(checked: Figures | None) -> list[dict[str, str]]:
+    if not checked:
+        return [_alert("", "Today's accounts are not reconciled yet: the sweeper does it")]
+    if not checked["drifting"]:
+        return [_alert("success", f"Reconciled: {checked['checked']} accounts that moved today add up")]
+    return [_alert("danger", f"Drift: {name}", account_url(name)) for name in checked["drifting"]]
 
 
 def _alert(colour: str, text: str, link: str = "") -> dict[str, str]:

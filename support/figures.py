@@ -18,6 +18,7 @@ from payments.models import Payment, WebhookEvent
 from proxy.models import RequestLog
 from proxy.refusals import read_refusals
 from support.models import DailyFigures
+from support.reconciliation import read_reconciliation
 
 Figures = dict[str, Any]
 
@@ -25,6 +26,7 @@ FRESH_SECONDS = 60
 SETTLING_TIME = timedelta(hours=2)
 """A request that began before midnight is settled, and logged, by then."""
 DAYS_KEPT_READY = 31
+MAX_RECONCILED = 50
 
 
 def refresh_figures(*, now: datetime | None = None, seconds: float | None = None) -> int:
@@ -41,7 +43,7 @@ def refresh_figures(*, now: datetime | None = None, seconds: float | None = None
     for counted, day in enumerate(due):
         if counted and deadline is not None and monotonic() > deadline:
             return counted
-        count_day(day=day, now=now)
+        count_day(day=day, now=now, is_reconciling=deadline is None)
     return len(due)
 
 
@@ -52,8 +54,11 @@ def _is_due(day: date, computed_at: datetime | None, now: datetime) -> bool:
     return not is_final and (now - computed_at).total_seconds() >= FRESH_SECONDS
 
 
-def count_day(*, day: date, now: datetime | None = None) -> Figures:
-    """Count one day (UTC) and keep the result. Amounts are text in USD, or in units of their currency."""
+def count_day(*, day: date, now: datetime | None = None, is_reconciling: bool = False) -> Figures:
+    """Count one day (UTC) and keep the result. Amounts are text in USD, or in units of their currency.
+
+    `is_reconciling`: also check the accounts that moved today; else today's last check is kept.
+    """
     now = now or timezone.now()
     figures: Figures = {
         "ledger": _ledger(day),
@@ -63,7 +68,12 @@ def count_day(*, day: date, now: datetime | None = None) -> Figures:
         "refusals": {balance.value: read_refusals(upstream=balance, day=day) for balance in Balance},
     }
     if day == now.astimezone(UTC).date():
-        figures["now"] = {"liability": _liability(), "expiring": _expiring(now), "waiting": _waiting()}
+        figures["now"] = {
+            "liability": _liability(),
+            "expiring": _expiring(now),
+            "waiting": _waiting(),
+            "reconciliation": _reconcile(day) if is_reconciling else _last_reconciliation(day),
+        }
     collection_of(DailyFigures).replace_one(
         {"_id": day.isoformat()}, {"figures": figures, "computedAt": now}, upsert=True
     )
@@ -166,3 +176,24 @@ def _waiting() -> Figures:
     events = collection_of(WebhookEvent)
     states = (WebhookEvent.Status.REVIEW, WebhookEvent.Status.DEAD, WebhookEvent.Status.RECEIVED)
     return {state.value: events.count_documents({"status": state.value}, limit=10_000) for state in states}
+
+
+def _reconcile(day: date) -> Figures:
+    """Check the accounts whose ledger moved today, the latest first; `manage.py reconcile` checks all of them."""
+    pipeline: list[dict[str, Any]] = [
+        {"$match": _within("createdAt", day)},
+        {"$sort": {"createdAt": -1}},
+        {"$limit": MAX_RECONCILED * 4},
+        {"$group": {"_id": "$account"}},
+        {"$limit": MAX_RECONCILED},
+    ]
+    names = [row["_id"] for row in collection_of(LedgerEntry).aggregate(pipeline)]
+    present = Account.objects.filter(pk__in=names).values_list("pk", flat=True)
+    drifting = [name for name in present if any(result.drift for result in read_reconciliation(name))]
+    return {"checked": len(present), "drifting": sorted(drifting)}
+
+
+def _last_reconciliation(day: date) -> Figures | None:
+    found = DailyFigures.objects.filter(pk=day.isoformat()).first()
+    last: Figures | None = found.figures.get("now", {}).get("reconciliation") if found else None
+    return last
