@@ -167,13 +167,21 @@ class AccountAdmin(BigCollectionAdmin):
         "total_output_tokens",
         "key",
         "key_made",
+        "requests_per_minute",
+        "concurrent_requests",
         "created",
         "last_login",
     )
     fieldsets = (
         ("Account", {"fields": ("username", "role", "discord_id")}),
         ("Limits", {"fields": ("requests_per_minute", "concurrent_requests")}),
-        ("API key", {"classes": ("tab",), "fields": (("key", "key_made"),)}),
+        (
+            "API key and limits",
+            {
+                "classes": ("tab",),
+                "fields": (("key", "key_made"), ("requests_per_minute", "concurrent_requests")),
+            },
+        ),
         (
             "Use since the account began",
             {

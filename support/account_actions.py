@@ -8,13 +8,14 @@ from django import forms
 from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
     UnfoldAdminRadioSelectWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
 )
 
 from accounts import credits
-from accounts.administration import set_active, set_expiry
+from accounts.administration import set_active, set_expiry, set_limits
 from accounts.errors import BillingError
 from accounts.models import Account, Balance
 from accounts.money import MAX_AMOUNT, ZERO, format_usd
@@ -108,6 +109,32 @@ class ExpiryForm(ActionForm):
         return cleaned
 
 
+class LimitsForm(ActionForm):
+    requests_per_minute = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=1_000_000,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="Empty: the platform's limit. 0: none at all.",
+    )
+    concurrent_requests = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=100_000,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="Empty: the platform's limit.",
+    )
+    field_order = ("requests_per_minute", "concurrent_requests", "reason")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("requests_per_minute", "concurrent_requests"):
+            self.fields[name].initial = getattr(self.target, name)
+
+
+# --- Actions -----------------------------------------------------------------------------------------------------
+
+
 def _money_lines(account: Account, changes: dict[Balance, Decimal]) -> list[Line]:
     return [
         Line(
@@ -134,6 +161,7 @@ def state_of(target: Account) -> State:
         "expires": _show_expiry(account.expires_at),
         "active": account.is_active,
         "key": account.api_key_prefix or "",
+        "limits": f"{_limit(account.requests_per_minute)} / {_limit(account.concurrent_requests)}",
     }
 
 
@@ -236,6 +264,29 @@ def _rotate(account: Account, data: Data, operation: str, actor: str) -> Result:
     return Result("The key was replaced.", api_key=rotate_key(username=account.pk))
 
 
+def _limit(value: int | None) -> str:
+    return "the platform's" if value is None else str(value)
+
+
+def _preview_limits(account: Account, data: Data) -> list[Line]:
+    return [
+        Line(label, _limit(getattr(account, name)), _limit(data[name]))
+        for label, name in (
+            ("Requests per minute", "requests_per_minute"),
+            ("Concurrent requests", "concurrent_requests"),
+        )
+    ]
+
+
+def _set_limits(account: Account, data: Data, operation: str, actor: str) -> Result:
+    set_limits(
+        username=account.pk,
+        requests_per_minute=data["requests_per_minute"],
+        concurrent_requests=data["concurrent_requests"],
+    )
+    return Result("The limits were set.")
+
+
 ACTIONS = {
     action.slug: action
     for action in (
@@ -291,6 +342,17 @@ ACTIONS = {
             preview=lambda account, data: [Line("API key", account.api_key_prefix or "the old one", "a new one")],
             change=_rotate,
             note="The old key stops at once. The new one is shown once.",
+        ),
+        Action(
+            slug="limits",
+            title="Set or reset limits",
+            icon="speed",
+            permission="support.set_status",
+            submit="Set",
+            form_class=LimitsForm,
+            preview=_preview_limits,
+            change=_set_limits,
+            note="Limits of this account alone. Leave both empty to reset it to the platform's.",
         ),
     )
 }

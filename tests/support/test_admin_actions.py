@@ -27,10 +27,11 @@ FORMS: dict[str, dict[str, str]] = {
     "disable": {"reason": "asked"},
     "enable": {"reason": "asked"},
     "rotate-key": {"reason": "asked"},
+    "limits": {"requests_per_minute": "5", "concurrent_requests": "", "reason": "asked"},
 }
 ALLOWED: dict[str | None, set[str]] = {
     "Viewer": set(),
-    "Support": {"transfer", "disable", "enable", "rotate-key"},
+    "Support": {"transfer", "disable", "enable", "rotate-key", "limits"},
     "Billing admin": set(FORMS),
     None: set(FORMS),
 }
@@ -239,6 +240,14 @@ def test_a_replaced_key_is_shown_once_and_works(admin_client: Client, alice: str
     assert key not in again.content.decode()
     assert find_account_by_key(key).pk == "alice"
     assert key not in str(done_to_accounts().values_list())
+
+
+def test_limits_are_set_and_reset(admin_client: Client, alice: str, usersnew: Any) -> None:
+    assert "Requests per minute the platform&#x27;s 5" in text_of(preview(admin_client, "limits"))
+    do(admin_client, "limits")
+    assert usersnew.find_one()["requestsPerMinute"] == 5
+    do(admin_client, "limits", requests_per_minute="")
+    assert "requestsPerMinute" not in usersnew.find_one()
 
 
 def test_a_forged_foreign_or_old_token_starts_over(admin_client: Client, alice: str, insert_user: InsertUser) -> None:
