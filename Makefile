@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test bench check fix clean reset system
+.PHONY: help run test check fix clean reset system browser bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ help: ## show this list
 run: system ## start everything for a try-out, on http://127.0.0.1:8000 (Ctrl-C stops it)
 	@exec $(BIN)/python -m billing_site.development
 
-test: system check ## install, check and test everything, on a real MongoDB
+test: system browser check ## install, check and test everything, on a real MongoDB and in a real browser
 	$(BIN)/python -m pytest </dev/null
 
 bench: system ## measure speed and memory, in about 4 minutes (`make bench QUICK=1`: one)
@@ -56,6 +56,10 @@ system: $(INSTALLED)
 	@packages=$$($(BIN)/python -m billing_site.mongod 2>/dev/null) || exit 0; \
 	command -v curl >/dev/null || packages="$$packages curl"; \
 	test -z "$${packages# }" || $(call apt_install,$$packages)
+
+# What the tests of the admin drive.
+browser:
+	@command -v chromium >/dev/null || $(call apt_install,chromium)
 
 # $(call apt_install,packages): as root on Debian or Ubuntu, else say what to do and fail.
 define apt_install

@@ -3,11 +3,14 @@
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
+from django.contrib.auth.models import User
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -63,6 +66,15 @@ def masked_key(account: Account) -> str:
 
 def looks_like_a_key(text: str) -> bool:
     return len(text) >= WHOLE_KEY_LENGTH and text.startswith("sk-") and "…" not in text
+
+
+def to_account_of_key(request: HttpRequest, key: str) -> HttpResponseRedirect:
+    """To the page of the account with this key, or back to the list with a message."""
+    account = Account.objects.filter(Q(api_key_hash=hash_key(key)) | Q(legacy_api_key=key)).first()
+    if account is not None:
+        return HttpResponseRedirect(account_url(account.pk))
+    messages.warning(request, "No account has this API key. It may have been replaced.")
+    return HttpResponseRedirect(list_url(Account))
 
 
 class ExpiryFilter(admin.SimpleListFilter):
@@ -138,6 +150,7 @@ class AccountAdmin(BigCollectionAdmin):
     search_help_text = "Name, API key or its first characters, Discord id"
     list_display = ("username", "status", "openhands_usd", "ohmygpt_usd", "expiry", "key", "purchased")
     list_display_links = ("username",)
+    actions = ("transfer_selected", "expiry_selected", "disable_selected", "enable_selected")
     list_filter = (ExpiryFilter, StatusFilter, OpenHandsFilter, OhMyGPTFilter)
     sortable_by = ("username", "expiry")
     ordering = ("username",)
@@ -154,13 +167,20 @@ class AccountAdmin(BigCollectionAdmin):
         "total_output_tokens",
         "key",
         "key_made",
+        "requests_per_minute",
+        "concurrent_requests",
         "created",
         "last_login",
     )
     fieldsets = (
         ("Account", {"fields": ("username", "role", "discord_id")}),
-        ("Limits", {"fields": ("requests_per_minute", "concurrent_requests")}),
-        ("API key", {"classes": ("tab",), "fields": (("key", "key_made"),)}),
+        (
+            "API key and limits",
+            {
+                "classes": ("tab",),
+                "fields": (("key", "key_made"), ("requests_per_minute", "concurrent_requests")),
+            },
+        ),
         (
             "Use since the account began",
             {
@@ -199,6 +219,31 @@ class AccountAdmin(BigCollectionAdmin):
     def key(self, account: Account) -> str:
         return format_html('<span class="nowrap">{}</span>', masked_key(account))
 
+    def has_transfer_permission(self, request: HttpRequest) -> bool:
+        return _may(request, "support.transfer_credits")
+
+    def has_expiry_permission(self, request: HttpRequest) -> bool:
+        return _may(request, "support.set_expiry")
+
+    def has_status_permission(self, request: HttpRequest) -> bool:
+        return _may(request, "support.set_status")
+
+    @admin.action(description="Transfer credits …", permissions=["transfer"])
+    def transfer_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse:
+        return _open_bulk(queryset, "transfer")
+
+    @admin.action(description="Set the expiry …", permissions=["expiry"])
+    def expiry_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse:
+        return _open_bulk(queryset, "expiry")
+
+    @admin.action(description="Disable …", permissions=["status"])
+    def disable_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse:
+        return _open_bulk(queryset, "disable")
+
+    @admin.action(description="Enable …", permissions=["status"])
+    def enable_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse:
+        return _open_bulk(queryset, "enable")
+
     def find(self, text: str) -> Q:
         """Accounts by name, by the first characters of their key, or by Discord id."""
         if text.startswith("sk-"):
@@ -218,11 +263,7 @@ class AccountAdmin(BigCollectionAdmin):
         """A pasted whole key leads straight to its account, so that no page or link repeats the key."""
         text = request.GET.get("q", "").strip()
         if looks_like_a_key(text) and self.has_view_permission(request):
-            account = Account.objects.filter(Q(api_key_hash=hash_key(text)) | Q(legacy_api_key=text)).first()
-            if account is not None:
-                return HttpResponseRedirect(account_url(account.pk))
-            messages.warning(request, "No account has this API key. It may have been replaced.")
-            return HttpResponseRedirect(list_url(Account))
+            return to_account_of_key(request, text)
         response: HttpResponse = super().changelist_view(request, extra_context)
         return response
 
@@ -260,6 +301,16 @@ class AccountAdmin(BigCollectionAdmin):
     def response_add(self, request: HttpRequest, obj: Account, post_url_continue: str | None = None) -> HttpResponse:
         """Show the new key, in this one response: not in a message, which would travel in a cookie."""
         return show_key_once(self, request, obj, request.new_api_key)  # type: ignore[attr-defined]
+
+
+def _may(request: HttpRequest, permission: str) -> bool:
+    return isinstance(request.user, User) and request.user.has_perm(permission)
+
+
+def _open_bulk(queryset: Any, slug: str) -> HttpResponse:
+    """To the page that asks, previews and does it for the selected accounts (at most a page of the list)."""
+    names = list(queryset.order_by("pk").values_list("pk", flat=True)[: AccountAdmin.list_per_page])
+    return HttpResponseRedirect(f"{reverse('support:bulk', args=(slug,))}?{urlencode({'account': names}, doseq=True)}")
 
 
 def summary_of(account: Account) -> dict[str, Any]:

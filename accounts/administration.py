@@ -47,6 +47,20 @@ def set_active(*, username: str, is_active: bool) -> None:
     _set(username, {}, {"isActive": is_active})
 
 
+def set_limits(*, username: str, requests_per_minute: int | None, concurrent_requests: int | None) -> None:
+    """Give an account its own limits; None = the platform's again. Raises `AccountNotFound`. Safe to repeat."""
+    limits = {"requestsPerMinute": requests_per_minute, "concurrentRequests": concurrent_requests}
+    own = {name: value for name, value in limits.items() if value is not None}
+    update = {"$set": own, "$unset": dict.fromkeys(limits.keys() - own.keys(), "")}
+    matched = collection_of(Account).update_one(
+        {"_id": username},
+        {operator: fields for operator, fields in update.items() if fields},
+        session=current_session(),
+    )
+    if not matched.matched_count:
+        raise AccountNotFound(username)
+
+
 def _set(username: str, seen: dict[str, Any], fields: dict[str, Any]) -> None:
     collection, session = collection_of(Account), current_session()
     if collection.update_one({"_id": username, **seen}, {"$set": fields}, session=session).matched_count:

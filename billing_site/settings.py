@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import environ
+from django.urls import reverse_lazy
 
 env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -40,6 +41,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "accounts",
     "payments",
     "proxy",
@@ -54,6 +57,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "support.second_factor.SecondFactorMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -124,6 +128,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_AGE = 8 * 3600
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 HAS_TLS = env.bool("HAS_TLS", default=ENVIRONMENT == "production")
 """Whether browsers reach the site over HTTPS; off only where it is served on loopback without a TLS proxy."""
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HAS_TLS
@@ -247,6 +252,9 @@ MAINTENANCE_TEXT = env.str(
 
 # --- Admin -------------------------------------------------------------------------------------------------------
 
+STAFF_SECOND_FACTOR_REQUIRED = env.bool("STAFF_SECOND_FACTOR_REQUIRED", default=False)
+"""Whether staff must set up an authenticator app before they see anything; who has set one up needs it always."""
+
 STAFF_AMOUNT_LIMITS = {role: Decimal(limit) for role, limit in env.dict("STAFF_AMOUNT_LIMITS", default={}).items()}
 """The most that a role may transfer or adjust at once, in USD: `Support=50,Billing admin=1000`. Empty = no limit."""
 
@@ -261,6 +269,12 @@ UNFOLD = {
     "ENVIRONMENT": "support.navigation.environment",
     "STYLES": ["support.navigation.stylesheet"],
     "SCRIPTS": ["support.navigation.script"],
+    "ACCOUNT": {
+        "navigation": [
+            {"title": "Second factor", "icon": "phonelink_lock", "link": reverse_lazy("support:second_factor")}
+        ]
+    },
+    "LOGIN": {"form": "support.login.LoginForm"},
     "DASHBOARD_CALLBACK": "support.dashboard.context",
     "SIDEBAR": {"navigation": "support.navigation.sidebar"},
 }
@@ -274,6 +288,19 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "UNAUTHENTICATED_USER": None,
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Credits API",
+    "DESCRIPTION": "Buy credits and follow payments. Key: `Authorization: Bearer <API key>`.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    # Everything from this server: no content delivery network, so the page works offline.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {"PaymentStatus": "payments.models.Payment.Status"},
 }
 
 # --- Logging -----------------------------------------------------------------------------------------------------

@@ -3,11 +3,13 @@
 from typing import Any
 
 from bson import ObjectId
+from django import forms
 from django.contrib import admin
 from django.db.models import Q
 from django.urls import reverse
 
 from billing_site.admin_base import (
+    BigCollectionAdmin,
     DayRangeFilter,
     ReadOnlyAdmin,
     account_link,
@@ -22,7 +24,7 @@ from billing_site.admin_base import (
     time_of,
     usd,
 )
-from payments.models import Payment, WebhookEvent
+from payments.models import Payment, Promotion, WebhookEvent
 
 PAYMENT_COLOURS = {"success": "success", "pending": "info", "failed": "danger", "expired": "warning"}
 EVENT_COLOURS = {"done": "success", "received": "info", "review": "warning", "dead": "danger"}
@@ -32,6 +34,7 @@ EVENT_COLOURS = {"done": "success", "received": "info", "review": "warning", "de
 class PaymentAdmin(ReadOnlyAdmin):
     """Orders and what became of them."""
 
+    change_form_outer_before_template = "admin/payments/payment_actions.html"
     search_help_text = "Account, order code, provider transaction, Discord id"
     list_display = (
         "ordered",
@@ -119,6 +122,7 @@ class PaymentAdmin(ReadOnlyAdmin):
 class WebhookEventAdmin(ReadOnlyAdmin):
     """Every delivery of a provider, as it came."""
 
+    change_form_outer_before_template = "admin/payments/event_actions.html"
     search_help_text = "Event id, payment id, account or order code of its payment"
     list_display = (
         "received",
@@ -140,6 +144,7 @@ class WebhookEventAdmin(ReadOnlyAdmin):
         ("received", "processed"),
         ("next_attempt", "payment_page"),
         "error",
+        ("resolved_by", "resolution"),
         "body_text",
         "header_text",
     )
@@ -184,6 +189,38 @@ class WebhookEventAdmin(ReadOnlyAdmin):
         keys = [payment.pk for payment in payments]
         by_event = Q(event_id=text)
         return Q(payment_id__in=keys) if keys and not first_match(WebhookEvent.objects, by_event) else by_event
+
+
+class PromotionForm(forms.ModelForm):
+    class Meta:
+        model = Promotion
+        fields = ("name", "percent", "starts_at", "ends_at", "is_active")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        starts_at, ends_at = cleaned.get("starts_at"), cleaned.get("ends_at")
+        if starts_at and ends_at and ends_at <= starts_at:
+            self.add_error("ends_at", "The end must be after the start.")
+        return cleaned
+
+
+@admin.register(Promotion)
+class PromotionAdmin(BigCollectionAdmin):
+    """Bonuses on what is bought while they run. What was sold keeps the bonus that it was sold with."""
+
+    form = PromotionForm
+    list_after_template = None
+    search_fields = ()
+    list_display = ("name", "percent", "starts", "ends", "is_active")
+    ordering = ("-starts_at",)
+    fields = ("name", "percent", "starts_at", "ends_at", "is_active")
+
+    starts = time_of("starts_at", "starts (UTC)")
+    ends = time_of("ends_at", "ends (UTC)")
+
+    def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
+        """Promotions are turned off, not deleted: orders name them."""
+        return False
 
 
 def _money(amount: Any, currency: str | None) -> str:

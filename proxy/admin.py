@@ -36,6 +36,19 @@ class ResultFilter(admin.SimpleListFilter):
         return queryset.filter(is_success=self.value() == "ok") if self.value() in ("failed", "ok") else queryset
 
 
+class ModelFilter(admin.SimpleListFilter):
+    title = "model"
+    parameter_name = "model"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        # Logs may name models that have no price row any more.
+        names = {*ModelPrice.objects.values_list("model_id", flat=True), request.GET.get(self.parameter_name, "")}
+        return [(name, name) for name in sorted(names - {""})]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(model=self.value()) if self.value() else queryset
+
+
 @admin.register(RequestLog)
 class RequestLogAdmin(ReadOnlyAdmin):
     """One row a metered request: what it used and what it cost."""
@@ -54,7 +67,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         "latency",
     )
     list_display_links = ("time",)
-    list_filter = ("credit_type", ResultFilter, ("created_at", DayRangeFilter))
+    list_filter = ("credit_type", ModelFilter, ResultFilter, ("created_at", DayRangeFilter))
     ordering = ("-created_at",)
     fields = (
         ("id", "time"),
@@ -156,6 +169,7 @@ class ModelPriceAdmin(BigCollectionAdmin):
     """What each model costs. A change holds for requests that start later; logs keep their price."""
 
     form = ModelPriceForm
+    list_after_template = None
     search_help_text = "Model"
     list_display = (
         "model_id",

@@ -1,74 +1,27 @@
-"""What staff can do to an account, each as data: its form, its permission, its preview, and the one domain call."""
+"""What staff do to an account."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django import forms
-from django.conf import settings
-from django.contrib.auth.models import User
 from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
     UnfoldAdminRadioSelectWidget,
     UnfoldAdminSelectWidget,
-    UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
 )
 
 from accounts import credits
-from accounts.administration import set_active, set_expiry
-from accounts.errors import AmountAboveLimit, BillingError
+from accounts.administration import set_active, set_expiry, set_limits
+from accounts.errors import BillingError
 from accounts.models import Account, Balance
 from accounts.money import MAX_AMOUNT, ZERO, format_usd
 from accounts.registration import rotate_key
-from support.audit import State, perform
-
-Data = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of a preview: what it is, before and after."""
-
-    label: str
-    before: str
-    after: str
-
-    @property
-    def is_changed(self) -> bool:
-        return self.before != self.after
-
-
-@dataclass(frozen=True)
-class Result:
-    """What to tell the staff member; `api_key` is shown once."""
-
-    message: str
-    api_key: str = ""
-
-
-# --- Forms -------------------------------------------------------------------------------------------------------
-
-
-class ActionForm(forms.Form):
-    """Every action has a reason; the account is the one that the dialog was opened for."""
-
-    reason = forms.CharField(
-        max_length=500,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
-        help_text="Stays with the account for good. Others will read it.",
-    )
-
-    def __init__(self, *args: Any, account: Account, **kwargs: Any) -> None:
-        self.account = account
-        super().__init__(*args, **kwargs)
-
-    def fixed_values(self) -> dict[str, str]:
-        """What the confirmation sends: the values as entered, and never more than the preview showed."""
-        return {name: self.data.get(name, "") for name in self.fields}
+from support.actions import Action, ActionForm, Data, Line, Result
+from support.audit import State
 
 
 class TransferForm(ActionForm):
@@ -90,7 +43,7 @@ class TransferForm(ActionForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.account.balance(Balance.OPENHANDS) <= 0:
+        if self.target.balance(Balance.OPENHANDS) <= 0:
             self.fields["source"].initial = Balance.OHMYGPT.value
         else:
             self.fields["source"].initial = Balance.OPENHANDS.value
@@ -100,7 +53,7 @@ class TransferForm(ActionForm):
         if "source" not in cleaned:
             return cleaned
         if cleaned.get("is_all"):
-            cleaned["amount"] = self.account.balance(Balance(cleaned["source"]))
+            cleaned["amount"] = self.target.balance(Balance(cleaned["source"]))
             if cleaned["amount"] <= 0:
                 self.add_error("source", "There is nothing to transfer from this balance.")
         elif cleaned.get("amount") is None and "amount" not in self.errors:
@@ -156,6 +109,29 @@ class ExpiryForm(ActionForm):
         return cleaned
 
 
+class LimitsForm(ActionForm):
+    requests_per_minute = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=1_000_000,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="Empty: the platform's limit. 0: none at all.",
+    )
+    concurrent_requests = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=100_000,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="Empty: the platform's limit.",
+    )
+    field_order = ("requests_per_minute", "concurrent_requests", "reason")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("requests_per_minute", "concurrent_requests"):
+            self.fields[name].initial = getattr(self.target, name)
+
+
 # --- Actions -----------------------------------------------------------------------------------------------------
 
 
@@ -174,44 +150,9 @@ def _show_expiry(value: datetime | None) -> str:
     return credits.format_time(value) if value else "never"
 
 
-@dataclass(frozen=True)
-class AccountAction:
-    """One thing staff can do. `preview` may raise `BillingError`; `change` gets the operation, the actor and data."""
-
-    slug: str
-    title: str
-    icon: str
-    permission: str
-    submit: str
-    form_class: type[ActionForm]
-    preview: Callable[[Account, Data], list[Line]]
-    change: Callable[[Account, Data, str, str], Result]
-    note: str = ""
-    amount: Callable[[Data], Decimal] = field(default=lambda data: ZERO)
-    is_for_lists: bool = False
-
-    def run(self, *, account: Account, data: Data, operation: str, user: User) -> Result:
-        """Do it with its audit entry, once. Raises `BillingError` with a sentence for the staff member."""
-        actor = f"staff:{user.get_username()}"
-
-        def change() -> Result:
-            check_limit(user, self.amount(data))
-            return self.change(account, data, operation, actor)
-
-        return perform(
-            operation=operation,
-            actor=actor,
-            action=self.slug,
-            target=account.pk,
-            reason=data["reason"],
-            change=change,
-            read_state=lambda: state_of(account.pk),
-        )
-
-
-def state_of(username: str) -> State:
-    """What the audit keeps of an account: both balances, the expiry, the status and the masked key."""
-    account = Account.objects.filter(pk=username).first()
+def state_of(target: Account) -> State:
+    """What the audit keeps of an account, read now: both balances, the expiry, the status and the masked key."""
+    account = Account.objects.filter(pk=target.pk).first()
     if account is None:
         return None
     return {
@@ -220,18 +161,8 @@ def state_of(username: str) -> State:
         "expires": _show_expiry(account.expires_at),
         "active": account.is_active,
         "key": account.api_key_prefix or "",
+        "limits": f"{_limit(account.requests_per_minute)} / {_limit(account.concurrent_requests)}",
     }
-
-
-def check_limit(user: User, amount: Decimal) -> None:
-    """Raise `AmountAboveLimit` when none of the user's roles may move this much at once. No limit set = no limit."""
-    limits: dict[str, Decimal] = settings.STAFF_AMOUNT_LIMITS
-    roles = set(user.groups.values_list("name", flat=True))
-    if user.is_superuser or not limits or not roles & limits.keys() or roles - limits.keys() - {"Viewer"}:
-        return
-    largest = max(limits[role] for role in roles & limits.keys())
-    if amount > largest:
-        raise AmountAboveLimit(f"Your role may move at most {format_usd(largest)} at once. Ask a billing admin.")
 
 
 def _preview_transfer(account: Account, data: Data) -> list[Line]:
@@ -307,7 +238,7 @@ def _set_expiry(account: Account, data: Data, operation: str, actor: str) -> Res
     return Result(f"The credits now expire: {_show_expiry(expires_at)}.")
 
 
-def _status_action(slug: str, title: str, icon: str, *, is_active: bool, note: str) -> AccountAction:
+def _status_action(slug: str, title: str, icon: str, *, is_active: bool, note: str) -> Action:
     def change(account: Account, data: Data, operation: str, actor: str) -> Result:
         set_active(username=account.pk, is_active=is_active)
         return Result(f"The account is now {'enabled' if is_active else 'disabled'}.")
@@ -316,17 +247,16 @@ def _status_action(slug: str, title: str, icon: str, *, is_active: bool, note: s
         words = {True: "active", False: "disabled"}
         return [Line("Status", words[account.is_active], words[is_active]), *_money_lines(account, {})]
 
-    return AccountAction(
+    return Action(
         slug=slug,
         title=title,
         icon=icon,
         permission="support.set_status",
         submit=title,
-        form_class=ActionForm,
         preview=preview,
         change=change,
         note=note,
-        is_for_lists=True,
+        is_offered=lambda account: account.is_active is not is_active,
     )
 
 
@@ -334,10 +264,33 @@ def _rotate(account: Account, data: Data, operation: str, actor: str) -> Result:
     return Result("The key was replaced.", api_key=rotate_key(username=account.pk))
 
 
+def _limit(value: int | None) -> str:
+    return "the platform's" if value is None else str(value)
+
+
+def _preview_limits(account: Account, data: Data) -> list[Line]:
+    return [
+        Line(label, _limit(getattr(account, name)), _limit(data[name]))
+        for label, name in (
+            ("Requests per minute", "requests_per_minute"),
+            ("Concurrent requests", "concurrent_requests"),
+        )
+    ]
+
+
+def _set_limits(account: Account, data: Data, operation: str, actor: str) -> Result:
+    set_limits(
+        username=account.pk,
+        requests_per_minute=data["requests_per_minute"],
+        concurrent_requests=data["concurrent_requests"],
+    )
+    return Result("The limits were set.")
+
+
 ACTIONS = {
     action.slug: action
     for action in (
-        AccountAction(
+        Action(
             slug="transfer",
             title="Transfer credits",
             icon="swap_horiz",
@@ -349,7 +302,7 @@ ACTIONS = {
             note="Moves credits between the two balances of this account. Credits held for requests in flight stay.",
             amount=lambda data: data["amount"],
         ),
-        AccountAction(
+        Action(
             slug="adjust",
             title="Add or deduct credits",
             icon="exposure",
@@ -361,7 +314,7 @@ ACTIONS = {
             note="Adding credits does not change the expiry; credits added to an expired account cannot be spent.",
             amount=lambda data: data["amount"],
         ),
-        AccountAction(
+        Action(
             slug="expiry",
             title="Set the expiry",
             icon="event",
@@ -371,7 +324,6 @@ ACTIONS = {
             preview=_preview_expiry,
             change=_set_expiry,
             note="Both balances share one expiry. Credits that have expired already do not come back by this.",
-            is_for_lists=True,
         ),
         _status_action(
             "disable",
@@ -381,16 +333,26 @@ ACTIONS = {
             note="New requests are refused at once; requests in flight end as usual. Credits stay as they are.",
         ),
         _status_action("enable", "Enable", "check_circle", is_active=True, note="The account can be used again."),
-        AccountAction(
+        Action(
             slug="rotate-key",
             title="Replace the API key",
             icon="key",
             permission="support.rotate_key",
             submit="Replace",
-            form_class=ActionForm,
             preview=lambda account, data: [Line("API key", account.api_key_prefix or "the old one", "a new one")],
             change=_rotate,
             note="The old key stops at once. The new one is shown once.",
+        ),
+        Action(
+            slug="limits",
+            title="Set or reset limits",
+            icon="speed",
+            permission="support.set_status",
+            submit="Set",
+            form_class=LimitsForm,
+            preview=_preview_limits,
+            change=_set_limits,
+            note="Limits of this account alone. Leave both empty to reset it to the platform's.",
         ),
     )
 }

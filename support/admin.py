@@ -4,7 +4,9 @@ import json
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.auth.models import User
 from django.db.models import Q
+from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
@@ -19,7 +21,8 @@ from billing_site.admin_base import (
     time_of,
 )
 from support.account_actions import ACTIONS
-from support.models import AuditEntry
+from support.desk_actions import EVENT_ACTIONS, PAYMENT_ACTIONS, SITE_ACTIONS
+from support.models import AuditEntry, SecondFactor
 
 BREAK = SafeString("<br>")
 
@@ -29,7 +32,8 @@ class ActionFilter(admin.SimpleListFilter):
     parameter_name = "action"
 
     def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
-        return [*((slug, action.title) for slug, action in ACTIONS.items()), ("log-in", "Log in")]
+        every = ACTIONS | EVENT_ACTIONS | PAYMENT_ACTIONS | SITE_ACTIONS
+        return [*((slug, action.title) for slug, action in every.items()), ("export", "Export"), ("log-in", "Log in")]
 
     def queryset(self, request: Any, queryset: Any) -> Any:
         return queryset.filter(action=self.value()) if self.value() else queryset
@@ -85,3 +89,20 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         names = [text, f"staff:{text}"]
         found = first_match(AuditEntry.objects, Q(pk=text), Q(target=text), Q(actor__in=names))
         return found or Q(pk=text)
+
+
+@admin.register(SecondFactor)
+class SecondFactorAdmin(ReadOnlyAdmin):
+    """Who has set up an authenticator app. A superuser deletes the one of somebody who has lost the phone."""
+
+    search_fields = ()
+    list_after_template = None
+    list_display = ("username", "confirmed")
+    ordering = ("pk",)
+    fields = ("username", "confirmed")
+    readonly_fields = ("username", "confirmed")
+
+    confirmed = time_of("confirmed_at", "set up (UTC)")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return isinstance(request.user, User) and request.user.is_superuser

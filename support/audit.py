@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from django.contrib.auth.models import User
 from django.db import IntegrityError
 from django.utils import timezone
 
@@ -30,8 +31,11 @@ def perform(
     reason: str,
     change: Callable[[], Result],
     read_state: Callable[[], State] = lambda: None,
+    is_atomic: bool = True,
 ) -> Result:
     """Run `change` and record who did it, why, and the state before and after, in one transaction.
+
+    A change that handles its own failures (`is_atomic=False`) must be safe to repeat: its entry is written after it.
 
     Raises `AlreadyDone` on a second call with the same `operation`. What `change` raises as `BillingError` is
     recorded as a refused attempt and raised again; then nothing has changed.
@@ -48,13 +52,18 @@ def perform(
     if AuditEntry.objects.filter(pk=operation).exists():
         raise AlreadyDone("This was done already; nothing was done a second time.")
     try:
-        return run_in_transaction(run)
+        return run_in_transaction(run) if is_atomic else run()
     except IntegrityError as error:
         # Two at once: the unique key let one of them through.
         raise AlreadyDone("This was done already; nothing was done a second time.") from error
     except BillingError as error:
         record_refusal(error=str(error), **fields)
         raise
+
+
+def actor_named(name: str) -> str:
+    """Who tried to log in. People type passwords into the name field: a name that nobody has is not kept."""
+    return f"staff:{name}" if User.objects.filter(username=name).exists() else "unknown name"
 
 
 def record(

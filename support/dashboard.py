@@ -12,12 +12,15 @@ from django.utils import timezone
 
 from accounts.models import Balance
 from accounts.money import ZERO
+from billing_site.admin_base import account_url
 from payments.promotions import find_promotion
 from payments.purchasing import read_purchasing
 from support.figures import Figures, count_day, refresh_figures
 from support.models import DailyFigures
 
 PERIODS = {"Today": 1, "7 days": 7, "30 days": 30}
+COUNTING_SECONDS = 0.3
+"""What a page may spend on days that the sweeper has not counted yet."""
 TAKEN = ("refund", "chargeback")
 
 
@@ -28,7 +31,7 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         return context
     now = timezone.now()
     today = now.astimezone(UTC).date()
-    refresh_figures(now=now)
+    refresh_figures(now=now, seconds=COUNTING_SECONDS)
     first = (today - timedelta(days=max(PERIODS.values()) - 1)).isoformat()
     days = {found.day: found.figures for found in DailyFigures.objects.filter(day__gte=first)}
     ordered = [days.get((today - timedelta(days=back)).isoformat(), {}) for back in range(max(PERIODS.values()))]
@@ -148,12 +151,21 @@ def _alerts(current: Figures, days: list[Figures]) -> list[dict[str, str]]:
     if uncollected:
         logs = reverse("admin:proxy_requestlog_changelist")
         alerts.append(_alert("danger", f"{_cents(uncollected)} of cost was not collected today", logs))
+    alerts += _reconciliation_alerts(current.get("reconciliation"))
     alerts.append(_alert("", f"Accounts that expire in 24 hours: {current['expiring']}", f"{accounts}?expiry=soon"))
     purchasing = read_purchasing()
     alerts.append(_alert("success", "Purchasing is on") if purchasing.is_on else _alert("danger", "Purchasing is off"))
     promotion = find_promotion(at=timezone.now())
     alerts.append(_alert("success", f"Promotion: {promotion}") if promotion else _alert("", "No promotion is running"))
     return alerts
+
+
+def _reconciliation_alerts(checked: Figures | None) -> list[dict[str, str]]:
+    if not checked:
+        return [_alert("", "Today's accounts are not reconciled yet: the sweeper does it")]
+    if not checked["drifting"]:
+        return [_alert("success", f"Reconciled: {checked['checked']} accounts that moved today add up")]
+    return [_alert("danger", f"Drift: {name}", account_url(name)) for name in checked["drifting"]]
 
 
 def _alert(colour: str, text: str, link: str = "") -> dict[str, str]:
@@ -165,8 +177,8 @@ def _charts(days: list[Figures], today: Any) -> list[dict[str, str]]:
     labels = [f"{today - timedelta(days=back):%d %b}" for back in reversed(range(len(days)))]
     oldest_first = days[::-1]
 
-    def bars(label: str, values: list[Decimal], colour: str) -> dict[str, Any]:
-        return {"label": label, "data": [float(value) for value in values], "backgroundColor": f"var(--color-{colour})"}
+    def line(label: str, values: list[Decimal], colour: str) -> dict[str, Any]:
+        return {"label": label, "data": [float(value) for value in values], "borderColor": f"var(--color-{colour})"}
 
     sold = [_entries(day, ("purchase",), None) for day in oldest_first]
     spent = [sum((_use(day, balance, "cost") for balance in Balance), ZERO) for day in oldest_first]
@@ -175,7 +187,7 @@ def _charts(days: list[Figures], today: Any) -> list[dict[str, str]]:
         {
             "title": "Credits sold (dark) and spent (light), USD",
             "data": json.dumps(
-                {"labels": labels, "datasets": [bars("Sold", sold, "primary-600"), bars("Spent", spent, "primary-300")]}
+                {"labels": labels, "datasets": [line("Sold", sold, "primary-600"), line("Spent", spent, "primary-300")]}
             ),
         },
         {
@@ -184,7 +196,7 @@ def _charts(days: list[Figures], today: Any) -> list[dict[str, str]]:
                 {
                     "labels": labels,
                     "datasets": [
-                        bars(balance.label, requests[balance], colour)
+                        line(balance.label, requests[balance], colour)
                         for balance, colour in zip(Balance, ("primary-600", "primary-300"), strict=True)
                     ],
                 }

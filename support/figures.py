@@ -5,6 +5,7 @@ older than a minute. So a year on the dashboard is 365 small documents, however 
 """
 
 from datetime import UTC, date, datetime, time, timedelta
+from time import monotonic
 from typing import Any
 
 from django.db.models import Model
@@ -17,6 +18,7 @@ from payments.models import Payment, WebhookEvent
 from proxy.models import RequestLog
 from proxy.refusals import read_refusals
 from support.models import DailyFigures
+from support.reconciliation import read_reconciliation
 
 Figures = dict[str, Any]
 
@@ -24,19 +26,24 @@ FRESH_SECONDS = 60
 SETTLING_TIME = timedelta(hours=2)
 """A request that began before midnight is settled, and logged, by then."""
 DAYS_KEPT_READY = 31
+MAX_RECONCILED = 50
 
 
-def refresh_figures(*, now: datetime | None = None) -> int:
+def refresh_figures(*, now: datetime | None = None, seconds: float | None = None) -> int:
     """Count today (and the days before it that are missing or not final); returns how many days were counted.
 
-    For the sweeper. Cheap when everything is fresh; safe to run in parallel, as every count gives the same.
+    The sweeper counts all that is due; a page stops after `seconds`, the latest days first. Cheap when everything is
+    fresh; safe to run in parallel, as every count gives the same.
     """
     now = now or timezone.now()
     days = [now.astimezone(UTC).date() - timedelta(days=back) for back in range(DAYS_KEPT_READY)]
     known = {found.day: found.computed_at for found in DailyFigures.objects.filter(day__gte=days[-1].isoformat())}
     due = [day for day in days if _is_due(day, known.get(day.isoformat()), now)]
-    for day in due:
-        count_day(day=day, now=now)
+    deadline = None if seconds is None else monotonic() + seconds
+    for counted, day in enumerate(due):
+        if counted and deadline is not None and monotonic() > deadline:
+            return counted
+        count_day(day=day, now=now, is_reconciling=deadline is None)
     return len(due)
 
 
@@ -47,8 +54,11 @@ def _is_due(day: date, computed_at: datetime | None, now: datetime) -> bool:
     return not is_final and (now - computed_at).total_seconds() >= FRESH_SECONDS
 
 
-def count_day(*, day: date, now: datetime | None = None) -> Figures:
-    """Count one day (UTC) and keep the result. Amounts are text in USD, or in units of their currency."""
+def count_day(*, day: date, now: datetime | None = None, is_reconciling: bool = False) -> Figures:
+    """Count one day (UTC) and keep the result. Amounts are text in USD, or in units of their currency.
+
+    `is_reconciling`: also check the accounts that moved today; else today's last check is kept.
+    """
     now = now or timezone.now()
     figures: Figures = {
         "ledger": _ledger(day),
@@ -58,7 +68,12 @@ def count_day(*, day: date, now: datetime | None = None) -> Figures:
         "refusals": {balance.value: read_refusals(upstream=balance, day=day) for balance in Balance},
     }
     if day == now.astimezone(UTC).date():
-        figures["now"] = {"liability": _liability(), "expiring": _expiring(now), "waiting": _waiting()}
+        figures["now"] = {
+            "liability": _liability(),
+            "expiring": _expiring(now),
+            "waiting": _waiting(),
+            "reconciliation": _reconcile(day) if is_reconciling else _last_reconciliation(day),
+        }
     collection_of(DailyFigures).replace_one(
         {"_id": day.isoformat()}, {"figures": figures, "computedAt": now}, upsert=True
     )
@@ -161,3 +176,24 @@ def _waiting() -> Figures:
     events = collection_of(WebhookEvent)
     states = (WebhookEvent.Status.REVIEW, WebhookEvent.Status.DEAD, WebhookEvent.Status.RECEIVED)
     return {state.value: events.count_documents({"status": state.value}, limit=10_000) for state in states}
+
+
+def _reconcile(day: date) -> Figures:
+    """Check the accounts whose ledger moved today, the latest first; `manage.py reconcile` checks all of them."""
+    pipeline: list[dict[str, Any]] = [
+        {"$match": _within("createdAt", day)},
+        {"$sort": {"createdAt": -1}},
+        {"$limit": MAX_RECONCILED * 4},
+        {"$group": {"_id": "$account"}},
+        {"$limit": MAX_RECONCILED},
+    ]
+    names = [row["_id"] for row in collection_of(LedgerEntry).aggregate(pipeline)]
+    present = Account.objects.filter(pk__in=names).values_list("pk", flat=True)
+    drifting = [name for name in present if any(result.drift for result in read_reconciliation(name))]
+    return {"checked": len(present), "drifting": sorted(drifting)}
+
+
+def _last_reconciliation(day: date) -> Figures | None:
+    found = DailyFigures.objects.filter(pk=day.isoformat()).first()
+    last: Figures | None = found.figures.get("now", {}).get("reconciliation") if found else None
+    return last

@@ -74,3 +74,20 @@ class DailyFigures(models.Model):
 
     def __str__(self) -> str:
         return self.day
+
+
+class SecondFactor(models.Model):
+    """The authenticator app of one staff user (RFC 6238). Its secret is shown only while it is set up."""
+
+    user_key = models.CharField("user id", primary_key=True, db_column="_id", max_length=40, editable=False)
+    username = models.CharField("user", max_length=150, editable=False)
+    secret = models.CharField(max_length=64, editable=False)
+    last_step = models.BigIntegerField(db_column="lastStep", default=0, editable=False)
+    confirmed_at = models.DateTimeField(db_column="confirmedAt", editable=False)
+
+    class Meta:
+        db_table = "second_factors"
+        verbose_name = "second factor"
+
+    def __str__(self) -> str:
+        return self.username

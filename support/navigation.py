@@ -8,6 +8,8 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
 
+from payments.models import WebhookEvent
+
 Item = dict[str, Any]
 
 
@@ -30,6 +32,13 @@ def environment(request: HttpRequest) -> list[str]:
     """The label beside the user menu, so that nobody mistakes production for a try-out."""
     colour = {"production": "danger", "development": "info"}.get(settings.ENVIRONMENT, "warning")
     return [settings.ENVIRONMENT.capitalize(), colour]
+
+
+def waiting_badge(request: HttpRequest) -> str:
+    """How many events wait for a person; nothing when none does."""
+    waiting = WebhookEvent.objects.filter(status__in=[WebhookEvent.Status.REVIEW, WebhookEvent.Status.DEAD])
+    count = waiting[:100].count()
+    return "99+" if count > 99 else str(count or "")
 
 
 def _list(title: str, icon: str, model: str, **extra: Any) -> Item:
@@ -71,7 +80,14 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "separator": True,
             "items": [
                 _list("Payments", "payments", "payments.payment"),
-                _list("Webhook events", "inbox", "payments.webhookevent"),
+                _list(
+                    "Webhook events",
+                    "inbox",
+                    "payments.webhookevent",
+                    badge="support.navigation.waiting_badge",
+                    badge_variant="warning",
+                ),
+                _list("Promotions", "redeem", "payments.promotion"),
             ],
         },
         {
@@ -88,6 +104,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "items": [
                 _list("Audit", "policy", "support.auditentry"),
                 _list("Staff users", "badge", "auth.user"),
+                _list("Second factors", "phonelink_lock", "support.secondfactor"),
                 _list("Roles", "shield_person", "auth.group"),
             ],
         },

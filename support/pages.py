@@ -1,17 +1,23 @@
-"""The staff's pages that belong to no single collection: help."""
+"""The staff's pages that belong to no single collection: help, and the way from a key to its account."""
 
 import html
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
+
+from accounts.admin import to_account_of_key
 
 FAQ_PATH: Path = settings.BASE_DIR / "docs" / "support-faq.md"
 SCREENS = {
@@ -37,6 +43,14 @@ def help_page(request: HttpRequest) -> HttpResponse:
     """The support FAQ inside the admin, each answer with links to the screens that it names."""
     context = {**admin.site.each_context(request), "title": "Help", "answers": read_faq(FAQ_PATH.read_text())}
     return render(request, "support/help.html", context)
+
+
+@require_POST
+def find_key(request: HttpRequest) -> HttpResponse:
+    """From a pasted whole key to its account. A form, not an address: addresses are kept in histories and logs."""
+    if not cast(User, request.user).has_perm("accounts.view_account"):
+        raise PermissionDenied
+    return to_account_of_key(request, request.POST.get("key", "").strip())
 
 
 def read_faq(text: str) -> list[Answer]:

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.db.models.signals import post_save
 
-from support.audit import record, record_refusal
+from support.audit import actor_named, record, record_refusal
 
 VERBS = {1: "add", 2: "change", 3: "delete"}
 
@@ -41,8 +41,5 @@ def _logged_out(sender: type, user: User | None, **kwargs: Any) -> None:
 
 
 def _login_failed(sender: Any, credentials: dict[str, Any], **kwargs: Any) -> None:
-    # People type passwords into the name field: a name that nobody has is not kept.
-    name = str(credentials.get("username", ""))
-    known = User.objects.filter(username=name).exists()
-    actor = f"staff:{name}" if known else "unknown name"
+    actor = actor_named(str(credentials.get("username", "")))
     record_refusal(actor=actor, action="log-in", target="", error="Wrong name or password")

@@ -3,18 +3,17 @@
 from django.contrib import admin
 from django.urls import path
 
-from support import account_pages, exports, pages
+from support import account_pages, bulk, dialogs, exports, pages, second_factor
 
 app_name = "support"
 
 urlpatterns = [
+    path("second-factor/", admin.site.admin_view(second_factor.set_up), name="second_factor"),
+    path("find-key/", admin.site.admin_view(pages.find_key), name="find_key"),
     path("help/", admin.site.admin_view(pages.help_page), name="help"),
     path("export/<slug:app>/<slug:model>/", admin.site.admin_view(exports.export_list), name="export"),
-    path(
-        "accounts/<path:username>/do/<slug:slug>/",
-        admin.site.admin_view(account_pages.account_action),
-        name="account_action",
-    ),
+    path("bulk/<slug:slug>/", admin.site.admin_view(bulk.bulk_action), name="bulk"),
+    path("do/<slug:kind>/<path:key>/<slug:slug>/", admin.site.admin_view(dialogs.dialog), name="dialog"),
     path("accounts/<path:username>/timeline/", admin.site.admin_view(account_pages.timeline), name="timeline"),
     path(
         "accounts/<path:username>/timeline/requests/",

@@ -1,12 +1,16 @@
 """Pages outside the admin."""
 
 from django.conf import settings
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from pymongo.errors import PyMongoError
+
+from payments.purchasing import read_purchasing
 
 
 def home(request: HttpRequest) -> HttpResponse:
-    """What this site is, and where to go. Needs no database."""
+    """What this site is, and where to go. Shown without a database too."""
     host = request.get_host().rpartition(":")[0] or request.get_host()
     scheme = request.scheme
     upstreams = [
@@ -15,7 +19,15 @@ def home(request: HttpRequest) -> HttpResponse:
     ]
     context = {
         "upstreams": upstreams,
-        "maintenance_text": "" if settings.HAS_PURCHASING else settings.MAINTENANCE_TEXT,
+        "maintenance_text": _maintenance_text(),
         "validity_days": settings.CREDIT_VALIDITY_DAYS,
     }
     return render(request, "home.html", context)
+
+
+def _maintenance_text() -> str:
+    """What customers read while purchasing is off; empty while it is on, or when nobody can say."""
+    try:
+        return read_purchasing().notice
+    except (DatabaseError, PyMongoError):
+        return ""

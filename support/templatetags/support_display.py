@@ -5,9 +5,7 @@ from typing import Any
 
 from django import template
 
-from accounts.models import Account
 from accounts.money import format_usd
-from support.account_actions import ACTIONS, AccountAction
 
 register = template.Library()
 
@@ -18,9 +16,17 @@ def usd(value: Decimal | None) -> str:
     return "–" if value is None else format_usd(value)
 
 
-@register.simple_tag(takes_context=True)
-def allowed_actions(context: dict[str, Any], account: Account) -> list[AccountAction]:
-    """What this staff member may do to this account now."""
-    hidden = "enable" if account.is_active else "disable"
+@register.inclusion_tag("support/action_links.html", takes_context=True)
+def action_links(context: dict[str, Any], kind: str, target: Any) -> dict[str, Any]:
+    """Buttons for what this staff member may do to `target` now."""
+    # Django imports tag libraries while the admin is still being imported.
+    from support.dialogs import KINDS, dialog_url
+
     user = context["request"].user
-    return [action for action in ACTIONS.values() if action.slug != hidden and user.has_perm(action.permission)]
+    key = str(getattr(target, "pk", target))
+    links = [
+        (action, dialog_url(kind, key, action))
+        for action in KINDS[kind].actions.values()
+        if user.has_perm(action.permission) and action.is_offered(target)
+    ]
+    return {"links": links}

@@ -111,6 +111,9 @@ def test_a_pasted_whole_key_leads_to_its_account(admin_client: Client, insert_us
     assert admin_client.get(LIST, {"q": key_of("alice")})["Location"] == change_url("alice")
     assert admin_client.get(LIST, {"q": f" {new_key} "})["Location"] == change_url("erin")
 
+    found = admin_client.post("/admin/support/find-key/", {"key": f" {new_key} "})
+    assert found["Location"] == change_url("erin")
+
     response = admin_client.get(LIST, {"q": "sk-trollllm-" + "0" * 64}, follow=True)
     assert "No account has this API key" in text_of(response)
     assert "0" * 64 not in response.content.decode()

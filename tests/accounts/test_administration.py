@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from accounts import credits
-from accounts.administration import set_active, set_expiry
+from accounts.administration import set_active, set_expiry, set_limits
 from accounts.authentication import find_account_by_key
 from accounts.errors import AccountDisabled, AccountNotFound, ExpiryChanged, InvalidExpiry
 from accounts.models import Account, LedgerEntry
@@ -78,7 +78,20 @@ def test_a_disabled_account_is_refused_until_it_is_enabled(insert_user: InsertUs
     assert usersnew.find_one()["credits"] == 5
 
 
+def test_own_limits_and_back(insert_user: InsertUser, usersnew: Any) -> None:
+    insert_user("alice", credits=5)
+    before = usersnew.find_one()
+    set_limits(username="alice", requests_per_minute=0, concurrent_requests=3)
+    assert usersnew.find_one() == {**before, "requestsPerMinute": 0, "concurrentRequests": 3}
+    set_limits(username="alice", requests_per_minute=7, concurrent_requests=None)
+    assert usersnew.find_one() == {**before, "requestsPerMinute": 7}
+    set_limits(username="alice", requests_per_minute=None, concurrent_requests=None)
+    assert usersnew.find_one() == before
+
+
 def test_an_account_that_is_not_there_is_said_so(db: None) -> None:
+    with pytest.raises(AccountNotFound):
+        set_limits(username="nobody", requests_per_minute=1, concurrent_requests=None)
     with pytest.raises(AccountNotFound):
         set_active(username="nobody", is_active=False)
     with pytest.raises(AccountNotFound):

@@ -137,6 +137,7 @@ def test_page_of_a_request_shows_the_price_it_was_billed_at(admin_client: Client
         ({"result": "failed"}, [str(OLD_LOG)]),
         ({"result": "ok"}, ["req-1"]),
         ({"credit_type__exact": "openhands"}, ["req-1"]),
+        ({"model": "claude-opus"}, [str(OLD_LOG)]),
     ],
 )
 def test_search_and_filters_of_requests(

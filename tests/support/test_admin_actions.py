@@ -27,17 +27,18 @@ FORMS: dict[str, dict[str, str]] = {
     "disable": {"reason": "asked"},
     "enable": {"reason": "asked"},
     "rotate-key": {"reason": "asked"},
+    "limits": {"requests_per_minute": "5", "concurrent_requests": "", "reason": "asked"},
 }
 ALLOWED: dict[str | None, set[str]] = {
     "Viewer": set(),
-    "Support": {"transfer", "disable", "enable", "rotate-key"},
+    "Support": {"transfer", "disable", "enable", "rotate-key", "limits"},
     "Billing admin": set(FORMS),
     None: set(FORMS),
 }
 
 
 def url(slug: str, username: str = "alice") -> str:
-    return f"/admin/support/accounts/{username}/do/{slug}/"
+    return f"/admin/support/do/account/{username}/{slug}/"
 
 
 def field(response: Any, name: str) -> str:
@@ -241,6 +242,14 @@ def test_a_replaced_key_is_shown_once_and_works(admin_client: Client, alice: str
     assert key not in str(done_to_accounts().values_list())
 
 
+def test_limits_are_set_and_reset(admin_client: Client, alice: str, usersnew: Any) -> None:
+    assert "Requests per minute the platform&#x27;s 5" in text_of(preview(admin_client, "limits"))
+    do(admin_client, "limits")
+    assert usersnew.find_one()["requestsPerMinute"] == 5
+    do(admin_client, "limits", requests_per_minute="")
+    assert "requestsPerMinute" not in usersnew.find_one()
+
+
 def test_a_forged_foreign_or_old_token_starts_over(admin_client: Client, alice: str, insert_user: InsertUser) -> None:
     insert_user("bob", credits=10)
     foreign = field(admin_client.get(url("transfer", "bob")), "token")
@@ -292,7 +301,7 @@ def test_an_account_or_action_that_is_not_there(admin_client: Client, alice: str
 def test_names_with_blanks_and_slashes_work(admin_client: Client, insert_user: InsertUser) -> None:
     insert_user(" Old/Name", credits=3)
     body = admin_client.get("/admin/accounts/account/%20Old_2FName/change/").content.decode()
-    address = re.search(r'href="([^"]+/do/transfer/)"', body)
+    address = re.search(r'href="([^"]+/transfer/)"', body)
     assert address
     assert "Old/Name" in page(admin_client, address[1])
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from accounts import credits
 from accounts.models import Balance
+from proxy.reconciliation import reconcile_account
 from proxy.refusals import count_refusal, read_refusals
 from support.figures import count_day, refresh_figures
 from support.models import DailyFigures
@@ -81,6 +82,7 @@ def test_a_day_is_counted_exactly(business: None) -> None:
         "liability": {"openhands": "74.10000000", "ohmygpt": "8.00000000"},
         "expiring": 0,
         "waiting": {"review": 1, "dead": 0, "received": 0},
+        "reconciliation": None,
     }
     assert DailyFigures.objects.get(pk="2026-11-20").figures == figures
 
@@ -100,6 +102,30 @@ def test_refresh_counts_what_is_missing_then_only_what_is_stale(business: None) 
     assert refresh_figures(now=settled) == 2
     assert refresh_figures(now=settled + timedelta(hours=5)) == 1
     assert DailyFigures.objects.get(pk="2026-11-21").figures["use"]["ohmygpt"]["cost"] == "9.00000000"
+
+
+def test_a_page_counts_today_and_leaves_the_rest_to_the_sweeper(business: None) -> None:
+    assert refresh_figures(now=NOW, seconds=0) == 1
+    assert DailyFigures.objects.get().pk == "2026-11-20"
+    assert refresh_figures(now=NOW) == 30
+
+
+def test_the_sweeper_reconciles_the_accounts_that_moved_today(
+    admin_client: Client, insert_user: InsertUser, usersnew: Any
+) -> None:
+    assert "Today&#x27;s accounts are not reconciled yet" in page(admin_client, "/admin/")
+    for name in ("alice", "bob", "carol"):
+        insert_user(name, credits=3)
+    for name in ("alice", "bob"):
+        credits.top_up(username=name, amount=Decimal(20), operation=f"p:{name}", actor="sepay")
+        reconcile_account(name)
+    later = timezone.now() + timedelta(minutes=2)
+    refresh_figures(now=later)
+    assert "Reconciled: 2 accounts that moved today add up" in page(admin_client, "/admin/")
+
+    usersnew.update_one({"_id": "bob"}, {"$inc": {"credits": 1}})
+    refresh_figures(now=later + timedelta(minutes=2))
+    assert "Drift: bob" in page(admin_client, "/admin/")
 
 
 def test_refusals_are_counted_without_loss(in_threads: Callable[..., list[Any]]) -> None:

@@ -7,7 +7,7 @@ from django.test import Client
 from tests.pages import page
 
 
-def test_home_says_what_this_is_without_a_database(client: Client) -> None:
+def test_home_says_what_this_is(client: Client, db: None) -> None:
     text = page(client, "/")
     assert "http://testserver:8004/v1" in text
     assert "http://testserver:8005/v1" in text
@@ -15,7 +15,7 @@ def test_home_says_what_this_is_without_a_database(client: Client) -> None:
     assert "paused" not in text
 
 
-def test_home_shows_the_maintenance_text_when_purchasing_is_off(client: Client, settings: Any) -> None:
+def test_home_shows_the_maintenance_text_when_purchasing_is_off(client: Client, db: None, settings: Any) -> None:
     settings.HAS_PURCHASING = False
     settings.MAINTENANCE_TEXT = "Back at noon <soon>."
     assert "Back at noon &lt;soon&gt;." in page(client, "/")

@@ -14,3 +14,24 @@ document.addEventListener("click", (event) => {
         dialog.close();
     }
 });
+
+// A whole API key must not stand in an address, which browsers and proxies keep: send it as a form instead.
+document.addEventListener("submit", (event) => {
+    const box = event.target.querySelector("#searchbar");
+    const key = box ? box.value.trim() : "";
+    if (!key.startsWith("sk-") || key.length < 32 || key.includes("…")) return;
+    event.preventDefault();
+    const form = document.createElement("form");
+    form.method = "post";
+    form.action = "/admin/support/find-key/";
+    const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
+    for (const [name, value] of Object.entries({ csrfmiddlewaretoken: token, key })) {
+        const input = document.createElement("input");
+        input.type = "hidden";
+        input.name = name;
+        input.value = value;
+        form.append(input);
+    }
+    document.body.append(form);
+    form.submit();
+});

@@ -1,0 +1,254 @@
+"""Support staff at work, in a real browser (Debian's chromium) against gunicorn as in production.
+
+Pictures of every page are kept in `var/screenshots/`.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import global_settings, settings
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client, override_settings
+from django.utils import timezone
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from accounts import credits
+from accounts.models import Account
+from support.models import AuditEntry
+from tests.conftest import key_of
+from tests.serving import Server
+
+PICTURES: Path = settings.BASE_DIR / "var" / "screenshots"
+PASSWORD = "a-long-staff-password"
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+InsertUser = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium")
+    assert path, "These tests need chromium: `make test` installs it, or `apt-get install chromium`."
+    # Playwright runs an event loop in this thread; the ORM calls of these tests do not run inside of it.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture
+def window(browser: Browser, server: Server) -> Iterator[Page]:
+    """An empty window; in the end, nothing foreign was asked and nothing went wrong."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=server.site)
+    context.set_default_timeout(15_000)
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda request: None if _is_ours(request.url, server) else problems.append(request.url))
+    yield page
+    context.close()
+    assert problems == []
+
+
+@pytest.fixture
+def staff(window: Page, server: Server) -> Page:
+    """The window of a superuser who is logged in."""
+    client = Client()
+    client.force_login(User.objects.create_superuser("sam"))
+    cookie = client.cookies[settings.SESSION_COOKIE_NAME]
+    window.context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": server.site}])
+    return window
+
+
+def _is_ours(url: str, server: Server) -> bool:
+    return url.startswith((server.site, "data:", "blob:"))
+
+
+@pytest.fixture
+def alice(insert_user: InsertUser) -> str:
+    insert_user("alice", credits=10, creditsNew=2.5, expiresAt=timezone.now() + timedelta(days=3))
+    credits.top_up(username="alice", amount=Decimal(20), operation="payment:1", actor="sepay", reason="Order NAP20X")
+    return "alice"
+
+
+def picture(page: Page, name: str) -> None:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=str(PICTURES / f"{name}.png"), full_page=True)
+
+
+def open_account(page: Page, name: str) -> None:
+    page.goto("/admin/accounts/account/")
+    page.locator("#searchbar").fill(name)
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name=name, exact=True).click()
+    expect(page.locator("#timeline table")).to_be_visible()
+
+
+def start_transfer(page: Page, amount: str) -> None:
+    page.get_by_role("link", name="Transfer credits").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("From OhMyGPT to OpenHands").check()
+    dialog.get_by_label("Amount (USD)").fill(amount)
+    dialog.get_by_label("Reason").fill("Customer asked on Discord")
+    dialog.get_by_role("button", name="Preview").click()
+
+
+def balances() -> tuple[Decimal, Decimal]:
+    account = Account.objects.get(pk="alice")
+    return account.credits_new, account.credits
+
+
+def test_log_in_and_out(window: Page) -> None:
+    with override_settings(PASSWORD_HASHERS=global_settings.PASSWORD_HASHERS):
+        User.objects.create_superuser("sam", password=PASSWORD)
+    window.goto("/admin/")
+    for password in ("wrong", PASSWORD):
+        window.get_by_label("Username").fill("sam")
+        window.get_by_label("Password").fill(password)
+        window.get_by_role("button", name="Log in").click()
+    expect(window.get_by_role("heading", name="Dashboard")).to_be_visible()
+    assert list(AuditEntry.objects.order_by("at").values_list("outcome", flat=True)) == ["refused", "done"]
+
+
+def test_find_an_account_and_transfer_credits(staff: Page, alice: str) -> None:
+    open_account(staff, "alice")
+    expect(staff.get_by_text("$22.50").first).to_be_visible()
+
+    start_transfer(staff, "4")
+    changed = staff.get_by_role("dialog").get_by_role("row", name=re.compile("OpenHands credits"))
+    expect(changed).to_contain_text("$22.50")
+    expect(changed).to_contain_text("$26.50")
+    picture(staff, "transfer-preview")
+    staff.get_by_role("button", name="Transfer now").click()
+
+    expect(staff.get_by_text("Transferred $4.00 from OhMyGPT to OpenHands.")).to_be_visible()
+    summary = staff.get_by_label("Credits of this account")
+    expect(summary).to_contain_text("$26.50")
+    expect(summary).to_contain_text("$6.00")
+    timeline = staff.locator("#timeline")
+    expect(
+        timeline.get_by_role("row", name=re.compile(r"OpenHands Transfer \+\$4\.00 \$26\.50 staff:sam"))
+    ).to_be_visible()
+    expect(timeline.get_by_role("row", name=re.compile(r"OhMyGPT Transfer -\$4\.00 \$6\.00"))).to_be_visible()
+    picture(staff, "account")
+    assert balances() == (Decimal("26.5"), 6)
+
+
+def test_a_pasted_whole_key_never_stands_in_an_address(staff: Page, alice: str) -> None:
+    addresses: list[str] = []
+    staff.on("request", lambda request: addresses.append(request.url))
+    staff.goto("/admin/accounts/account/")
+    staff.locator("#searchbar").fill(key_of("alice"))
+    staff.keyboard.press("Enter")
+    expect(staff.get_by_label("Credits of this account")).to_be_visible()
+    assert not any(key_of("alice") in address for address in addresses)
+
+
+def test_a_double_click_transfers_once(staff: Page, alice: str) -> None:
+    open_account(staff, "alice")
+    start_transfer(staff, "4")
+    staff.get_by_role("button", name="Transfer now").dblclick()
+    expect(staff.get_by_text(re.compile("Transferred|done already"))).to_be_visible()
+    assert balances() == (Decimal("26.5"), 6)
+    assert AuditEntry.objects.filter(action="transfer").count() == 1
+
+
+def test_a_refusal_is_a_sentence_in_the_dialog(staff: Page, alice: str) -> None:
+    open_account(staff, "alice")
+    start_transfer(staff, "11")
+    expect(staff.get_by_role("alert")).to_have_text("Only $10.00 of the OhMyGPT credits is free.")
+    picture(staff, "transfer-refused")
+    staff.get_by_role("dialog").get_by_label("Amount (USD)").fill("10")
+    staff.get_by_role("button", name="Preview").click()
+    expect(staff.get_by_role("button", name="Transfer now")).to_be_visible()
+    staff.get_by_role("link", name="Back", exact=True).click()
+    staff.get_by_role("link", name="Cancel").click()
+    expect(staff.get_by_role("dialog")).to_be_hidden()
+    assert balances() == (Decimal("22.5"), 10)
+
+
+def test_a_new_key_is_shown_once(staff: Page, alice: str) -> None:
+    open_account(staff, "alice")
+    staff.get_by_role("link", name="Replace the API key").click()
+    staff.get_by_label("Reason").fill("Leaked")
+    staff.get_by_role("button", name="Preview").click()
+    staff.get_by_role("button", name="Replace now").click()
+    expect(staff.locator(".whole-key")).to_have_text(re.compile("^sk-trollllm-[0-9a-f]{64}$"))
+    key = staff.locator(".whole-key").inner_text()
+    staff.get_by_role("link", name="I have copied it").click()
+    expect(staff.locator("#timeline table")).to_be_visible()
+    assert key not in staff.content()
+
+
+def test_a_line_of_use_opens_to_its_requests(staff: Page, alice: str) -> None:
+    connection.database["request_logs"].insert_many(
+        {"_id": f"r{index}", "userId": "alice", "model": "sonnet", "creditsCost": 0.25, "createdAt": timezone.now()}
+        for index in range(3)
+    )
+    open_account(staff, "alice")
+    staff.get_by_role("button", name="Use: sonnet").click()
+    expect(staff.locator(".timeline-requests li")).to_have_count(3)
+
+
+PAGES = {
+    "dashboard": "/admin/",
+    "help": "/admin/support/help/",
+    "accounts": "/admin/accounts/account/",
+    "account-page": "/admin/accounts/account/alice/change/",
+    "ledger": "/admin/accounts/ledgerentry/",
+    "payments": "/admin/payments/payment/",
+    "webhook-events": "/admin/payments/webhookevent/",
+    "requests": "/admin/proxy/requestlog/",
+    "prices": "/admin/proxy/modelprice/",
+    "audit": "/admin/support/auditentry/",
+    "staff-users": "/admin/auth/user/",
+    "home": "/",
+}
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
+def test_every_page_fits_and_asks_nobody_else(staff: Page, alice: str, width: int, scheme: Any) -> None:
+    _insert_history()
+    staff.set_viewport_size({"width": width, "height": 900})
+    staff.emulate_media(color_scheme=scheme)
+    for name, address in PAGES.items():
+        response = staff.goto(address)
+        assert response is not None
+        assert response.status == 200, address
+        if name == "account-page":
+            expect(staff.locator("#timeline table")).to_be_visible()
+        overflow = staff.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        assert overflow <= 1, f"{address} is {overflow} pixels too wide at {width}"
+        picture(staff, f"{name}-{width}-{scheme}")
+
+
+def _insert_history() -> None:
+    now = timezone.now()
+    database: Any = connection.database
+    database["payments"].insert_one(
+        {"userId": "alice", "credits": 20, "amount": 50000, "status": "success", "orderCode": "TROLL20D1AB3X"}
+    )
+    database["webhook_events"].insert_one(
+        {"provider": "sepay", "eventId": "1", "body": b"{}", "status": "review", "error": "No order", "receivedAt": now}
+    )
+    database["request_logs"].insert_one(
+        {"_id": "r1", "userId": "alice", "model": "claude-sonnet-4-5-20250929", "creditsCost": 0.1, "createdAt": now}
+    )

@@ -1,0 +1,118 @@
+"""Actions on several selected accounts: each on its own, each told, each once."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import Account, LedgerEntry
+from support.models import AuditEntry
+from tests.pages import text_of
+
+LIST = "/admin/accounts/account/"
+InsertUser = Callable[..., str]
+LogIn = Callable[..., Client]
+
+
+@pytest.fixture
+def three(insert_user: InsertUser) -> list[str]:
+    return [insert_user("alice", credits=10), insert_user("bob", credits=3), insert_user("carol", isActive=False)]
+
+
+def select(client: Client, action: str, names: list[str]) -> Any:
+    return client.post(LIST, {"action": action, "_selected_action": names}, follow=True)
+
+
+def inputs(response: Any) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, value in re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', response.content.decode()):
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def preview(client: Client, slug: str, names: list[str], **fields: str) -> Any:
+    opened = select(client, f"{slug}_selected", names)
+    return client.post(f"/admin/support/bulk/{slug}/", {**inputs(opened), **fields})
+
+
+def confirm(client: Client, slug: str, shown: Any) -> Any:
+    return client.post(f"/admin/support/bulk/{slug}/", {**inputs(shown), "confirm": "1"})
+
+
+def test_a_transfer_for_a_selection_tells_each_account(admin_client: Client, three: list[str]) -> None:
+    shown = preview(admin_client, "transfer", three, source="ohmygpt", amount="5", reason="campaign")
+    text = text_of(shown)
+    assert "alice OpenHands credits: $0.00 → $5.00 OhMyGPT credits: $10.00 → $5.00" in text
+    assert "bob Only $3.00 of the OhMyGPT credits is free." in text
+    assert LedgerEntry.objects.count() == 0
+
+    done = text_of(confirm(admin_client, "transfer", shown))
+    assert "alice Transferred $5.00 from OhMyGPT to OpenHands." in done
+    assert "bob insufficient OhMyGPT credits" in done
+    assert dict(Account.objects.values_list("pk", "credits_new")) == {"alice": 5, "bob": 0, "carol": 0}
+    audit = AuditEntry.objects.filter(action="transfer")
+    assert sorted(audit.values_list("target", "outcome")) == [
+        ("alice", "done"),
+        ("bob", "refused"),
+        ("carol", "refused"),
+    ]
+
+
+def test_everything_is_each_accounts_own(admin_client: Client, three: list[str]) -> None:
+    shown = preview(admin_client, "transfer", three, source="ohmygpt", is_all="on", reason="campaign")
+    assert "carol There is nothing to transfer from this balance." in text_of(shown)
+    confirm(admin_client, "transfer", shown)
+    assert dict(Account.objects.values_list("pk", "credits_new")) == {"alice": 10, "bob": 3, "carol": 0}
+
+
+def test_a_second_click_does_nothing_more(admin_client: Client, three: list[str]) -> None:
+    shown = preview(admin_client, "transfer", ["alice"], source="ohmygpt", amount="5", reason="x")
+    confirm(admin_client, "transfer", shown)
+    assert "This was done already" in text_of(confirm(admin_client, "transfer", shown))
+    assert Account.objects.get(pk="alice").credits == 5
+
+
+def test_expiry_and_status_of_a_selection(admin_client: Client, three: list[str]) -> None:
+    confirm(admin_client, "expiry", preview(admin_client, "expiry", three, choice="7", reason="x"))
+    assert Account.objects.filter(expires_at__gt=timezone.now() + timedelta(days=6)).count() == 3
+    confirm(admin_client, "disable", preview(admin_client, "disable", ["alice", "bob"], reason="x"))
+    assert Account.objects.filter(is_active=False).count() == 3
+    confirm(admin_client, "enable", preview(admin_client, "enable", three, reason="x"))
+    assert Account.objects.filter(is_active=False).count() == 0
+
+
+@pytest.mark.parametrize("fields", [{"amount": "x"}, {"amount": ""}, {"reason": ""}, {"amount": "-1"}])
+def test_wrong_values_are_refused_before_the_preview(
+    admin_client: Client, three: list[str], fields: dict[str, str]
+) -> None:
+    shown = preview(admin_client, "transfer", three, **{"source": "ohmygpt", "amount": "1", "reason": "x", **fields})
+    assert 'name="confirm"' not in shown.content.decode()
+    assert AuditEntry.objects.filter(action="transfer").count() == 0
+
+
+def test_a_forged_token_is_refused(admin_client: Client, three: list[str]) -> None:
+    data = {"account": three, "token": "x", "source": "ohmygpt", "amount": "1", "reason": "x", "confirm": "1"}
+    assert "This page is too old." in text_of(admin_client.post("/admin/support/bulk/transfer/", data))
+    assert Account.objects.get(pk="alice").credits == Decimal(10)
+
+
+def test_roles(log_in: LogIn, three: list[str]) -> None:
+    viewer, support = log_in("Viewer", "v"), log_in("Support", "s")
+    assert "Transfer credits" not in text_of(viewer.get(LIST))
+    assert "Transfer credits" in text_of(support.get(LIST))
+    assert "Set the expiry" not in text_of(support.get(LIST))
+    data = {"account": three, "reason": "x", "confirm": "1"}
+    assert viewer.post("/admin/support/bulk/disable/", data).status_code == 403
+    assert support.post("/admin/support/bulk/expiry/", data).status_code == 403
+    assert Account.objects.filter(is_active=False).count() == 1
+    assert AuditEntry.objects.filter(outcome="refused").count() == 2
+
+
+def test_what_is_not_for_selections_or_selects_nothing_is_not_there(admin_client: Client, three: list[str]) -> None:
+    assert admin_client.get("/admin/support/bulk/rotate-key/?account=alice").status_code == 404
+    assert admin_client.get("/admin/support/bulk/disable/?account=nobody").status_code == 404
