@@ -145,6 +145,7 @@ def _revenue(day: date) -> list[Figures]:
         {"$match": {**_within("completedAt", day), "status": Payment.Status.SUCCESS.value}},
         {"$set": {"paid": {"$ifNull": ["$receivedAmount", "$amount"]}}},
         {"$group": group},
+        {"$sort": {"_id": 1}},
     ]
     return [
         {**row["_id"], "amount": _text(row["amount"]), "payments": row["payments"]}
