@@ -174,7 +174,6 @@ class AccountAdmin(BigCollectionAdmin):
     )
     fieldsets = (
         ("Account", {"fields": ("username", "role", "discord_id")}),
-        ("Limits", {"fields": ("requests_per_minute", "concurrent_requests")}),
         (
             "API key and limits",
             {
