@@ -26,6 +26,11 @@ class Kind:
     is_stream: bool = False
     has_one_account: bool = False
 
+    @property
+    def as_seen_upstream(self) -> "Kind":
+        """The kind that it is for the mock upstream and for nginx, which know no accounts."""
+        return PLAIN if self.has_one_account else self
+
     def requests(self, count: int, api_keys: list[str], port: int) -> list[bytes]:
         """The bytes that `count` clients send, each with its own account's key while there are enough."""
         keys = api_keys[:1] if self.has_one_account else api_keys

@@ -21,8 +21,8 @@ def render(measurements: Sequence[Measurement], memories: Sequence[Memory], *, n
     alignment = ["---" if index < _TEXT_COLUMNS else "---:" for index in range(len(_COLUMNS))]
     lines = [_line(_COLUMNS), _line(alignment)]
     for measurement in measurements:
-        direct = found[measurement.kind, measurement.clients, "direct"]
-        nginx = found.get((measurement.kind, measurement.clients, "nginx"))
+        kind, clients = measurement.kind.as_seen_upstream, measurement.clients
+        direct, nginx = found[kind, clients, "direct"], found.get((kind, clients, "nginx"))
         lines.append(_line(_row(measurement, direct, nginx)))
     notes = [*(_memory_note(memory) for memory in memories), *_goal_notes(measurements), *notes]
     return "\n".join([*lines, "", *(f"- {note}" for note in notes), ""])

@@ -22,7 +22,6 @@ ROOT = Path(__file__).resolve().parents[1]
 DATABASE = "benchmark"
 START_SECONDS = 30
 STOP_SECONDS = 30
-CREDITS = 1_000_000.0
 
 _NGINX_CONFIG = """\
 daemon off;
@@ -120,11 +119,12 @@ def manage(directory: Path, environment: dict[str, str], command: str) -> None:
 
 
 def _insert_accounts(mongod: Mongod, count: int) -> list[str]:
-    """Funded accounts, and their keys."""
+    """Accounts with credits and limits for any load, and their keys."""
     api_keys = [f"sk-trollllm-{secrets.token_hex(32)}" for _ in range(count)]
+    plenty = {"creditsNew": 1_000_000.0, "requestsPerMinute": 1_000_000, "concurrentRequests": 1000}
     with MongoClient[dict[str, Any]](mongod.url) as client:
         client[DATABASE]["usersNew"].insert_many(
-            {"_id": f"bench-{index}", "apiKey": key, "creditsNew": CREDITS} for index, key in enumerate(api_keys)
+            {"_id": f"bench-{index}", "apiKey": key, **plenty} for index, key in enumerate(api_keys)
         )
     return api_keys
 

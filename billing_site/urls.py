@@ -2,9 +2,11 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView
 
 from accounts.models import Balance
 from billing_site import health
+from billing_site.api_docs import ApiDocsView
 from support.views import home
 
 urlpatterns = [
@@ -14,5 +16,7 @@ urlpatterns = [
     path("healthz", health.alive),
     path("readyz", health.ready),
     path("api/payment/", include("payments.urls")),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs", ApiDocsView.as_view(url_name="schema")),
     *(path(f"{upstream}/", include("proxy.urls"), {"upstream": upstream}) for upstream in Balance.values),
 ]

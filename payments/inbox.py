@@ -28,7 +28,7 @@ Status = WebhookEvent.Status
 Source = WebhookEvent.Source
 
 MAX_ATTEMPTS = 12
-"""After these an event is dead and waits for staff: with the delays below, after about 14 hours."""
+"""After these an event is dead and waits for staff: with the delays below, after about ten hours."""
 MAX_DELAY = timedelta(hours=2)
 FIRST_DELAY = timedelta(minutes=1)
 """Also how long a claimed event is left to the process that claimed it."""
@@ -232,25 +232,31 @@ def process_event(*, event_key: ObjectId, now: datetime | None = None) -> bool:
     """
     now = now or timezone.now()
     try:
-        event = _claim(event_key, now)
-        is_finished = event is not None and _attempt(event, now)
-        if event is not None and is_finished:
-            _process_waiting(event, now)
-        return is_finished
+        return _process(event_key, now)
     except (DatabaseError, PyMongoError):
         logger.exception("event %s could not be processed now; the sweeper will try again", event_key)
         return False
 
 
+def _process(event_key: ObjectId, now: datetime) -> bool:
+    """As `process_event`, but a database that is not there raises."""
+    event = _claim(event_key, now)
+    if event is None or not _attempt(event, now):
+        return False
+    _process_waiting(event, now)
+    return True
+
+
 def process_due_events(*, now: datetime | None = None, limit: int = 500) -> int:
     """Process up to `limit` received events that are due, oldest first; return how many were finished.
 
-    Safe to run in parallel. One event's failure does not keep the others.
+    Safe to run in parallel. One event's failure does not keep the others; a database that is not there raises
+    `DatabaseError`, instead of being waited for once an event.
     """
     now = now or timezone.now()
     due = WebhookEvent.objects.filter(status=Status.RECEIVED, next_attempt_at__lte=now)
     keys = list(due.order_by("next_attempt_at").values_list("pk", flat=True)[:limit])
-    return sum(process_event(event_key=key, now=now) for key in keys)
+    return sum(_process(key, now) for key in keys)
 
 
 def _process_waiting(event: WebhookEvent, now: datetime) -> None:
@@ -259,7 +265,7 @@ def _process_waiting(event: WebhookEvent, now: datetime) -> None:
         return
     key = reversal_key(event.provider, event.payment.provider_transaction_id)
     for waiting in WebhookEvent.objects.filter(transfer_key=key, status=Status.RECEIVED).exclude(pk=event.pk):
-        process_event(event_key=waiting.pk, now=now)
+        _process(waiting.pk, now)
 
 
 def _claim(event_key: ObjectId, now: datetime) -> WebhookEvent | None:

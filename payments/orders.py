@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 
 from bson import ObjectId
 from bson.errors import InvalidId
@@ -13,6 +13,7 @@ from django.utils import timezone
 from accounts.errors import AccountDisabled
 from accounts.models import Account
 from payments import order_codes
+from payments.currencies import decimals_of
 from payments.errors import InvalidOrder, PaymentNotFound
 from payments.models import Payment
 from payments.promotions import find_promotion
@@ -31,12 +32,14 @@ class Price:
 
 
 def price_of(*, credits: int, method: Payment.Method) -> Price:
-    """The price of whole USD `credits` now."""
+    """The price of whole USD `credits` now, rounded to what the currency can pay."""
     if method is Payment.Method.STRIPE:
         rate, currency = Decimal(settings.STRIPE_UNITS_PER_USD), settings.STRIPE_CURRENCY.upper()
     else:
         rate, currency = Decimal(settings.ORDER_VND_PER_USD), "VND"
-    return Price(amount=credits * rate, currency=currency, rate=rate)
+    smallest_unit = Decimal(1).scaleb(-decimals_of(currency))
+    amount = (credits * rate).quantize(smallest_unit, rounding=ROUND_HALF_UP)
+    return Price(amount=amount, currency=currency, rate=rate)
 
 
 def create_order(
@@ -133,16 +136,16 @@ def find_payment_of(*, username: str, payment_id: str) -> Payment:
     return payment
 
 
-def status_at(payment: Payment, now: datetime) -> Payment.Status:
+def status_at(payment: Payment, now: datetime) -> str:
     """The status as the customer should see it: an overdue order is expired before the sweeper says so."""
-    status = Payment.Status(payment.status)
-    if status is Payment.Status.PENDING and payment.expires_at and payment.expires_at <= now:
-        return Payment.Status.EXPIRED
-    return status
+    status = payment.status or Payment.Status.PENDING
+    if status == Payment.Status.PENDING and payment.expires_at and payment.expires_at <= now:
+        return Payment.Status.EXPIRED.value
+    return str(status)
 
 
 def remaining_seconds(payment: Payment, now: datetime) -> int:
     """Whole seconds left to pay a pending order; 0 otherwise."""
-    if status_at(payment, now) is not Payment.Status.PENDING or payment.expires_at is None:
+    if status_at(payment, now) != Payment.Status.PENDING or payment.expires_at is None:
         return 0
     return max(0, int((payment.expires_at - now).total_seconds()))

@@ -21,11 +21,13 @@ _MAX_OPEN_SESSIONS = 200
 def pull_due_payments(*, now: datetime | None = None) -> int:
     """Pull from each provider that is configured for it and was not asked for `PULL_INTERVAL_MINUTES`.
 
-    For the sweeper: several may call it, one asks. Returns and raises as `pull_payments`.
+    For the sweeper: several may call it, one asks. Returns how many events were new. A provider that does not answer
+    is logged, and asked again when it is due: the next window reaches back over this one.
     """
     now = now or timezone.now()
     due = [provider for provider in all_providers() if provider.can_pull() and _claim(provider, now)]
-    return _pull_all(due, now, timedelta(hours=settings.PULL_WINDOW_HOURS))
+    found, _ = _pull_all(due, now, timedelta(hours=settings.PULL_WINDOW_HOURS))
+    return found
 
 
 def pull_payments(*, now: datetime | None = None, window: timedelta | None = None) -> int:
@@ -35,10 +37,15 @@ def pull_payments(*, now: datetime | None = None, window: timedelta | None = Non
     repeat, to overlap, and to run beside webhooks: the inbox knows what it has seen.
     """
     providers = [provider for provider in all_providers() if provider.can_pull()]
-    return _pull_all(providers, now or timezone.now(), window or timedelta(hours=settings.PULL_WINDOW_HOURS))
+    window = window or timedelta(hours=settings.PULL_WINDOW_HOURS)
+    found, failures = _pull_all(providers, now or timezone.now(), window)
+    if failures:
+        raise ProviderUnavailable("; ".join(failures))
+    return found
 
 
-def _pull_all(providers: list[Provider], now: datetime, window: timedelta) -> int:
+def _pull_all(providers: list[Provider], now: datetime, window: timedelta) -> tuple[int, list[str]]:
+    """How many events were new, and what went wrong with which provider."""
     found, failures = 0, []
     for provider in providers:
         try:
@@ -46,9 +53,7 @@ def _pull_all(providers: list[Provider], now: datetime, window: timedelta) -> in
         except ProviderUnavailable as error:
             logger.warning("pull from %s failed: %s", provider.name, error)
             failures.append(f"{provider.name}: {error}")
-    if failures:
-        raise ProviderUnavailable("; ".join(failures))
-    return found
+    return found, failures
 
 
 def _pull(provider: Provider, now: datetime, window: timedelta) -> int:

@@ -26,6 +26,7 @@ from payments.reversals import apply_reversal
 from payments.settlement import Outcome, credit_order, currency_of, rate_of, wake_reversals, wrong_currency
 
 Status = WebhookEvent.Status
+PULL = WebhookEvent.Source.PULL
 Fact = Receipt | Reversal
 
 
@@ -221,7 +222,7 @@ def _credit_account(
         received_amount=receipt.amount if receipt else None,
         credited=amount,
         bonus=ZERO,
-        flags=[Payment.Flag.MANUAL.value],
+        flags=[Payment.Flag.MANUAL.value, *([Payment.Flag.PULLED.value] if event.source == PULL else [])],
         created_at=now,
         completed_at=now,
     )

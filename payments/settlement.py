@@ -6,6 +6,7 @@ Everything here runs inside the transaction that also moves the event on, so it 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError
@@ -91,12 +92,12 @@ def _credited_by_old_system(event: WebhookEvent, order: Payment, receipt: Receip
     """Whether the replaced system, which knew neither our keys nor a pull, credited this transfer."""
     if order.status != Payment.Status.SUCCESS or order.transfer_key:
         return None
-    if order.sepay_transaction_id and order.sepay_transaction_id == receipt.transaction_id:
+    credited_id = str(order.sepay_transaction_id or "")  # Some documents hold a number.
+    if credited_id == receipt.transaction_id:
         return Outcome(Status.IGNORED, "this transaction was credited by the replaced system", order)
-    if event.source == WebhookEvent.Source.PULL:
-        return Outcome(
-            Status.REVIEW, "the replaced system marked this order paid: credit only a second transfer", order
-        )
+    if not credited_id or event.source == WebhookEvent.Source.PULL:
+        reason = "the replaced system marked this order paid, perhaps by this transfer: credit only another one"
+        return Outcome(Status.REVIEW, reason, order)
     return None
 
 
@@ -126,19 +127,25 @@ def _why_no_order(found: list[Payment]) -> str:
 
 
 def wrong_currency(order: Payment, receipt: Receipt | Reversal) -> str:
+    """Why the money cannot be compared with the payment, or ''."""
     is_notice = isinstance(receipt, Reversal) and receipt.amount == 0  # A warning without money has no currency.
     if is_notice or currency_of(order) == receipt.currency:
         return ""
     return f"wrong currency: {receipt.currency} for an order in {currency_of(order)}"
 
 
+def _deadline_of(order: Payment) -> datetime | None:
+    """Until when the order was to be paid; old documents may only say when they were made, or not even that."""
+    if order.expires_at is None and order.created_at is not None:
+        return order.created_at + timedelta(minutes=settings.ORDER_LIFETIME_MINUTES)
+    return order.expires_at
+
+
 def _too_late(order: Payment, receipt: Receipt, now: datetime) -> str:
-    if order.expires_at is None:
+    paid_at, deadline = min(receipt.occurred_at, now), _deadline_of(order)
+    if deadline is None or paid_at <= deadline + timedelta(hours=settings.LATE_PAYMENT_GRACE_HOURS):
         return ""
-    paid_at = min(receipt.occurred_at, now)
-    if paid_at <= order.expires_at + timedelta(hours=settings.LATE_PAYMENT_GRACE_HOURS):
-        return ""
-    return f"too late: paid at {format_time(paid_at)}, the order expired at {format_time(order.expires_at)}"
+    return f"too late: paid at {format_time(paid_at)}, the order expired at {format_time(deadline)}"
 
 
 def credit_order(
@@ -150,7 +157,7 @@ def credit_order(
     becomes a payment of its own, without a bonus. Inside a transaction. Raises `AccountNotFound`, `InvalidAmount`.
     """
     is_second = order.status == Payment.Status.SUCCESS
-    base = round_usd(receipt.amount / rate_of(order))
+    base = _base_credits(order, receipt.amount)
     is_full = receipt.amount >= order.amount
     bonus = bonus_of(credits=order.credits, percent=order.bonus_percent) if is_full and not is_second else ZERO
     payment = _second_payment(order, base, receipt, now) if is_second else order
@@ -166,29 +173,33 @@ def credit_order(
     after = movement.balance_after(Balance.OPENHANDS)
     manual = [Flag.MANUAL.value] if is_manual else []
     flags = [*(payment.flags or ()), *_flags(event, order, receipt, now), *manual]
-    fields = {
-        "status": Payment.Status.SUCCESS,
-        "provider": event.provider,
-        "provider_transaction_id": receipt.transaction_id,
-        "transfer_key": receipt.transfer_key,
-        "sepay_transaction_id": receipt.transaction_id if event.provider == "sepay" else None,
-        "received_amount": receipt.amount,
-        "credited": base,
-        "bonus": bonus,
-        "flags": list(dict.fromkeys(flag for flag in flags if flag != Flag.PROCESSING)),
-        "credits_before": after - base - bonus,
-        "credits_after": after,
-        "completed_at": now,
-    }
-    # Conditional on the status that was read: a payment is never made twice of one order.
-    if not Payment.objects.filter(pk=payment.pk, status=payment.status).update(**fields):
-        raise DatabaseError(f"payment {payment} changed while it was credited")
-    for name, value in fields.items():
-        setattr(payment, name, value)
+    _mark_paid(
+        payment,
+        provider=event.provider,
+        provider_transaction_id=receipt.transaction_id,
+        transfer_key=receipt.transfer_key,
+        sepay_transaction_id=receipt.transaction_id if event.provider == "sepay" else None,
+        received_amount=receipt.amount,
+        credited=base,
+        bonus=bonus,
+        flags=list(dict.fromkeys(flag for flag in flags if flag != Flag.PROCESSING)),
+        credits_before=after - base - bonus,
+        credits_after=after,
+        completed_at=now,
+    )
     wake_reversals(event.provider, receipt.transaction_id, now)
     if event.source == WebhookEvent.Source.PULL:
         _close_stale(payment, now)
     return payment
+
+
+def _mark_paid(payment: Payment, **fields: Any) -> None:
+    """Write what came of the payment, on condition that nothing did yet: it is never paid twice."""
+    fields["status"] = Payment.Status.SUCCESS
+    if not Payment.objects.filter(pk=payment.pk).exclude(status=Payment.Status.SUCCESS).update(**fields):
+        raise DatabaseError(f"payment {payment} changed while it was credited")
+    for name, value in fields.items():
+        setattr(payment, name, value)
 
 
 def _close_stale(payment: Payment, now: datetime) -> None:
@@ -201,6 +212,11 @@ def _close_stale(payment: Payment, now: datetime) -> None:
     )
 
 
+def _base_credits(order: Payment, amount: Decimal) -> Decimal:
+    """What `amount` buys at the order's rate, in USD; the price buys what was ordered, whatever its rounding."""
+    return order.credits if amount == order.amount else round_usd(amount / rate_of(order))
+
+
 def wake_reversals(provider: str, transaction_id: str, now: datetime) -> None:
     """Have refunds that came before their payment processed next, in whichever queue they wait."""
     waiting = WebhookEvent.objects.filter(transfer_key=reversal_key(provider, transaction_id), is_verified=True)
@@ -209,7 +225,8 @@ def wake_reversals(provider: str, transaction_id: str, now: datetime) -> None:
 
 def _flags(event: WebhookEvent, order: Payment, receipt: Receipt, now: datetime) -> list[str]:
     is_second = order.status == Payment.Status.SUCCESS
-    is_late = order.expires_at is not None and min(receipt.occurred_at, now) > order.expires_at
+    deadline = _deadline_of(order)
+    is_late = deadline is not None and min(receipt.occurred_at, now) > deadline
     ordered_from = order.payment_method or Payment.Method.SEPAY
     conditions = {
         Flag.SECOND_TRANSFER: is_second,

@@ -90,7 +90,7 @@ def messages(request: HttpRequest, balance: Balance, request_id: str) -> HttpRes
 def _metered(request: HttpRequest, balance: Balance, request_id: str, family: ApiFamily) -> HttpResponseBase:
     api_key = _api_key(request)
     body, parsed, call, price = _read_call(request, balance, family, api_key)
-    idempotency_key = request.headers.get("idempotency-key")
+    idempotency_key = _header(request, "idempotency-key")
     if idempotency_key is None or call.is_stream:
         claim = None
     else:
@@ -167,7 +167,7 @@ def count_tokens(request: HttpRequest, balance: Balance, request_id: str) -> Htt
 
 
 def _passed_headers(request: HttpRequest) -> dict[str, str]:
-    return {name: request.headers[name] for name in PASSED_HEADERS if name in request.headers}
+    return {name: value for name in PASSED_HEADERS if (value := _header(request, name)) is not None}
 
 
 @_endpoint("GET", OPENAI)
@@ -234,11 +234,17 @@ def not_found(request: HttpRequest, balance: Balance, request_id: str, path: str
 
 
 def _family_of(request: HttpRequest) -> ApiFamily:
-    return ANTHROPIC if "anthropic-version" in request.headers else OPENAI
+    return ANTHROPIC if _header(request, "anthropic-version") is not None else OPENAI
 
 
 def _api_key(request: HttpRequest) -> str:
-    return read_key(request.headers.get("authorization"), request.headers.get("x-api-key"))
+    return read_key(_header(request, "authorization"), _header(request, "x-api-key"))
+
+
+def _header(request: HttpRequest, name: str) -> str | None:
+    """One header as it was sent. (`request.headers` makes a mapping of them all first.)"""
+    value: str | None = request.META.get(f"HTTP_{name.upper().replace('-', '_')}")
+    return value
 
 
 def _read_body(request: HttpRequest) -> bytes:

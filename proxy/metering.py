@@ -77,13 +77,15 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, c
     most = call.max_output_tokens or price.max_output_tokens
     least = call.max_output_tokens or min(most, settings.MIN_USEFUL_OUTPUT_TOKENS)
     started_at, started = timezone.now(), time.monotonic()
+    minimum = price.worst_case(call.input_bound_tokens, least * call.choices)
+    maximum = minimum if least == most else price.worst_case(call.input_bound_tokens, most * call.choices)
     try:
         hold = credits.hold(
             api_key=api_key,
             balance=balance,
             request_id=request_id,
-            minimum=price.worst_case(call.input_bound_tokens, least * call.choices),
-            maximum=price.worst_case(call.input_bound_tokens, most * call.choices),
+            minimum=minimum,
+            maximum=maximum,
             now=started_at,
         )
     except InsufficientCredits as error:
@@ -95,7 +97,8 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, c
             held=error.held,
             affordable_max_tokens=affordable // call.choices,
         ) from error
-    affordable = price.affordable_output_tokens(call.input_bound_tokens, hold.amount)
+    if hold.amount < maximum:
+        most = min(most, price.affordable_output_tokens(call.input_bound_tokens, hold.amount) // call.choices)
     return Reservation(
         request_id=request_id,
         endpoint=endpoint,
@@ -103,7 +106,7 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, c
         call=call,
         price=price,
         hold=hold,
-        max_output_tokens=min(most, affordable // call.choices),
+        max_output_tokens=most,
         started_at=started_at,
         started=started,
     )

@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 RETRIED_STATUSES = {502, 503, 529}
 """Answers that say the request was not worked on; 529 is Anthropic's "overloaded"."""
 RETRY_PAUSE_SECONDS = 0.2
+_NEVER = urllib3.Retry(False, redirect=False)
 
 
 class Upstream:
@@ -34,7 +35,6 @@ class Upstream:
             base_url,
             maxsize=settings.UPSTREAM_POOL_SIZE,
             block=False,
-            retries=False,
             timeout=urllib3.Timeout(
                 connect=settings.UPSTREAM_CONNECT_TIMEOUT_SECONDS, read=settings.UPSTREAM_READ_TIMEOUT_SECONDS
             ),
@@ -69,13 +69,16 @@ class Upstream:
 
     def _send(self, path: str, body: bytes, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         try:
-            return self._pool.request(
+            # The lowest level of urllib3: what `request` does on top of it is for forms, JSON and other hosts.
+            return self._pool.urlopen(
                 "POST",
                 self._path + path,
                 body=body,
                 headers={**self._headers, **headers},
-                preload_content=False,
+                retries=_NEVER,
                 redirect=False,
+                assert_same_host=False,
+                preload_content=False,
             )
         except (NewConnectionError, ConnectTimeoutError):
             raise

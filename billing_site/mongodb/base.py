@@ -64,3 +64,15 @@ class DatabaseOperations(MongoDatabaseOperations):
 class DatabaseWrapper(MongoDatabaseWrapper):
     ops_class = DatabaseOperations
     SchemaEditorClass = DatabaseSchemaEditor
+
+    def init_connection_state(self) -> None:
+        super().init_connection_state()
+        self._collections: dict[str, Any] = {}
+
+    def get_collection(self, name: str, **kwargs: Any) -> Any:
+        """A collection as the driver has it: stateless, so one without options is made once a connection."""
+        if kwargs or self.connection is None or self.queries_logged:
+            return super().get_collection(name, **kwargs)
+        if name not in self._collections:
+            self._collections[name] = super().get_collection(name)
+        return self._collections[name]

@@ -5,9 +5,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -104,12 +103,12 @@ def make_order(insert_user: Callable[..., str]) -> Callable[..., Payment]:
 
 
 class Site:
-    """The site in a process of its own (tests/payments/server.py)."""
+    """The site in processes of its own (tests/payments/server.py): one, or one for each moment to die at."""
 
-    def __init__(self, **environment: str) -> None:
+    def __init__(self, kill_at: Sequence[str] = (), **environment: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.payments.server"],
-            env=os.environ | environment,
+            env=os.environ | environment | {"KILL_AT": ",".join(kill_at)},
             cwd=settings.BASE_DIR,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -118,31 +117,29 @@ class Site:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self.urls = [f"http://127.0.0.1:{int(self._stdout.readline())}" for _ in kill_at or ("",)]
 
-    @cached_property
-    def url(self) -> str:
-        """The address, once it serves."""
-        return f"http://127.0.0.1:{int(self._stdout.readline())}"
+    def deliver(
+        self, body: bytes, process: int = 0, *, path: str = "webhook", headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        """Deliver a webhook (SePay's) to one of the processes; raises `requests.ConnectionError` if it dies of it."""
+        sent = headers or {"Authorization": "Apikey sepay-test-key", "Content-Type": "application/json"}
+        return requests.post(f"{self.urls[process]}/api/payment/{path}", data=body, headers=sent, timeout=60)
 
-    def deliver(self, body: bytes) -> requests.Response:
-        """Deliver a SePay webhook; raises `requests.ConnectionError` if the process dies of it."""
-        headers = {"Authorization": "Apikey sepay-test-key", "Content-Type": "application/json"}
-        return requests.post(f"{self.url}/api/payment/webhook", data=body, headers=headers, timeout=60)
-
-    def stop(self) -> int:
-        """End the process and return its exit status."""
+    def stop(self) -> None:
+        """End all processes."""
         self._stdin.close()
         self._stdout.close()
-        return self._process.wait(timeout=30)
+        self._process.wait(timeout=30)
 
 
 @pytest.fixture
 def start_site() -> Iterator[Callable[..., Site]]:
-    """Start the site in a process of its own, with these environment variables; it stops after the test."""
+    """Start the site in processes of its own, as `Site`; they stop after the test."""
     sites: list[Site] = []
 
-    def start(**environment: str) -> Site:
-        sites.append(Site(**environment))
+    def start(**kwargs: Any) -> Site:
+        sites.append(Site(**kwargs))
         return sites[-1]
 
     yield start

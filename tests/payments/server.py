@@ -1,10 +1,12 @@
-"""Serves the site in a process of its own, so that tests can take its database away, or its life.
+"""Serves the site in processes of their own, so that tests can take their database away, or their lives.
 
-`python -m tests.payments.server` prints its port and serves until its standard input closes. `KILL_AT=before:3` makes
-it die, as by `kill -9`, right before it sends its third write to the database; `after:3` right after that succeeded.
+`python -m tests.payments.server` prints the port of each of its processes and serves until its standard input closes.
+`KILL_AT=before:1,after:3` starts two: one dies, as by `kill -9`, right before it sends its first write to the database,
+the other right after its third succeeded. They are forked, so that Django is imported once.
 """
 
 import os
+import signal
 import sys
 import threading
 from socketserver import ThreadingMixIn
@@ -47,8 +49,7 @@ class Server(ThreadingMixIn, WSGIServer):
 
     def server_bind(self) -> None:
         # The standard one asks the name service who 127.0.0.1 is.
-        socket_address = ("127.0.0.1", 0)
-        self.socket.bind(socket_address)
+        self.socket.bind(("127.0.0.1", 0))
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
         self.setup_environ()
@@ -59,18 +60,35 @@ class Quiet(WSGIRequestHandler):
         pass
 
 
-def main() -> None:
-    moment, _, number = os.environ.get("KILL_AT", "").partition(":")
+def serve(server: Server, kill_at: str, lifeline: int) -> None:
+    """The life of one process: it ends with its parent, whose end closes the lifeline."""
+    moment, _, number = kill_at.partition(":")
     if moment:
         monitoring.register(Death(moment, int(number)))
+    threading.Thread(target=lambda: os._exit(len(os.read(lifeline, 1))), daemon=True).start()
+    server.serve_forever()
+
+
+def main() -> None:
     from billing_site.wsgi import application
 
-    server = Server(("127.0.0.1", 0), Quiet)
-    server.set_app(application)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    sys.stdout.write(f"{server.server_port}\n")
-    sys.stdout.flush()
+    lifeline, held = os.pipe()
+    children = []
+    for kill_at in os.environ.get("KILL_AT", "").split(","):
+        server = Server(("127.0.0.1", 0), Quiet)
+        server.set_app(application)
+        child = os.fork()
+        if child == 0:
+            os.close(held)
+            serve(server, kill_at, lifeline)
+        children.append(child)
+        sys.stdout.write(f"{server.server_port}\n")
+        sys.stdout.flush()
+        server.socket.close()
     sys.stdin.read()
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 if __name__ == "__main__":

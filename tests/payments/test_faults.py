@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import requests
@@ -11,7 +12,9 @@ from django.db import connection
 from accounts.models import Account, LedgerEntry
 from payments import inbox
 from payments.models import Payment, WebhookEvent
+from payments.providers import get_provider
 from tests.payments.conftest import Site, transfer
+from tests.payments.senders import standard_event, standard_headers
 
 WRITES = 8
 """Writes of one delivery: the event, the claim, and in the transaction the account, the ledger entry, the payment, the
@@ -36,15 +39,13 @@ def test_death_at_any_write_then_recovery_credits_once(
     make_order: Callable[..., Payment],
     recovery: str,
 ) -> None:
-    database = connection.settings_dict["NAME"]
-    sites = [start_site(DATABASE_NAME=database, KILL_AT=moment) for moment in MOMENTS]
+    site = start_site(kill_at=MOMENTS, DATABASE_NAME=connection.settings_dict["NAME"])
     orders = [make_order(moment.replace(":", "-")) for moment in MOMENTS]
     bodies = [json.dumps(transfer(order.order_code)).encode() for order in orders]
-    for site, body in zip(sites[:-1], bodies, strict=False):
+    for process, body in enumerate(bodies[:-1]):
         with pytest.raises(requests.ConnectionError):
-            site.deliver(body)
-        assert site.stop() == 9
-    assert sites[-1].deliver(bodies[-1]).status_code == 200  # There is no further write to die at.
+            site.deliver(body, process)
+    assert site.deliver(bodies[-1], len(bodies) - 1).status_code == 200  # There is no further write to die at.
 
     for order, body in zip(orders, bodies, strict=True):
         recover(body, recovery)
@@ -52,8 +53,6 @@ def test_death_at_any_write_then_recovery_credits_once(
 
 
 def recover(body: bytes, recovery: str) -> None:
-    from payments.providers import get_provider
-
     later = datetime.now(UTC) + timedelta(hours=1)  # The claim of the dead process has run out.
     if recovery == "redelivery" or not WebhookEvent.objects.filter(body=body).exists():
         headers = {"Authorization": "Apikey sepay-test-key"}
@@ -68,3 +67,45 @@ def assert_credited_once(order: Payment) -> None:
     assert Payment.objects.get(pk=order.pk).status == "success"
     event = WebhookEvent.objects.get(payment_id=order.pk)
     assert event.status == "done"
+
+
+@pytest.mark.usefixtures("short_transactions")
+def test_death_at_any_write_of_a_refund_then_a_sweep_takes_it_back_once(
+    start_site: Callable[..., Site], make_order: Callable[..., Payment]
+) -> None:
+    site = start_site(kill_at=MOMENTS, DATABASE_NAME=connection.settings_dict["NAME"])
+    orders = [make_order(moment.replace(":", "-")) for moment in MOMENTS]
+    for order in orders:
+        paid = {"payment_id": str(order.pk), "order_code": order.order_code, "amount": 50_000}
+        receive_standard(standard_event("payment.succeeded", **paid))
+    refunds = [
+        standard_event("payment.refunded", refund_id=f"r{order.pk}", payment_id=str(order.pk), amount=12_500)
+        for order in orders
+    ]
+    for process, refund in enumerate(refunds[:-1]):
+        with pytest.raises(requests.ConnectionError):
+            deliver_standard(site, refund, process)
+    assert deliver_standard(site, refunds[-1], len(refunds) - 1).status_code == 200
+
+    for order, refund in zip(orders, refunds, strict=True):
+        inbox.process_due_events(now=datetime.now(UTC) + timedelta(hours=1))
+        receive_standard(refund)
+        assert Account.objects.get(pk=order.user_id).credits_new == 15
+        assert LedgerEntry.objects.filter(account_id=order.user_id, kind="refund").count() == 1
+        assert Payment.objects.get(pk=order.pk).reversed_credits == 5
+
+
+def receive_standard(event: dict[str, Any]) -> None:
+    body = json.dumps(event).encode()
+    headers = standard_headers(body, identifier_of(event))
+    inbox.receive(provider=get_provider("standard"), body=body, headers=headers)
+
+
+def deliver_standard(site: Site, event: dict[str, Any], process: int) -> requests.Response:
+    body = json.dumps(event).encode()
+    return site.deliver(body, process, path="webhook/standard", headers=standard_headers(body, identifier_of(event)))
+
+
+def identifier_of(event: dict[str, Any]) -> str:
+    data = event["data"]
+    return f"msg-{data.get('refund_id') or data['payment_id']}"

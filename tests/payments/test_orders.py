@@ -160,6 +160,19 @@ def test_checkout_of_something_odd_gets_400_with_an_error(
     assert not Payment.objects.exists()
 
 
+def test_checkout_with_a_large_body_gets_413(api: Api, insert_user: Callable[..., str]) -> None:
+    insert_user("alice")
+    response = api("POST", "checkout", user="alice", json={"credits": 20, "padding": "x" * 2_000_000})
+    assert (response.status_code, response.json()["code"]) == (413, "request_too_large")
+
+
+def test_a_price_is_rounded_to_what_the_currency_can_pay(alice: Account, settings: Any) -> None:
+    settings.STRIPE_UNITS_PER_USD = "1.0049"
+    assert orders.price_of(credits=33, method=Payment.Method.STRIPE).amount == Decimal("33.16")
+    settings.STRIPE_CURRENCY = "jpy"
+    assert orders.price_of(credits=33, method=Payment.Method.STRIPE).amount == 33
+
+
 def test_checkout_of_another_content_type_gets_415(api: Api, insert_user: Callable[..., str]) -> None:
     insert_user("alice")
     response = api("POST", "checkout", user="alice", data={"credits": 20})

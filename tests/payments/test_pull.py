@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import requests
 from django.core.management import CommandError, call_command
 
 from accounts.models import Account, LedgerEntry
-from payments import inbox, orders
+from payments import inbox, orders, review
 from payments.errors import ProviderUnavailable
 from payments.models import Payment, WebhookEvent
 from payments.providers.sepay import TIME_ZONE
@@ -68,6 +69,20 @@ def test_what_the_webhook_brought_is_not_counted_again(
         sepay.add(payload)
     assert pull_payments() == 0
     assert (balance_of(), WebhookEvent.objects.count()) == (40, 3)
+
+
+def test_a_webhook_after_staff_credited_what_the_pull_found_is_not_counted_again(
+    sepay: FakeSePay, deliver: Deliver, insert_user: Callable[..., str]
+) -> None:
+    insert_user("alice")
+    payload = transfer("nothing known")
+    sepay.add(payload)
+    pull_payments()
+    key = WebhookEvent.objects.get().pk
+    review.credit(event_key=key, username="alice", amount=Decimal(20), actor="staff", reason="phoned")
+    assert deliver(payload).status_code == 200
+    assert balance_of() == 20
+    assert not WebhookEvent.objects.filter(status="review").exists()
 
 
 def test_a_webhook_after_the_pull_is_not_counted_again(
@@ -239,6 +254,12 @@ def test_several_sweepers_ask_once_per_interval(
     assert len(sepay.requests) == 1
     pull_due_payments(now=now + timedelta(minutes=10))
     assert len(sepay.requests) == 2
+
+
+def test_the_sweeper_goes_on_when_a_provider_does_not_answer(sepay: FakeSePay, db: None, settings: Any) -> None:
+    settings.SEPAY_API_TOKEN = "wrong"
+    assert pull_due_payments() == 0
+    assert len(sepay.requests) == 1
 
 
 def test_the_command_says_what_it_found(sepay: FakeSePay, make_order: MakeOrder, capsys: Any) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,14 +11,17 @@ import requests
 from bson import ObjectId
 from django.db import connection
 
-from accounts.models import Account, LedgerEntry
-from payments import inbox
+from accounts import credits
+from accounts.errors import InsufficientCredits
+from accounts.models import Account, Balance, LedgerEntry
+from payments import inbox, orders
 from payments.models import Payment, WebhookEvent
+from payments.providers import get_provider
+from tests.conftest import key_of
 from tests.payments.conftest import VIETNAM, transfer
 
 Deliver = Callable[..., requests.Response]
 MakeOrder = Callable[..., Payment]
-VERIFIED = {"success": True}
 
 
 def balance_of(username: str = "alice") -> float:
@@ -81,6 +85,10 @@ def test_a_purchase_on_an_expired_account_expires_the_old_credits_first(
     account = Account.objects.get(pk="alice")
     assert (account.credits_new, account.credits) == (20, 0)
     assert (Payment.objects.get().credits_before, Payment.objects.get().credits_after) == (0, 20)
+    hold = {"api_key": key_of("alice"), "balance": Balance.OPENHANDS, "request_id": "r1"}
+    with pytest.raises(InsufficientCredits):
+        credits.hold(**hold, minimum=Decimal("20.00000001"), maximum=Decimal("20.00000001"))
+    assert credits.hold(**hold, minimum=Decimal(20), maximum=Decimal(20)).balance_after == 0
 
 
 def test_50_concurrent_deliveries_credit_once(
@@ -133,13 +141,26 @@ def test_late_money_within_a_day_is_credited_and_flagged(
     deliver: Deliver, make_order: MakeOrder, minutes_ago: int
 ) -> None:
     order = make_order(minutes_ago=minutes_ago)
-    from payments.orders import expire_pending
-
-    assert expire_pending() == 1
+    assert orders.expire_pending() == 1
     deliver(transfer(order.order_code))
     assert balance_of() == 20
     payment = Payment.objects.get()
     assert (payment.status, payment.flags) == ("success", ["late"])
+
+
+def test_expiring_orders_while_their_money_arrives_loses_none(
+    deliver: Deliver, make_order: MakeOrder, in_threads: Callable[..., list[Any]]
+) -> None:
+    overdue = [make_order(f"user{number}", minutes_ago=15.01) for number in range(8)]
+
+    def act(index: int) -> int:
+        if index >= 8:
+            return orders.expire_pending()
+        return deliver(transfer(overdue[index].order_code)).status_code
+
+    in_threads(12, act)
+    assert set(Payment.objects.values_list("status", flat=True)) == {"success"}
+    assert [balance_of(order.user_id) for order in overdue] == [20] * 8
 
 
 def test_money_more_than_a_day_late_waits_for_review(deliver: Deliver, make_order: MakeOrder) -> None:
@@ -178,6 +199,20 @@ def test_a_second_transfer_for_a_paid_order_is_a_payment_of_its_own(deliver: Del
     second = Payment.objects.exclude(pk=order.pk).get()
     assert (second.status, second.flags, second.credited) == ("success", ["second_transfer"], 10)
     assert second.order_code != order.order_code
+
+
+def test_several_transfers_for_one_order_at_once_are_all_credited(
+    deliver: Deliver, make_order: MakeOrder, in_threads: Callable[..., list[Any]]
+) -> None:
+    order = make_order()
+    payloads = [transfer(order.order_code) for _ in range(6)]
+    in_threads(6, lambda index: deliver(payloads[index]))
+    later = datetime.now(UTC)
+    while WebhookEvent.objects.filter(status="received").exists():
+        later += timedelta(hours=1)
+        inbox.process_due_events(now=later)
+    assert balance_of() == 120
+    assert sorted(payment.flags or [] for payment in Payment.objects.all()) == [[]] + [["second_transfer"]] * 5
 
 
 @pytest.mark.parametrize(
@@ -342,8 +377,9 @@ def test_another_method_gets_405(api: Callable[..., requests.Response], method: 
 # --- Old documents, failures, the sweeper ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("status", [{"status": "pending"}, {"status": "expired"}, {"status": None}, {}])
 def test_an_order_of_the_replaced_system_is_paid_by_its_exact_code(
-    deliver: Deliver, insert_user: Callable[..., str]
+    deliver: Deliver, insert_user: Callable[..., str], status: dict[str, Any]
 ) -> None:
     insert_user("alice")
     code = "TROLL20D1736570000000AB3X"
@@ -354,9 +390,9 @@ def test_an_order_of_the_replaced_system_is_paid_by_its_exact_code(
             "credits": 20,
             "amount": 50_000,
             "orderCode": code,
-            "status": "pending",
             "expiresAt": datetime.now(UTC) + timedelta(minutes=5),
             "odd": 1,
+            **status,
         }
     )
     deliver(transfer(f"{code}CKN458949"))
@@ -365,24 +401,31 @@ def test_an_order_of_the_replaced_system_is_paid_by_its_exact_code(
     assert (document["status"], document["odd"], document["creditsAfter"]) == ("success", 1, 20.0)
 
 
+@pytest.mark.parametrize(
+    ("stored_id", "status", "balance"),
+    [("77", "ignored", 20), (77, "ignored", 20), (None, "review", 20), ("76", "done", 40)],
+)
 def test_a_transfer_that_the_replaced_system_credited_is_not_credited_again(
-    deliver: Deliver, insert_user: Callable[..., str]
+    deliver: Deliver, insert_user: Callable[..., str], stored_id: object, status: str, balance: int
 ) -> None:
     insert_user("alice", creditsNew=20)
     code = "TROLL20D1736570000000AB3X"
-    payload = transfer(code)
-    connection.database["payments"].insert_one(
-        {
-            "userId": "alice",
-            "credits": 20,
-            "amount": 50_000,
-            "orderCode": code,
-            "status": "success",
-            "sepayTransactionId": str(payload["id"]),
-        }
-    )
-    assert deliver(payload).status_code == 200
-    assert (the_event().status, balance_of()) == ("ignored", 20)
+    document = {"userId": "alice", "credits": 20, "amount": 50_000, "orderCode": code, "status": "success"}
+    connection.database["payments"].insert_one(document | {"sepayTransactionId": stored_id})
+    assert deliver(transfer(code, id=77)).status_code == 200
+    assert (the_event().status, balance_of()) == (status, balance)
+
+
+def test_an_old_order_without_an_expiry_is_judged_by_when_it_was_made(
+    deliver: Deliver, insert_user: Callable[..., str]
+) -> None:
+    insert_user("alice")
+    code = "TROLL20D1736570000000AB3X"
+    document = {"userId": "alice", "credits": 20, "amount": 50_000, "orderCode": code, "status": "pending"}
+    made_at = datetime.now(UTC) - timedelta(days=300)
+    connection.database["payments"].insert_one(document | {"createdAt": made_at})
+    deliver(transfer(code))
+    assert (the_event().status, balance_of()) == ("review", 0)
 
 
 def test_an_event_that_failed_is_processed_by_the_sweeper(deliver: Deliver, make_order: MakeOrder) -> None:
@@ -418,8 +461,6 @@ def test_a_stored_event_whose_processing_was_cut_off_is_credited_by_the_sweeper(
 ) -> None:
     payload = transfer(make_order().order_code)
     now = datetime.now(UTC)
-    from payments.providers import get_provider
-
     provider = get_provider("sepay")
     body = json.dumps(payload).encode()
     inbox.store(provider=provider, notice=provider.read(body=body, headers={}), body=body, headers={}, now=now)
@@ -430,8 +471,6 @@ def test_a_stored_event_whose_processing_was_cut_off_is_credited_by_the_sweeper(
 
 
 def test_many_sweepers_at_once_credit_once(make_order: MakeOrder, in_threads: Callable[..., list[Any]]) -> None:
-    from payments.providers import get_provider
-
     provider = get_provider("sepay")
     now = datetime.now(UTC)
     for username in ("alice", "bobby", "carol"):

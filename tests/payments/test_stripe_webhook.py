@@ -5,12 +5,14 @@ import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 import requests
 
-from accounts.models import Account, LedgerEntry
+from accounts import credits
+from accounts.models import Account, Balance, LedgerEntry
 from payments import inbox
 from payments.currencies import decimals_of
 from payments.errors import InvalidSignature
@@ -48,8 +50,6 @@ def order(make_order: MakeOrder) -> Payment:
 @pytest.fixture
 def paid(send: Send, make_order: MakeOrder, settings: Any) -> Payment:
     """An order of 20 USD with a bonus of 4, paid by the intent pi_1."""
-    from decimal import Decimal
-
     order = make_order(method=Payment.Method.STRIPE)
     Payment.objects.filter(pk=order.pk).update(bonus_percent=Decimal(20))
     send("checkout.session.completed", session(order.order_code, "pi_1"))
@@ -174,6 +174,14 @@ def test_a_paid_session_credits_the_order(send: Send, order: Payment) -> None:
     assert balance_of() == 20
 
 
+def test_a_rounded_price_buys_exactly_what_was_ordered(send: Send, make_order: MakeOrder, settings: Any) -> None:
+    settings.STRIPE_UNITS_PER_USD = "1.0049"
+    order = make_order(credits=33, method=Payment.Method.STRIPE)
+    send("checkout.session.completed", session(order.order_code, "pi_1", 3316))
+    order.refresh_from_db()
+    assert (balance_of(), order.flags) == (33, [])
+
+
 def test_two_events_of_one_payment_credit_once(send: Send, order: Payment) -> None:
     send("checkout.session.completed", session(order.order_code, "pi_1"))
     send("checkout.session.async_payment_succeeded", session(order.order_code, "pi_1"))
@@ -267,11 +275,6 @@ def test_a_full_refund_takes_credits_and_bonus_back_in_entries_of_their_own(send
 
 
 def test_a_refund_of_spent_credits_makes_a_debt(send: Send, paid: Payment) -> None:
-    from decimal import Decimal
-
-    from accounts import credits
-    from accounts.models import Balance
-
     credits.adjust(
         username="alice", balance=Balance.OPENHANDS, amount=Decimal(-20), operation="use", actor="t", reason="t"
     )
