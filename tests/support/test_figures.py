@@ -72,7 +72,7 @@ def test_a_day_is_counted_exactly(business: None) -> None:
         "openhands": {"requests": 2, "errors": 1, "cost": "0.30000000", "uncollected": "0.50000000"},
         "ohmygpt": {"requests": 2, "errors": 0, "cost": "1.50000000", "uncollected": "0.00000000"},
     }
-    assert sorted(figures["revenue"], key=str) == [
+    assert sorted(figures["revenue"], key=lambda row: str(row["provider"])) == [
         {"provider": "sepay", "currency": "VND", "amount": "110000.00000000", "payments": 2},
         {"provider": "stripe", "currency": "USD", "amount": "20.00000000", "payments": 1},
     ]
