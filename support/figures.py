@@ -149,7 +149,7 @@ def _revenue(day: date) -> list[Figures]:
     ]
     return [
         {**row["_id"], "amount": _text(row["amount"]), "payments": row["payments"]}
-        for row in collection_of(Payment).aggregate(pipeline)
+        for row in collection_of(Payment).aggregate([*pipeline, {"$sort": {"_id": 1}}])
     ]
 
 
