@@ -248,7 +248,7 @@ class Supervisor:
         if not lacking:
             return
         port, api_key = free_port(), self._environment["FAKE_UPSTREAM_API_KEY"]
-        command = [sys.executable, "-m", "proxy.fake_upstream", "--port", str(port), "--api-key", api_key]
+        command = [sys.executable, "-m", "proxy.fake_upstream", "--port", str(port), f"--api-key={api_key}"]
         self._start_child("Fake upstream", command, grace_seconds=5)
         self._fake_upstream_url = f"http://{HOST}:{port}"
         for name in lacking:

@@ -165,6 +165,8 @@ class Mongod:
         self._parameters = {
             "shutdownTimeoutMillisForSignaledShutdown": "0",  # no other node to wait for
             "diagnosticDataCollectionEnabled": "false",
+            # What a killed process had locked is free again as soon as a transaction of ours could still run.
+            "transactionLifetimeLimitSeconds": "20",
             **(parameters or {}),
         }
         self._pass_fds = pass_fds

@@ -17,7 +17,7 @@ from django.utils import timezone
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from accounts import credits
-from accounts.errors import InsufficientCredits
+from accounts.errors import CreditsExpired, InsufficientCredits
 from accounts.keys import mask_key
 from accounts.models import Account, Balance
 from accounts.money import ZERO, from_bson, to_bson, usd_text
@@ -26,6 +26,7 @@ from proxy.call import Call, UsageReport
 from proxy.errors import CannotAfford, ServiceUnavailable
 from proxy.models import RequestLog
 from proxy.pricing import Price, Usage
+from proxy.refusals import count_refusal
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,8 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, c
     """Authenticate and hold the worst case of `call`, in one database round trip.
 
     A call without an output bound holds the model's maximum, or what the balance affords if that is still useful.
-    Raises `InvalidApiKey`, `AccountDisabled`, `CreditsExpired`, `CannotAfford`.
+    Raises `InvalidApiKey`, `AccountDisabled`, `CreditsExpired`, `RateLimitExceeded`, `CannotAfford`. Refusals for want
+    of credits are counted for the dashboard.
     """
     most = call.max_output_tokens or price.max_output_tokens
     least = call.max_output_tokens or min(most, settings.MIN_USEFUL_OUTPUT_TOKENS)
@@ -88,7 +90,11 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, c
             maximum=maximum,
             now=started_at,
         )
+    except CreditsExpired as error:
+        count_refusal(upstream=balance, code=error.code)
+        raise
     except InsufficientCredits as error:
+        count_refusal(upstream=balance, code=error.code)
         affordable = price.affordable_output_tokens(call.input_bound_tokens, error.available)
         raise CannotAfford(
             balance=balance,

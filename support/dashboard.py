@@ -162,9 +162,9 @@ def _alerts(current: Figures, days: list[Figures]) -> list[dict[str, str]]:
 
 def _reconciliation_alerts(checked: Figures | None) -> list[dict[str, str]]:
     if not checked:
-        return [_alert("", "Today's accounts are not reconciled yet: the sweeper does it")]
+        return [_alert("", "Not reconciled yet today")]
     if not checked["drifting"]:
-        return [_alert("success", f"Reconciled: {checked['checked']} accounts that moved today add up")]
+        return [_alert("success", f"Reconciled today: {checked['checked']} accounts add up")]
     return [_alert("danger", f"Drift: {name}", account_url(name)) for name in checked["drifting"]]
 
 

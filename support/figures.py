@@ -145,10 +145,11 @@ def _revenue(day: date) -> list[Figures]:
         {"$match": {**_within("completedAt", day), "status": Payment.Status.SUCCESS.value}},
         {"$set": {"paid": {"$ifNull": ["$receivedAmount", "$amount"]}}},
         {"$group": group},
+        {"$sort": {"_id": 1}},
     ]
     return [
         {**row["_id"], "amount": _text(row["amount"]), "payments": row["payments"]}
-        for row in collection_of(Payment).aggregate(pipeline)
+        for row in collection_of(Payment).aggregate([*pipeline, {"$sort": {"_id": 1}}])
     ]
 
 

@@ -7,12 +7,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from accounts.models import Account, Balance
 from proxy.fake_replies import count_prompt_tokens
 from proxy.fake_upstream import FakeUpstream
 from proxy.models import RequestLog
+from proxy.refusals import read_refusals
 from tests.conftest import key_of
 from tests.proxy.requests import assert_reconciles, chat, events, post
 from tests.serving import Server
@@ -367,3 +369,14 @@ def test_no_key_is_in_the_servers_log(server: Server, insert_user: InsertUser) -
     assert "usage" in server.log()
     assert key_of("alice") not in server.log()
     assert "upstream-key" not in server.log()
+
+
+def test_refusals_for_want_of_credits_are_counted(server: Server, insert_user: InsertUser) -> None:
+    insert_user("alice", credits=0.00001)
+    insert_user("bob", credits=5, expiresAt=timezone.now())
+    connection.database["refusals"].delete_many({})
+    for base, username in ((server.openhands, "alice"), (server.openhands, "alice"), (server.ohmygpt, "bob")):
+        assert post(server, chat(), base=base, username=username).status == 402
+    today = timezone.now().date()
+    assert read_refusals(upstream=Balance.OPENHANDS, day=today) == {"insufficient_credits": 2}
+    assert read_refusals(upstream=Balance.OHMYGPT, day=today) == {"credits_expired": 1}
