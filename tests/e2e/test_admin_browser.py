@@ -18,13 +18,16 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client, override_settings
 from django.utils import timezone
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from accounts import credits
 from accounts.models import Account
+from payments import orders, review
+from payments.models import Payment, WebhookEvent
 from support.models import AuditEntry
 from tests.conftest import key_of
 from tests.serving import Server
+from tests.support.conftest import send_money
 
 PICTURES: Path = settings.BASE_DIR / "var" / "screenshots"
 PASSWORD = "a-long-staff-password"
@@ -206,6 +209,66 @@ def test_a_line_of_use_opens_to_its_requests(staff: Page, alice: str) -> None:
     open_account(staff, "alice")
     staff.get_by_role("button", name="Use: sonnet").click()
     expect(staff.locator(".timeline-requests li")).to_have_count(3)
+
+
+@pytest.fixture
+def order(alice: str) -> Payment:
+    """An open order of 20 USD by alice, whose money came with a memo that names no order."""
+    order = orders.create_order(account=Account.objects.get(pk="alice"), credits=20)
+    assert send_money("nap tien").status == "review"
+    return order
+
+
+def queue_link(page: Page) -> Locator:
+    """The sidebar's link to the webhook events, which carries the badge."""
+    return page.locator("#nav-sidebar-apps").get_by_role("link", name="Webhook events")
+
+
+def open_match_dialog(page: Page, order: str) -> None:
+    """From the badge in the sidebar to the event that waits, and to the dialog that matches it."""
+    page.goto("/admin/")
+    expect(queue_link(page)).to_contain_text("1")
+    queue_link(page).click()
+    page.get_by_role("row", name=re.compile("Needs review")).get_by_role("link").first.click()
+    expect(page.get_by_text("nap tien").first).to_be_visible()
+    page.get_by_role("link", name="Match with an order").click()
+    fill_match_dialog(page, order)
+
+
+def fill_match_dialog(page: Page, order: str) -> None:
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Order code or payment id").fill(order)
+    dialog.get_by_label("Reason").fill("Customer sent the receipt")
+    dialog.get_by_role("button", name="Preview").click()
+
+
+def test_money_in_review_is_matched_with_its_order(staff: Page, order: Payment) -> None:
+    open_match_dialog(staff, "NOPE")
+    expect(staff.get_by_role("alert")).to_have_text("No payment has the order code or id 'NOPE'.")
+    fill_match_dialog(staff, str(order.order_code))
+    expect(staff.get_by_role("dialog")).to_contain_text("$20.00 for alice")
+    picture(staff, "review-match")
+    assert balances() == (Decimal("22.5"), 10)
+    staff.get_by_role("button", name="Match now").click()
+
+    expect(staff.get_by_text(re.compile("Matched with .* of alice"))).to_be_visible()
+    expect(queue_link(staff)).not_to_contain_text("1")
+    expect(staff.get_by_role("link", name="Match with an order")).to_have_count(0)
+    open_account(staff, "alice")
+    expect(staff.get_by_label("Credits of this account")).to_contain_text("$42.50")
+    assert balances() == (Decimal("42.5"), 10)
+    entry = AuditEntry.objects.get(action="match-event", outcome="done")
+    assert (entry.actor, entry.reason) == ("staff:sam", "Customer sent the receipt")
+
+
+def test_money_that_somebody_else_dismissed_meanwhile_is_not_credited(staff: Page, order: Payment) -> None:
+    open_match_dialog(staff, str(order.order_code))
+    expect(staff.get_by_role("button", name="Match now")).to_be_visible()
+    review.dismiss(event_key=WebhookEvent.objects.get().pk, actor="staff:sue", reason="A private transfer")
+    staff.get_by_role("button", name="Match now").click()
+    expect(staff.get_by_role("alert")).to_have_text("This event does not wait for a decision (any more).")
+    picture(staff, "review-refused")
+    assert balances() == (Decimal("22.5"), 10)
 
 
 PAGES = {

@@ -1,12 +1,29 @@
-"""Staff of each role."""
+"""Staff of each role, and money that comes in."""
 
+import json
 from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
+from payments.models import WebhookEvent
+from tests.payments.conftest import transfer
+
 LogIn = Callable[..., Client]
+
+
+def send_money(memo: str, amount: int = 50_000) -> WebhookEvent:
+    """Deliver a bank's webhook and return the event."""
+    payload = transfer(memo, amount)
+    response = Client().post(
+        "/api/payment/webhook",
+        json.dumps(payload),
+        content_type="application/json",
+        headers={"Authorization": "Apikey sepay-test-key"},
+    )
+    assert response.status_code == 200, response.content
+    return WebhookEvent.objects.get(event_id__endswith=str(payload["id"]))
 
 
 @pytest.fixture

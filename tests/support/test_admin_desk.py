@@ -1,6 +1,5 @@
 """The payments desk: events in review, refunds, the purchasing switch; each with reason, permission and audit."""
 
-import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from payments import orders, purchasing
 from payments.models import Payment, Promotion, WebhookEvent
 from support.models import AuditEntry
 from tests.pages import page, text_of
-from tests.payments.conftest import transfer
+from tests.support.conftest import send_money
 
 InsertUser = Callable[..., str]
 LogIn = Callable[..., Client]
@@ -25,19 +24,6 @@ EVENT_FORMS = {
     "dismiss-event": {"reason": "phoned"},
     "replay-event": {"reason": "phoned"},
 }
-
-
-def send_money(memo: str, amount: int = 50_000) -> WebhookEvent:
-    """Deliver a bank's webhook and return the event."""
-    payload = transfer(memo, amount)
-    response = Client().post(
-        "/api/payment/webhook",
-        json.dumps(payload),
-        content_type="application/json",
-        headers={"Authorization": "Apikey sepay-test-key"},
-    )
-    assert response.status_code == 200, response.content
-    return WebhookEvent.objects.get(event_id__endswith=str(payload["id"]))
 
 
 def do(client: Client, address: str, **fields: str) -> Any:
