@@ -65,19 +65,19 @@ def serve(tmp_path: Path, environment: Mapping[str, str]) -> Iterator[Server]:
     }
     command = [sys.executable, "-m", "gunicorn", "-c", "billing_site/gunicorn.conf.py", "billing_site.wsgi:application"]
     with log_path.open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+        )
     server = Server(process, ports, log_path)
     try:
         _wait_until_up(server)
         yield server
     finally:
-        server.http.clear()  # gunicorn waits a moment for connections that are kept alive
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        server.http.clear()
+        # Nothing is under way any more; gunicorn's own stop would wait for connections that clients keep alive.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _wait_until_up(server: Server) -> None:
