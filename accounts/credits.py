@@ -31,7 +31,7 @@ from accounts.errors import (
     OperationConflict,
 )
 from accounts.keys import key_filter
-from accounts.models import Account, Balance, LedgerEntry
+from accounts.models import Account, Balance, LedgerEntry, sum_holds
 from accounts.money import LARGEST_DOUBLE, MAX_AMOUNT, ZERO, from_bson, round_usd, to_bson
 from accounts.rate_limits import (
     RATE_FIELDS,
@@ -357,8 +357,7 @@ def _write_entry(username: str, change: _Change, balance_after: Decimal, cause: 
 
 
 def _held(document: Document, balance: Balance) -> Decimal:
-    holds = document.get("holds") or {}
-    return sum((from_bson(hold["amount"]) for hold in holds.values() if hold["balance"] == balance), ZERO)
+    return sum_holds(document.get("holds") or {}, balance)
 
 
 def _expire_if_due(*, username: str, now: datetime, seen: datetime | None = None) -> Movement | None:

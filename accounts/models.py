@@ -36,6 +36,11 @@ class Balance(models.TextChoices):
         return Balance.OHMYGPT if self is Balance.OPENHANDS else Balance.OPENHANDS
 
 
+def sum_holds(holds: dict[str, Any], balance: Balance) -> Decimal:
+    """What the entries of a `holds` field set aside of `balance`, in USD."""
+    return sum((from_bson(hold["amount"]) for hold in holds.values() if hold["balance"] == balance), ZERO)
+
+
 class Role(models.TextChoices):
     USER = "user", "User"
     PRIORITY = "priority", "Priority"
@@ -126,7 +131,7 @@ class Account(models.Model):
 
     def held(self, balance: Balance) -> Decimal:
         """What requests in flight have set aside of `balance`, in USD."""
-        return sum((from_bson(hold["amount"]) for hold in self.holds.values() if hold["balance"] == balance), ZERO)
+        return sum_holds(self.holds, balance)
 
     def is_expired(self, now: datetime | None = None) -> bool:
         """Whether the credits can no longer be spent; null never expires."""
