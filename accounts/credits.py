@@ -18,7 +18,6 @@ from decimal import Decimal
 from bson import Int64
 from django.conf import settings
 from django.utils import timezone
-from pymongo import ReturnDocument
 from pymongo.collection import Collection
 
 from accounts.errors import (
@@ -42,7 +41,7 @@ from accounts.rate_limits import (
     read_rate,
     refusal_of,
 )
-from billing_site.database import Document, collection_of, current_session
+from billing_site.database import Document, collection_of, current_session, find_one_and_update
 from billing_site.transactions import run_in_transaction
 
 Kind = LedgerEntry.Kind
@@ -312,12 +311,8 @@ def _apply(
     query: Document = {"_id": username, **({"$expr": {"$and": guards}} if guards else {})}
     update: Document = {balance.field: _plus(balance.field, total) for balance, total in totals.items()}
     literals = {field: {"$literal": value} for field, value in (set_fields or {}).items()}
-    after = _accounts().find_one_and_update(
-        query,
-        [{"$set": update | literals}],
-        projection={balance.field: 1 for balance in totals},
-        return_document=ReturnDocument.AFTER,
-        session=current_session(),
+    after = find_one_and_update(
+        Account, query, [{"$set": update | literals}], fields=[balance.field for balance in totals]
     )
     if after is None:
         document = _read(username)
@@ -453,10 +448,10 @@ def hold(
         },
         {"$set": {balance.field: _rounded({"$subtract": [_number(balance.field), f"$holds.{request_id}.amount"]})}},
     ]
-    fields = dict.fromkeys((balance.field, f"holds.{request_id}", *RATE_FIELDS), 1)
+    fields = (balance.field, f"holds.{request_id}", *RATE_FIELDS)
     # A refusal reads why in a second trip; if the reason has gone by then (a purchase, a settlement), it tries again.
     for _ in range(3):
-        after = _accounts().find_one_and_update(query, update, projection=fields, return_document=ReturnDocument.AFTER)
+        after = find_one_and_update(Account, query, update, fields=fields)
         if after is not None:
             return Hold(
                 request_id=request_id,
@@ -525,14 +520,8 @@ def settle(
     ]
 
     def run(extra_filter: Document) -> Document | None:
-        document: Document | None = _accounts().find_one_and_update(
-            {"_id": username, f"holds.{request_id}": {"$exists": True}, **extra_filter},
-            update,
-            projection={balance.field: 1},
-            return_document=ReturnDocument.AFTER,
-            session=current_session(),
-        )
-        return document
+        query = {"_id": username, f"holds.{request_id}": {"$exists": True}, **extra_filter}
+        return find_one_and_update(Account, query, update, fields=(balance.field,))
 
     after = run({f"holds.{request_id}.isExpired": {"$ne": True}})
     if after is None:

@@ -18,7 +18,7 @@ from accounts.errors import RateLimitExceeded
 from accounts.keys import key_filter
 from accounts.models import Account
 from accounts.money import from_bson
-from billing_site.database import Document, collection_of
+from billing_site.database import Document, collection_of, find_one_and_update
 
 MINUTE_SECONDS = 60.0
 FULL_AT = "rateFullAt"
@@ -109,12 +109,8 @@ def take_one(api_key: str, *, now: datetime | None = None) -> tuple[str, RateLim
     One update. Raises `InvalidApiKey`, `AccountDisabled`, `RateLimitExceeded`. Every call counts.
     """
     now = now or timezone.now()
-    after = collection_of(Account).find_one_and_update(
-        {**key_filter(api_key), "isActive": {"$ne": False}, "$expr": rate_allows(now)},
-        [{"$set": rate_update(now)}],
-        projection=dict.fromkeys(RATE_FIELDS, 1),
-        return_document=True,
-    )
+    query = {**key_filter(api_key), "isActive": {"$ne": False}, "$expr": rate_allows(now)}
+    after = find_one_and_update(Account, query, [{"$set": rate_update(now)}], fields=RATE_FIELDS)
     if after is not None:
         return str(after["_id"]), read_rate(after, now)
     find_account_by_key(api_key)

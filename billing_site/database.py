@@ -1,9 +1,11 @@
 """The driver below the ORM, typed: raw collections, and the session of the running transaction."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from django.db import connection
 from django.db.models import Model
+from pymongo import ReturnDocument
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
@@ -25,3 +27,24 @@ def collection_of(model: type[Model]) -> "Collection[Document]":
 def current_session() -> ClientSession | None:
     """The session of the transaction that this thread is in, or None outside one."""
     return cast("ClientSession | None", wrapper().session)
+
+
+def find_one_and_update(
+    model: type[Model], query: Document, update: list[Document], *, fields: Sequence[str]
+) -> Document | None:
+    """Update one document by a pipeline, and return its `_id` and `fields` as they are then; None if none matches.
+
+    Takes part in the transaction that this thread is in. Raises `PyMongoError`.
+    """
+    collection, projection = model._meta.db_table, dict.fromkeys(fields, 1)
+    session = current_session()
+    if session is None:
+        return wrapper().writer.find_one_and_update(collection, query, update, projection)
+    return collection_of(model).find_one_and_update(
+        query, update, projection=projection, return_document=ReturnDocument.AFTER, session=session
+    )
+
+
+def insert_one(model: type[Model], document: Document) -> None:
+    """Insert a document that has its `_id`, outside any transaction. Raises `DuplicateKeyError`, `PyMongoError`."""
+    wrapper().writer.insert_one(model._meta.db_table, document)

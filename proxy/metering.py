@@ -21,7 +21,7 @@ from accounts.errors import CreditsExpired, InsufficientCredits
 from accounts.keys import mask_key
 from accounts.models import Account, Balance
 from accounts.money import ZERO, from_bson, to_bson, usd_text
-from billing_site.database import Document, collection_of
+from billing_site.database import Document, collection_of, insert_one
 from proxy.call import Call, UsageReport
 from proxy.errors import CannotAfford, ServiceUnavailable
 from proxy.models import RequestLog
@@ -239,7 +239,7 @@ def _record(document: Document) -> bool:
     """
     for attempt in range(RECORD_ATTEMPTS):
         try:
-            collection_of(RequestLog).insert_one(document)
+            insert_one(RequestLog, document)
         except DuplicateKeyError:
             # A retry of ours that had arrived is the same document; anything else was written by the sweeper.
             stored = collection_of(RequestLog).find_one({"_id": document["_id"]}, projection={"outcome": 1})

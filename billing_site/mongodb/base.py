@@ -5,13 +5,15 @@ already there, and would write a default into every old document when a field is
 is kept, and documents are never touched by a migration.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import Field, Index, Model
 from django_mongodb_backend.base import DatabaseWrapper as MongoDatabaseWrapper
 from django_mongodb_backend.operations import DatabaseOperations as MongoDatabaseOperations
 from django_mongodb_backend.schema import DatabaseSchemaEditor as MongoSchemaEditor
 from pymongo.errors import CollectionInvalid, OperationFailure
+
+from billing_site.mongodb.direct_writes import DirectWriter
 
 # Server error 85, IndexOptionsConflict: the same keys with the same options are indexed under another name.
 # https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
@@ -65,9 +67,20 @@ class DatabaseWrapper(MongoDatabaseWrapper):
     ops_class = DatabaseOperations
     SchemaEditorClass = DatabaseSchemaEditor
 
+    _writer_of_process: ClassVar[DirectWriter | None] = None
+
     def init_connection_state(self) -> None:
         super().init_connection_state()
         self._collections: dict[str, Any] = {}
+
+    @property
+    def writer(self) -> DirectWriter:
+        """The short way to write one document outside a transaction, shared by all threads."""
+        self.ensure_connection()
+        writer, name = DatabaseWrapper._writer_of_process, self.settings_dict["NAME"]
+        if writer is None or writer.client is not self.connection or writer.database != name:
+            writer = DatabaseWrapper._writer_of_process = DirectWriter(self.connection, name)
+        return writer
 
     def get_collection(self, name: str, **kwargs: Any) -> Any:
         """A collection as the driver has it: stateless, so one without options is made once a connection."""
