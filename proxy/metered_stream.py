@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 
-import urllib3
 from django.conf import settings
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
@@ -13,6 +12,7 @@ from proxy import metering
 from proxy.call import StreamReader
 from proxy.errors import UpstreamError, UpstreamTimeout
 from proxy.metering import Reservation
+from proxy.upstream_http import UpstreamAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class MeteredStream:
 
     def __init__(
         self,
-        response: urllib3.BaseHTTPResponse,
+        response: UpstreamAnswer,
         reader: StreamReader,
         reservation: Reservation,
         *,

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-import urllib3
 from django.conf import settings
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -20,6 +19,7 @@ from proxy.large_answer import LargeAnswerReader
 from proxy.metered_stream import READ_BYTES, MeteredStream
 from proxy.metering import FreeRequest, Reservation
 from proxy.responses import json_response, raw_response
+from proxy.upstream_http import UpstreamAnswer
 from proxy.upstreams import Upstream
 
 logger = logging.getLogger(__name__)
@@ -58,9 +58,7 @@ def forward(
     return _relay_answer(response, family, reservation, keep_answer)
 
 
-def _relay_stream(
-    response: urllib3.BaseHTTPResponse, family: ApiFamily, reservation: Reservation
-) -> StreamingHttpResponse:
+def _relay_stream(response: UpstreamAnswer, family: ApiFamily, reservation: Reservation) -> StreamingHttpResponse:
     """A streamed answer: passed on as it comes, billed when it ends."""
     stream = MeteredStream(
         response, family.stream_reader(reservation.call), reservation, error_event=family.error_event
@@ -97,14 +95,14 @@ def forward_free(
     return _answer_refusal(response, data, family, entry.request_id)
 
 
-def _relay_refusal(response: urllib3.BaseHTTPResponse, family: ApiFamily, reservation: Reservation) -> HttpResponse:
+def _relay_refusal(response: UpstreamAnswer, family: ApiFamily, reservation: Reservation) -> HttpResponse:
     """An upstream's error. Cost 0."""
     data = _read_small(response)
     metering.release(reservation, status=response.status, outcome="upstream_refused")
     return _answer_refusal(response, data, family, reservation.request_id)
 
 
-def _read_small(response: urllib3.BaseHTTPResponse) -> bytes:
+def _read_small(response: UpstreamAnswer) -> bytes:
     try:
         return response.read(LARGEST_SMALL_BYTES)
     except HTTPError:
@@ -113,9 +111,7 @@ def _read_small(response: urllib3.BaseHTTPResponse) -> bytes:
         response.close()
 
 
-def _answer_refusal(
-    response: urllib3.BaseHTTPResponse, data: bytes, family: ApiFamily, request_id: str
-) -> HttpResponse:
+def _answer_refusal(response: UpstreamAnswer, data: bytes, family: ApiFamily, request_id: str) -> HttpResponse:
     """The upstream's 4xx about the request passes; its own troubles are ours to explain, as `UpstreamError`."""
     if response.status in PASSED_STATUSES:
         try:
@@ -130,7 +126,7 @@ def _answer_refusal(
 
 
 def _relay_answer(
-    response: urllib3.BaseHTTPResponse,
+    response: UpstreamAnswer,
     family: ApiFamily,
     reservation: Reservation,
     keep_answer: Callable[[bytes], None] | None,
@@ -174,7 +170,7 @@ def _plain_failure(error: Exception) -> BillingError:
     return UpstreamError(f"the answer is broken: {error}")
 
 
-def _read_up_to(largest: int, response: urllib3.BaseHTTPResponse, reservation: Reservation) -> tuple[bytes, bool]:
+def _read_up_to(largest: int, response: UpstreamAnswer, reservation: Reservation) -> tuple[bytes, bool]:
     """The answer so far, and whether that is all of it: reading stops once more than `largest` bytes have come."""
     chunks: list[bytes] = []
     size = 0

@@ -10,14 +10,15 @@ from django.conf import settings
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
 from accounts.models import Balance
+from proxy import upstream_http
 from proxy.errors import UpstreamError, UpstreamTimeout
+from proxy.upstream_http import UpstreamAnswer
 
 logger = logging.getLogger(__name__)
 
 RETRIED_STATUSES = {502, 503, 529}
 """Answers that say the request was not worked on; 529 is Anthropic's "overloaded"."""
 RETRY_PAUSE_SECONDS = 0.2
-_NEVER = urllib3.Retry(False, redirect=False)
 
 
 class Upstream:
@@ -31,14 +32,7 @@ class Upstream:
             return
         url = urllib3.util.parse_url(base_url)
         self._path = url.path or ""
-        self._pool = urllib3.connection_from_url(
-            base_url,
-            maxsize=settings.UPSTREAM_POOL_SIZE,
-            block=False,
-            timeout=urllib3.Timeout(
-                connect=settings.UPSTREAM_CONNECT_TIMEOUT_SECONDS, read=settings.UPSTREAM_READ_TIMEOUT_SECONDS
-            ),
-        )
+        self._pool = urllib3.connection_from_url(base_url, maxsize=settings.UPSTREAM_POOL_SIZE, block=False)
         self._headers = {
             "Authorization": f"Bearer {api_key}",
             "Content-Type": "application/json",
@@ -46,7 +40,7 @@ class Upstream:
             "User-Agent": "dual-credit-billing",
         }
 
-    def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> UpstreamAnswer:
         """Send a request and return its unread answer, whatever its status; the caller reads and releases it.
 
         Tried a second time only when the first was refused before any work. Raises `UpstreamError`,
@@ -67,18 +61,15 @@ class Upstream:
         except (NewConnectionError, ConnectTimeoutError) as error:
             raise UpstreamError(f"{self.balance.label} cannot be reached: {error}") from error
 
-    def _send(self, path: str, body: bytes, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    def _send(self, path: str, body: bytes, headers: Mapping[str, str]) -> UpstreamAnswer:
         try:
-            # The lowest level of urllib3: what `request` does on top of it is for forms, JSON and other hosts.
-            return self._pool.urlopen(
-                "POST",
+            return upstream_http.post(
+                self._pool,
                 self._path + path,
-                body=body,
-                headers={**self._headers, **headers},
-                retries=_NEVER,
-                redirect=False,
-                assert_same_host=False,
-                preload_content=False,
+                body,
+                {**self._headers, **headers},
+                connect_seconds=settings.UPSTREAM_CONNECT_TIMEOUT_SECONDS,
+                read_seconds=settings.UPSTREAM_READ_TIMEOUT_SECONDS,
             )
         except (NewConnectionError, ConnectTimeoutError):
             raise
