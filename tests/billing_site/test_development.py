@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from pymongo import MongoClient
@@ -24,9 +25,9 @@ from billing_site.development import (
     load_secrets,
     log_tail,
     read_ports,
-    without_password,
 )
 from billing_site.mongod import Mongod, free_port
+from billing_site.welcome import without_password
 from proxy.fake_upstream import FakeUpstream
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,8 +141,14 @@ class Installation:
 
     def run_line(self, comment: str) -> Any:
         """Run a printed line as it is, and return the JSON that it printed."""
+        through_proxy = os.environ | {"http_proxy": "http://127.0.0.1:1", "no_proxy": ""}  # as many networks set it
         done = subprocess.run(
-            ["bash", "-c", self.line(comment)], capture_output=True, text=True, check=True, timeout=30
+            ["bash", "-c", self.line(comment)],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+            env=through_proxy,
         )
         return json.loads(done.stdout)
 
@@ -257,6 +264,45 @@ def test_second_ctrl_c_hurries_and_nothing_is_left(run: Installation) -> None:
         request.kill()
     assert "Stopped." in run.output
     wait_until(lambda: not any(stat_of(pid) for pid in children), 1)
+
+
+def test_run_after_ctrl_c_goes_on_with_its_own_data_and_new_secrets(run: Installation) -> None:
+    before = run.balances("Spend on OpenHands")
+    old = load_secrets(run.var / "development.env")
+    assert run.stop() == 0
+    (run.var / "development.env").unlink()  # as the file itself advises
+
+    run.start()
+
+    new = load_secrets(run.var / "development.env")
+    assert old["DEMO_API_KEY_ALICE"] not in run.output
+    assert f"admin / {new['ADMIN_PASSWORD']}" in run.output
+    assert run.balances("Spend on OpenHands") == before
+    assert run.run_line("Spend on OpenHands")["choices"]
+    assert "Note:" not in run.output
+
+
+def test_database_that_runs_elsewhere_is_used_and_its_customers_are_left_alone(tmp_path: Path) -> None:
+    hosts = urlsplit(os.environ["DATABASE_URL"]).netloc
+    # Several hosts, as a replica set's URL has them; the second is the same node under its other name.
+    url = f"mongodb://{hosts},{hosts.replace('127.0.0.1', 'localhost')}/elsewhere?replicaSet=rs0"
+    with MongoClient[dict[str, Any]](url) as client, FakeUpstream(api_key=OPENHANDS_KEY) as upstream:
+        database = client["elsewhere"]
+        customer = {"_id": "alice", "apiKey": "sk-of-a-customer", "creditsNew": 1.5}
+        database["usersNew"].insert_one(customer)
+        installation = Installation(tmp_path, upstream)
+        installation.environment["DATABASE_URL"] = url
+        try:
+            installation.start()
+            assert not any("mongod " in command_of(pid) for pid in descendants(installation.process.pid))
+            assert "Note: alice is an account that this database had before" in installation.output
+            assert installation.run_line("Pay: bob")["success"] is True
+            assert installation.run_line("Spend on OpenHands, from creditsNew of bob")["choices"]
+            assert installation.run_line("Spend on OhMyGPT, from credits of bob")["choices"]
+            assert database["usersNew"].find_one({"_id": "alice"}) == customer
+        finally:
+            assert installation.stop() == 0
+            client.drop_database("elsewhere")
 
 
 # What does not start says why; no process is left.
