@@ -56,10 +56,13 @@ def _accounts() -> "Collection[Document]":
 
 
 def _number(path: str) -> Document:
-    """The field as a finite double; anything else (missing, null, text, NaN) as 0, as `money.from_bson` reads it."""
+    """The field as `money.from_bson` reads it: a finite number rounded to 8 places; anything else is 0.
+
+    Rounded before anything is added, so that what Python read plus what was added is what is there.
+    """
     field = f"${path}"
     is_finite = {"$and": [{"$isNumber": field}, {"$gte": [field, -LARGEST_DOUBLE]}, {"$lte": [field, LARGEST_DOUBLE]}]}
-    return {"$cond": [is_finite, {"$toDouble": field}, 0.0]}
+    return {"$cond": [is_finite, _rounded({"$toDouble": field}), 0.0]}
 
 
 def _rounded(expression: Document) -> Document:
@@ -75,7 +78,7 @@ def _count_plus(path: str, count: int) -> Document:
 
 
 def _at_least(path: str, amount: Decimal) -> Document:
-    return {"$gte": [_rounded(_number(path)), to_bson(amount)]}
+    return {"$gte": [_number(path), to_bson(amount)]}
 
 
 def _not_expired(now: datetime) -> Document:
@@ -321,11 +324,9 @@ def _apply(
     )
     if after is None:
         document = _read(username)
-        short = next(
-            balance
-            for balance, total in totals.items()
-            if total < 0 and from_bson(document.get(balance.field)) < -total
-        )
+        taken = [balance for balance, total in totals.items() if total < 0]
+        # The database has refused one; should Python read the balance otherwise, it is still a refusal.
+        short = next((b for b in taken if from_bson(document.get(b.field)) < -totals[b]), taken[0])
         raise InsufficientCredits(
             balance_name=short.label,
             required=-totals[short],

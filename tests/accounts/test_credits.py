@@ -293,6 +293,32 @@ def test_expire_before_its_time_does_nothing_and_keeps_debts(insert_user: Insert
     assert (account.credits_new, account.credits) == (-2, 0)
 
 
+MANY_PLACES = [
+    # As a decimal the ninth place rounds up; the double nearest to it lies below the half and rounds down.
+    Decimal128("0.123456795"),
+    Decimal128("0.1234567850000000000000000000000001"),
+    Decimal128("123.0000000049999999999999999"),
+]
+
+
+@pytest.mark.parametrize("stored", MANY_PLACES)
+def test_a_decimal128_of_many_places_expires_and_moves_in_full(
+    insert_user: InsertUser, usersnew: Any, stored: Decimal128
+) -> None:
+    insert_user("alice", creditsNew=stored, expiresAt=NOW)
+    insert_user("bob", credits=stored)
+    shown = Account.objects.get(pk="bob").credits
+
+    movement = credits.expire(username="alice", seen_expires_at=NOW, now=NOW)
+    transfer("bob", str(shown))
+
+    assert movement is not None
+    assert movement.amount(Balance.OPENHANDS) == -shown
+    assert usersnew.find_one({"_id": "alice"})["creditsNew"] == 0
+    account = Account.objects.get(pk="bob")
+    assert (account.credits, account.credits_new) == (0, shown)
+
+
 def test_open_ledger_once_under_concurrency(insert_user: InsertUser, in_threads: Callable[..., list[Any]]) -> None:
     insert_user("alice")
     amounts = {Balance.OPENHANDS: Decimal(1), Balance.OHMYGPT: Decimal(2)}
