@@ -29,6 +29,7 @@ from accounts.errors import (
     InvalidAmount,
     InvalidApiKey,
     OperationConflict,
+    RateLimitExceeded,
 )
 from accounts.keys import key_filter
 from accounts.models import Account, Balance, LedgerEntry, sum_holds
@@ -470,7 +471,8 @@ def hold(
         refusal = _refusal(key, balance, minimum, now)
         if refusal is not None:
             raise refusal
-    raise InsufficientCredits(balance_name=balance.label, required=minimum, available=ZERO)
+    rate = read_rate(_accounts().find_one(key) or {}, now)
+    raise RateLimitExceeded("Other requests came first each time. Try again.", rate=rate, retry_seconds=1)
 
 
 def _refusal(key: Document, balance: Balance, minimum: Decimal, now: datetime) -> Exception | None:
