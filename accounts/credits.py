@@ -165,10 +165,16 @@ def top_up(
         if repeat := _find_repeat(username, changes, operation):
             return repeat
         _expire_if_due(username=username, now=now)
-        dates = {"purchasedAt": now, "expiresAt": now + timedelta(days=settings.CREDIT_VALIDITY_DAYS)}
-        return _apply(username, changes, _Cause(operation, actor, reason, now), set_fields=dates)
+        return _apply(username, changes, _Cause(operation, actor, reason, now), set_fields=_purchase_dates(now))
 
     return run_in_transaction(run)
+
+
+def _purchase_dates(now: datetime) -> Document:
+    """Restart the expiry, unless a newer purchase has: one that waited for its turn may commit after it."""
+    is_newer_there = {"$and": [{"$gt": ["$purchasedAt", now]}, {"$gt": ["$expiresAt", now]}]}
+    dates = {"purchasedAt": now, "expiresAt": now + timedelta(days=settings.CREDIT_VALIDITY_DAYS)}
+    return {field: {"$cond": [is_newer_there, f"${field}", date]} for field, date in dates.items()}
 
 
 def adjust(
@@ -308,17 +314,16 @@ def _apply(
     set_fields: Document | None = None,
     allow_debt: bool = False,
 ) -> Movement:
-    """Update the balances and write the entries, inside the caller's transaction."""
+    """Update the balances and write the entries, inside the caller's transaction. `set_fields` are expressions."""
     totals: dict[Balance, Decimal] = {}
     for change in changes:
         totals[change.balance] = totals.get(change.balance, ZERO) + change.amount
     guards = [_at_least(balance.field, -total) for balance, total in totals.items() if total < 0 and not allow_debt]
     query: Document = {"_id": username, **({"$expr": {"$and": guards}} if guards else {})}
     update: Document = {balance.field: _plus(balance.field, total) for balance, total in totals.items()}
-    literals = {field: {"$literal": value} for field, value in (set_fields or {}).items()}
     after = _accounts().find_one_and_update(
         query,
-        [{"$set": update | literals}],
+        [{"$set": update | (set_fields or {})}],
         projection={balance.field: 1 for balance in totals},
         return_document=ReturnDocument.AFTER,
         session=current_session(),

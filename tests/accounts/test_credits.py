@@ -170,6 +170,25 @@ def test_a_purchase_restarts_the_expiry_and_does_not_stack(insert_user: InsertUs
     assert Account.objects.get(pk="alice").expires_at == NOW + timedelta(days=7)
 
 
+@pytest.mark.parametrize("set_by_staff", [None, timedelta(days=30)])
+def test_an_older_purchase_that_commits_later_does_not_change_the_dates(
+    insert_user: InsertUser, usersnew: Any, set_by_staff: timedelta | None
+) -> None:
+    insert_user("alice")
+    top_up("alice", now=NOW)
+    if set_by_staff:
+        usersnew.update_one({"_id": "alice"}, {"$set": {"expiresAt": NOW + set_by_staff}})
+    top_up("alice", operation="payment:older", now=NOW - timedelta(minutes=5))
+    account = Account.objects.get(pk="alice")
+    assert account.credits_new == 40
+    assert (account.purchased_at, account.expires_at) == (NOW, NOW + (set_by_staff or timedelta(days=7)))
+
+    newer = NOW + timedelta(minutes=5)
+    top_up("alice", operation="payment:newer", now=newer)
+    account = Account.objects.get(pk="alice")
+    assert (account.purchased_at, account.expires_at) == (newer, newer + timedelta(days=7))
+
+
 def test_adjust_adds_and_deducts(insert_user: InsertUser) -> None:
     insert_user("alice", credits=1)
     adjust("alice", "2.5", operation="a", balance=Balance.OHMYGPT)
