@@ -1,8 +1,8 @@
 """Money: USD as `Decimal` with 8 places. The only place that rounds, and the only border to the database's doubles.
 
 Balances are BSON doubles, because the programs that a roll-back returns to read only those. Doubles that are rounded
-to 8 places after every addition are exact fixed-point numbers up to 16 million USD (2^24: their spacing there is
-below half a unit of the eighth place; measured with MongoDB 6.0.5 to be exact to 10 million, wrong from 34 million).
+to 8 places after every addition are exact fixed-point numbers below 2^25 (33.5 million) USD: there they lie closer than
+half a unit of the eighth place, above they do not, and sums go wrong. Tested with MongoDB to 10 million.
 """
 
 import sys
