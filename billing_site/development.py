@@ -197,7 +197,8 @@ class Supervisor:
         demo = self._seed_demo()
         self._start_child("Sweeper", [sys.executable, "manage.py", "sweep", "--loop"], grace_seconds=10)
         gunicorn = [sys.executable, "-m", "gunicorn", "-c", "billing_site/gunicorn.conf.py"]
-        self._start_child("gunicorn", [*gunicorn, "billing_site.wsgi:application"], grace_seconds=15)
+        grace_seconds = float(self._environment["GRACEFUL_TIMEOUT_SECONDS"])
+        self._start_child("gunicorn", [*gunicorn, "billing_site.wsgi:application"], grace_seconds=grace_seconds)
         self._wait_until_healthy()
         say(
             welcome(
@@ -218,6 +219,8 @@ class Supervisor:
             "SEPAY_BANK": "Vietcombank",
             "VAR_DIR": str(self._var),
             "PYTHONUNBUFFERED": "1",
+            # Well within what the next run waits for the children of a killed one.
+            "GRACEFUL_TIMEOUT_SECONDS": "15",
             **{name: str(port) for name, port in self._ports.items()},
         }
 

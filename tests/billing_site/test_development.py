@@ -80,6 +80,7 @@ class Installation:
             "VAR_DIR": str(self.var),
             "OPENHANDS_BASE_URL": upstream.url,
             "OPENHANDS_API_KEY": OPENHANDS_KEY,
+            "GRACEFUL_TIMEOUT_SECONDS": "3",
         }
         self.upstream = upstream
         self._output = directory / "output"
@@ -164,6 +165,19 @@ class Installation:
         return account["creditsNew"], account["credits"]
 
 
+@contextlib.contextmanager
+def request_in_flight(run: Installation) -> Iterator[None]:
+    """A request whose upstream, no child of the run, has it and does not answer."""
+    received = len(run.upstream.requests)
+    stalled = run.line("Spend on OpenHands").replace("Hello", "[[fake stall=1]] Hello")
+    with subprocess.Popen(["bash", "-c", stalled], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as request:
+        try:
+            wait_until(lambda: len(run.upstream.requests) > received)
+            yield
+        finally:
+            request.kill()
+
+
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     with FakeUpstream(api_key=OPENHANDS_KEY) as upstream:
@@ -240,30 +254,17 @@ def test_killed_supervisor_leaves_no_orphan_and_the_next_run_works(run: Installa
     children = descendants(run.process.pid)
     assert len(children) >= 5
     keys = re.findall("sk-trollllm-[0-9a-f]{64}", run.output)
-    credits_new, credits_old = run.balances("Spend on OpenHands")
-    run.process.kill()
-    run.process.wait()
+    with request_in_flight(run):
+        credits_new, credits_old = run.balances("Spend on OpenHands")
+        run.process.kill()
+        run.process.wait()
 
-    run.start()  # at once, while the children of the killed run stop
+        run.start()  # at once, while the children of the killed run stop
 
     wait_until(lambda: not any(stat_of(pid) for pid in children))
     assert re.findall("sk-trollllm-[0-9a-f]{64}", run.output) == keys
     assert run.balances("Spend on OpenHands") == (credits_new, credits_old)
     assert run.run_line("Spend on OpenHands")["choices"]
-
-
-def test_second_ctrl_c_hurries_and_nothing_is_left(run: Installation) -> None:
-    children = descendants(run.process.pid)
-    stalled = run.line("Spend on OhMyGPT").replace("Hello", "[[fake stall=1]] Hello")
-    with subprocess.Popen(["bash", "-c", stalled], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as request:
-        time.sleep(1)
-        run.process.send_signal(signal.SIGINT)
-        time.sleep(1)
-        assert run.process.poll() is None, "the request in progress gets its time"
-        assert run.stop() == 0
-        request.kill()
-    assert "Stopped." in run.output
-    wait_until(lambda: not any(stat_of(pid) for pid in children), 1)
 
 
 def test_run_after_ctrl_c_goes_on_with_its_own_data_and_new_secrets(run: Installation) -> None:
@@ -280,6 +281,17 @@ def test_run_after_ctrl_c_goes_on_with_its_own_data_and_new_secrets(run: Install
     assert run.balances("Spend on OpenHands") == before
     assert run.run_line("Spend on OpenHands")["choices"]
     assert "Note:" not in run.output
+
+
+def test_second_ctrl_c_hurries_and_nothing_is_left(run: Installation) -> None:
+    children = descendants(run.process.pid)
+    with request_in_flight(run):
+        run.process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert run.process.poll() is None, "the request in progress gets its time"
+        assert run.stop() == 0
+    assert "Stopped." in run.output
+    wait_until(lambda: not any(stat_of(pid) for pid in children), 1)
 
 
 def test_database_that_runs_elsewhere_is_used_and_its_customers_are_left_alone(tmp_path: Path) -> None:
@@ -386,6 +398,25 @@ def test_stubborn_child_and_its_children_are_killed_after_the_grace_time(tmp_pat
     os.close(lock)
     assert describe_exit(child.exit_code) == "was killed by SIGKILL"
     wait_until(lambda: stat_of(grandchild) is None)
+
+
+def test_what_an_ended_child_left_is_killed_after_the_grace_time_before_the_next_start(tmp_path: Path) -> None:
+    # As gunicorn's workers after `kill -9` of the master: they hold its ports until their requests end.
+    lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
+    script = "(trap '' TERM; echo $BASHPID; exec sleep 60) &"
+    child = Child(
+        ["bash", "-c", script], environment=os.environ, log_path=tmp_path / "log", grace_seconds=0.2, lock=lock
+    )
+    child.start()
+    wait_until(lambda: not child.is_running and (tmp_path / "log").read_text() != "")
+    left = int((tmp_path / "log").read_text())
+    assert stat_of(left) is not None
+
+    child.start()
+
+    wait_until(lambda: stat_of(left) is None, 1)
+    child.stop()
+    os.close(lock)
 
 
 def test_shown_url_has_no_password() -> None:
