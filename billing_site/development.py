@@ -41,10 +41,15 @@ class StartError(Exception):
 
 
 def read_ports(environment: Mapping[str, str]) -> dict[str, int]:
-    """The ports by the name of their variable. Raises StartError for one that is malformed, used twice, or taken."""
+    """The ports by the name of their variable. Raises StartError for one that is malformed, used twice, or taken.
+
+    MONGOD_PORT is among them if it is chosen and there is a MongoDB to start.
+    """
+    wanted = {name: environment.get(name) or str(default) for name, default in PORTS.items()}
+    if environment.get("MONGOD_PORT") and not environment.get("DATABASE_URL"):
+        wanted["MONGOD_PORT"] = environment["MONGOD_PORT"]
     ports: dict[str, int] = {}
-    for name, default in PORTS.items():
-        value = environment.get(name) or str(default)
+    for name, value in wanted.items():
         if not value.isdecimal() or not 0 < int(value) < 65536:
             raise StartError(f"{name}={value} is no port number.")
         if int(value) in ports.values():
@@ -52,8 +57,9 @@ def read_ports(environment: Mapping[str, str]) -> dict[str, int]:
         ports[name] = int(value)
     for name, port in ports.items():
         if not is_port_free(port):
+            another = port + 1000 if port + 1000 < 65536 else port - 1000
             raise StartError(
-                f"Port {port} is taken. Stop what listens there, or choose another: {name}={port + 1000} make run"
+                f"Port {port} is taken. Stop what listens there, or choose another: {name}={another} make run"
             )
     return ports
 
@@ -227,13 +233,10 @@ class Supervisor:
     def _start_database(self) -> None:
         if self._environment.get("DATABASE_URL"):
             return
-        port = self._environment.get("MONGOD_PORT") or None
-        if port is not None and not port.isdecimal():
-            raise StartError(f"MONGOD_PORT={port} is no port number.")
         say("Starting MongoDB ...")
         mongod = Mongod(
             self._var / "mongodb",
-            port=None if port is None else int(port),
+            port=self._ports.get("MONGOD_PORT"),
             log_path=self._var / "log" / "mongod.log",
             cache_gb=0.5,
             pass_fds=(self._lock,),

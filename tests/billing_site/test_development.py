@@ -26,7 +26,7 @@ from billing_site.development import (
     log_tail,
     read_ports,
 )
-from billing_site.mongod import Mongod, free_port
+from billing_site.mongod import Mongod, free_port, is_port_free
 from billing_site.welcome import without_password
 from proxy.fake_upstream import FakeUpstream
 
@@ -350,8 +350,21 @@ def test_failing_step_shows_the_end_of_its_log(tmp_path: Path) -> None:
 
 
 def test_ports_are_the_defaults_or_from_the_environment() -> None:
-    chosen = {name: str(free_port()) for name in PORTS}
+    chosen = {name: str(free_port()) for name in (*PORTS, "MONGOD_PORT")}
     assert read_ports(chosen) == {name: int(port) for name, port in chosen.items()}
+    del chosen["MONGOD_PORT"]
+    assert read_ports(chosen) == {name: int(port) for name, port in chosen.items()}
+    # Without a MongoDB of its own, its port is nobody's concern.
+    elsewhere = {"DATABASE_URL": "mongodb://db.example/billing", "MONGOD_PORT": chosen["SITE_PORT"]}
+    assert read_ports(chosen | elsewhere) == {name: int(port) for name, port in chosen.items()}
+
+
+def test_taken_port_is_named_with_another_that_exists() -> None:
+    chosen = {name: str(free_port()) for name in PORTS}
+    port = next(port for port in range(64_900, 65_500) if is_port_free(port))
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(StartError, match=f"Port {port} is taken") as refused:
+        read_ports(chosen | {"MONGOD_PORT": str(port)})
+    assert f"MONGOD_PORT={port - 1000} make run" in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -361,11 +374,37 @@ def test_ports_are_the_defaults_or_from_the_environment() -> None:
         ({"OPENHANDS_PORT": "0"}, "OPENHANDS_PORT=0 is no port number"),
         ({"OHMYGPT_PORT": "70000"}, "OHMYGPT_PORT=70000 is no port number"),
         ({"SITE_PORT": "9999", "OHMYGPT_PORT": "9999"}, "OHMYGPT_PORT=9999 is the port of another part"),
+        ({"MONGOD_PORT": "99999"}, "MONGOD_PORT=99999 is no port number"),
+        ({"SITE_PORT": "9999", "MONGOD_PORT": "9999"}, "MONGOD_PORT=9999 is the port of another part"),
     ],
 )
 def test_wrong_port_is_refused(environment: dict[str, str], message: str) -> None:
     with pytest.raises(StartError, match=message):
         read_ports(environment)
+
+
+@pytest.mark.parametrize(("goal", "needs"), [("run", True), ("run DATABASE_URL=mongodb://db.example", False)])
+def test_make_run_asks_for_the_libraries_of_mongodb_only_to_start_it(tmp_path: Path, goal: str, needs: bool) -> None:
+    # A machine that lacks a library and whose user is not root; what is installed, and the run, are only named.
+    programs = {
+        "python": 'test "$2" = billing_site.mongod && echo libcurl4 || echo "started $2"',
+        "id": "echo 1000",
+    }
+    for name, script in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "installed").touch()
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["make", *goal.split(), f"BIN={tmp_path}", f"INSTALLED={tmp_path / 'installed'}"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ("started billing_site.development" in done.stdout) is not needs, done
+    assert ("Missing on this system: libcurl4" in done.stderr) is needs, done
 
 
 def test_secrets_are_chosen_once_and_private(tmp_path: Path) -> None:
