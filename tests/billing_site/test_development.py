@@ -294,16 +294,17 @@ def test_second_ctrl_c_hurries_and_nothing_is_left(run: Installation) -> None:
     wait_until(lambda: not any(stat_of(pid) for pid in children), 1)
 
 
-def test_database_that_runs_elsewhere_is_used_and_its_customers_are_left_alone(tmp_path: Path) -> None:
-    hosts = urlsplit(os.environ["DATABASE_URL"]).netloc
+def test_database_that_runs_elsewhere_is_used_and_its_customers_are_left_alone(
+    tmp_path: Path, insert_user: Callable[..., str], usersnew: Any
+) -> None:
+    host = urlsplit(os.environ["DATABASE_URL"]).netloc
     # Several hosts, as a replica set's URL has them; the second is the same node under its other name.
-    url = f"mongodb://{hosts},{hosts.replace('127.0.0.1', 'localhost')}/elsewhere?replicaSet=rs0"
-    with MongoClient[dict[str, Any]](url) as client, FakeUpstream(api_key=OPENHANDS_KEY) as upstream:
-        database = client["elsewhere"]
-        customer = {"_id": "alice", "apiKey": "sk-of-a-customer", "creditsNew": 1.5}
-        database["usersNew"].insert_one(customer)
+    hosts = f"{host},{host.replace('127.0.0.1', 'localhost')}"
+    insert_user("alice", creditsNew=1.5)
+    customer = usersnew.find_one({"_id": "alice"})
+    with FakeUpstream(api_key=OPENHANDS_KEY) as upstream:
         installation = Installation(tmp_path, upstream)
-        installation.environment["DATABASE_URL"] = url
+        installation.environment["DATABASE_URL"] = f"mongodb://{hosts}/{usersnew.database.name}?replicaSet=rs0"
         try:
             installation.start()
             assert not any("mongod " in command_of(pid) for pid in descendants(installation.process.pid))
@@ -311,10 +312,9 @@ def test_database_that_runs_elsewhere_is_used_and_its_customers_are_left_alone(t
             assert installation.run_line("Pay: bob")["success"] is True
             assert installation.run_line("Spend on OpenHands, from creditsNew of bob")["choices"]
             assert installation.run_line("Spend on OhMyGPT, from credits of bob")["choices"]
-            assert database["usersNew"].find_one({"_id": "alice"}) == customer
+            assert usersnew.find_one({"_id": "alice"}) == customer
         finally:
             assert installation.stop() == 0
-            client.drop_database("elsewhere")
 
 
 # What does not start says why; no process is left.
