@@ -50,10 +50,11 @@ $(INSTALLED): requirements.txt requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
 	@touch $@
 
-# What pip cannot install: the libraries of the mongod that comes with the requirements.
+# What pip cannot install: the libraries of the mongod that comes with the requirements, unless the run needs none.
 # Without any mongod the reason is told by what needs it.
+run: DATABASE_ELSEWHERE = $$DATABASE_URL
 system: $(INSTALLED)
-	@packages=$$($(BIN)/python -m billing_site.mongod 2>/dev/null) || exit 0; \
+	@packages=; test -n "$(DATABASE_ELSEWHERE)" || packages=$$($(BIN)/python -m billing_site.mongod 2>/dev/null) || exit 0; \
 	command -v curl >/dev/null || packages="$$packages curl"; \
 	test -z "$${packages# }" || $(call apt_install,$$packages)
 

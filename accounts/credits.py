@@ -28,6 +28,7 @@ from accounts.errors import (
     InvalidAmount,
     InvalidApiKey,
     OperationConflict,
+    RateLimitExceeded,
 )
 from accounts.keys import key_filter
 from accounts.models import Account, Balance, LedgerEntry, sum_holds
@@ -55,10 +56,13 @@ def _accounts() -> "Collection[Document]":
 
 
 def _number(path: str) -> Document:
-    """The field as a finite double; anything else (missing, null, text, NaN) as 0, as `money.from_bson` reads it."""
+    """The field as `money.from_bson` reads it: a finite number rounded to 8 places; anything else is 0.
+
+    Rounded before anything is added, so that what Python read plus what was added is what is there.
+    """
     field = f"${path}"
     is_finite = {"$and": [{"$isNumber": field}, {"$gte": [field, -LARGEST_DOUBLE]}, {"$lte": [field, LARGEST_DOUBLE]}]}
-    return {"$cond": [is_finite, {"$toDouble": field}, 0.0]}
+    return {"$cond": [is_finite, _rounded({"$toDouble": field}), 0.0]}
 
 
 def _rounded(expression: Document) -> Document:
@@ -74,7 +78,7 @@ def _count_plus(path: str, count: int) -> Document:
 
 
 def _at_least(path: str, amount: Decimal) -> Document:
-    return {"$gte": [_rounded(_number(path)), to_bson(amount)]}
+    return {"$gte": [_number(path), to_bson(amount)]}
 
 
 def _not_expired(now: datetime) -> Document:
@@ -160,10 +164,16 @@ def top_up(
         if repeat := _find_repeat(username, changes, operation):
             return repeat
         _expire_if_due(username=username, now=now)
-        dates = {"purchasedAt": now, "expiresAt": now + timedelta(days=settings.CREDIT_VALIDITY_DAYS)}
-        return _apply(username, changes, _Cause(operation, actor, reason, now), set_fields=dates)
+        return _apply(username, changes, _Cause(operation, actor, reason, now), set_fields=_purchase_dates(now))
 
     return run_in_transaction(run)
+
+
+def _purchase_dates(now: datetime) -> Document:
+    """Restart the expiry, unless a newer purchase has: one that waited for its turn may commit after it."""
+    is_newer_there = {"$and": [{"$gt": ["$purchasedAt", now]}, {"$gt": ["$expiresAt", now]}]}
+    dates = {"purchasedAt": now, "expiresAt": now + timedelta(days=settings.CREDIT_VALIDITY_DAYS)}
+    return {field: {"$cond": [is_newer_there, f"${field}", date]} for field, date in dates.items()}
 
 
 def adjust(
@@ -303,24 +313,21 @@ def _apply(
     set_fields: Document | None = None,
     allow_debt: bool = False,
 ) -> Movement:
-    """Update the balances and write the entries, inside the caller's transaction."""
+    """Update the balances and write the entries, inside the caller's transaction. `set_fields` are expressions."""
     totals: dict[Balance, Decimal] = {}
     for change in changes:
         totals[change.balance] = totals.get(change.balance, ZERO) + change.amount
     guards = [_at_least(balance.field, -total) for balance, total in totals.items() if total < 0 and not allow_debt]
     query: Document = {"_id": username, **({"$expr": {"$and": guards}} if guards else {})}
     update: Document = {balance.field: _plus(balance.field, total) for balance, total in totals.items()}
-    literals = {field: {"$literal": value} for field, value in (set_fields or {}).items()}
     after = find_one_and_update(
-        Account, query, [{"$set": update | literals}], fields=[balance.field for balance in totals]
+        Account, query, [{"$set": update | (set_fields or {})}], fields=[balance.field for balance in totals]
     )
     if after is None:
         document = _read(username)
-        short = next(
-            balance
-            for balance, total in totals.items()
-            if total < 0 and from_bson(document.get(balance.field)) < -total
-        )
+        taken = [balance for balance, total in totals.items() if total < 0]
+        # The database has refused one; should Python read the balance otherwise, it is still a refusal.
+        short = next((b for b in taken if from_bson(document.get(b.field)) < -totals[b]), taken[0])
         raise InsufficientCredits(
             balance_name=short.label,
             required=-totals[short],
@@ -436,7 +443,7 @@ def hold(
         "$and": [_not_expired(now)],
         "$expr": {"$and": [_at_least(balance.field, minimum), rate_allows(now), concurrency_allows()]},
     }
-    free = _rounded(_number(balance.field))
+    free = _number(balance.field)
     amount: Document | float = high if low == high else {"$min": [high, free]}
     update: list[Document] = [
         {
@@ -464,7 +471,8 @@ def hold(
         refusal = _refusal(key, balance, minimum, now)
         if refusal is not None:
             raise refusal
-    raise InsufficientCredits(balance_name=balance.label, required=minimum, available=ZERO)
+    rate = read_rate(_accounts().find_one(key) or {}, now)
+    raise RateLimitExceeded("Other requests came first each time. Try again.", rate=rate, retry_seconds=1)
 
 
 def _refusal(key: Document, balance: Balance, minimum: Decimal, now: datetime) -> Exception | None:

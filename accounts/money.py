@@ -1,8 +1,8 @@
 """Money: USD as `Decimal` with 8 places. The only place that rounds, and the only border to the database's doubles.
 
 Balances are BSON doubles, because the programs that a roll-back returns to read only those. Doubles that are rounded
-to 8 places after every addition are exact fixed-point numbers up to 16 million USD (2^24: their spacing there is
-below half a unit of the eighth place; measured with MongoDB 6.0.5 to be exact to 10 million, wrong from 34 million).
+to 8 places after every addition are exact fixed-point numbers below 2^25 (33.5 million) USD: there they lie closer than
+half a unit of the eighth place, above they do not, and sums go wrong. Tested with MongoDB to 10 million.
 """
 
 import sys
@@ -33,14 +33,14 @@ def round_up_usd(value: Decimal) -> Decimal:
 def from_bson(value: object) -> Decimal:
     """Read a balance as it is stored: int32, int64, double or Decimal128; anything else (missing, null, NaN) is 0.
 
-    Rounds as the server's `$round` does (halves to even, on the exact binary value), so what Python shows is what a
-    comparison in the database sees.
+    Reads as the expressions in the database do, `$toDouble` and then `$round` (halves to even, on the exact binary
+    value), so what Python shows is what a comparison there sees.
     """
     if isinstance(value, bool):
         return ZERO
-    if isinstance(value, Decimal128):
-        value = value.to_decimal()
-    if not isinstance(value, int | float | Decimal):
+    if isinstance(value, Decimal128 | int):
+        value = float(str(value))  # By the text: a signalling NaN and a huge integer have no other way.
+    if not isinstance(value, float | Decimal):
         return ZERO
     number = Decimal(value)
     if not number.is_finite() or abs(number) > _LARGEST:

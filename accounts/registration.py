@@ -53,13 +53,15 @@ def create_account(
     return account, key
 
 
-def rotate_key(*, username: str, current_key: str | None = None, now: datetime | None = None) -> str:
+def rotate_key(
+    *, username: str, current_key: str | None = None, new_key: str | None = None, now: datetime | None = None
+) -> str:
     """Replace the account's API key and return the new one (shown only here). The old one stops at once.
 
     With `current_key` only if it is still the account's: of two rotations with the same key one succeeds.
-    Raises `AccountNotFound`, `InvalidApiKey`. Every call makes another key.
+    Raises `AccountNotFound`, `InvalidApiKey`. Every call makes another key, unless `new_key` says which.
     """
-    key = generate_key()
+    key = new_key or generate_key()
     updated = collection_of(Account).update_one(
         {"_id": username, **(key_filter(current_key) if current_key else {})},
         {

@@ -12,7 +12,6 @@ import http.client
 import json
 import os
 import secrets
-import shlex
 import signal
 import socket
 import subprocess
@@ -22,31 +21,19 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 from billing_site.mongod import Mongod, MongodError, free_port, is_port_free, start_log
 from billing_site.processes import ROOT, Child, Service, Watched, describe_exit, say, spawn
+from billing_site.welcome import UPSTREAMS, welcome
 
 HOST = "127.0.0.1"
 DATABASE = "billing"
 PORTS = {"SITE_PORT": 8000, "OPENHANDS_PORT": 8004, "OHMYGPT_PORT": 8005}
-UPSTREAMS = ("OPENHANDS", "OHMYGPT")
-DEMO_MODEL = "claude-haiku-4-5"
-DEMO_CREDITS = 20
 
 _STEP_SECONDS = 300
 _READY_SECONDS = 60
 _EARLIER_RUN_SECONDS = 45
 _WATCH_SECONDS = 0.2
-
-# Reads the answer of the checkout, writes what SePay sends when the transfer arrives. SePay's times are Vietnam's.
-_SEPAY_PAYLOAD = """\
-import json, sys, time; order = json.load(sys.stdin); print(json.dumps({{\
-"id": time.time_ns() // 1000, "gateway": "Vietcombank", \
-"transactionDate": time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time.time() + 7 * 3600)), \
-"accountNumber": "{account_number}", "code": None, "content": order["orderCode"], "transferType": "in", \
-"transferAmount": order["amount"], "accumulated": 0, "subAccount": None, "referenceCode": "DEMO", \
-"description": ""}}))"""
 
 
 class StartError(Exception):
@@ -54,10 +41,15 @@ class StartError(Exception):
 
 
 def read_ports(environment: Mapping[str, str]) -> dict[str, int]:
-    """The ports by the name of their variable. Raises StartError for one that is malformed, used twice, or taken."""
+    """The ports by the name of their variable. Raises StartError for one that is malformed, used twice, or taken.
+
+    MONGOD_PORT is among them if it is chosen and there is a MongoDB to start.
+    """
+    wanted = {name: environment.get(name) or str(default) for name, default in PORTS.items()}
+    if environment.get("MONGOD_PORT") and not environment.get("DATABASE_URL"):
+        wanted["MONGOD_PORT"] = environment["MONGOD_PORT"]
     ports: dict[str, int] = {}
-    for name, default in PORTS.items():
-        value = environment.get(name) or str(default)
+    for name, value in wanted.items():
         if not value.isdecimal() or not 0 < int(value) < 65536:
             raise StartError(f"{name}={value} is no port number.")
         if int(value) in ports.values():
@@ -65,8 +57,9 @@ def read_ports(environment: Mapping[str, str]) -> dict[str, int]:
         ports[name] = int(value)
     for name, port in ports.items():
         if not is_port_free(port):
+            another = port + 1000 if port + 1000 < 65536 else port - 1000
             raise StartError(
-                f"Port {port} is taken. Stop what listens there, or choose another: {name}={port + 1000} make run"
+                f"Port {port} is taken. Stop what listens there, or choose another: {name}={another} make run"
             )
     return ports
 
@@ -210,9 +203,18 @@ class Supervisor:
         demo = self._seed_demo()
         self._start_child("Sweeper", [sys.executable, "manage.py", "sweep", "--loop"], grace_seconds=10)
         gunicorn = [sys.executable, "-m", "gunicorn", "-c", "billing_site/gunicorn.conf.py"]
-        self._start_child("gunicorn", [*gunicorn, "billing_site.wsgi:application"], grace_seconds=15)
+        grace_seconds = float(self._environment["GRACEFUL_TIMEOUT_SECONDS"])
+        self._start_child("gunicorn", [*gunicorn, "billing_site.wsgi:application"], grace_seconds=grace_seconds)
         self._wait_until_healthy()
-        say(self._welcome(demo))
+        say(
+            welcome(
+                self._environment,
+                demo,
+                urls={name: f"http://{HOST}:{port}" for name, port in self._ports.items()},
+                fake_upstream_url=self._fake_upstream_url,
+                log_dir=self._var / "log",
+            )
+        )
 
     def _development_settings(self) -> dict[str, str]:
         return {
@@ -223,19 +225,18 @@ class Supervisor:
             "SEPAY_BANK": "Vietcombank",
             "VAR_DIR": str(self._var),
             "PYTHONUNBUFFERED": "1",
+            # Well within what the next run waits for the children of a killed one.
+            "GRACEFUL_TIMEOUT_SECONDS": "15",
             **{name: str(port) for name, port in self._ports.items()},
         }
 
     def _start_database(self) -> None:
         if self._environment.get("DATABASE_URL"):
             return
-        port = self._environment.get("MONGOD_PORT") or None
-        if port is not None and not port.isdecimal():
-            raise StartError(f"MONGOD_PORT={port} is no port number.")
         say("Starting MongoDB ...")
         mongod = Mongod(
             self._var / "mongodb",
-            port=None if port is None else int(port),
+            port=self._ports.get("MONGOD_PORT"),
             log_path=self._var / "log" / "mongod.log",
             cache_gb=0.5,
             pass_fds=(self._lock,),
@@ -314,73 +315,6 @@ class Supervisor:
                 last = self._watched[-1]
                 raise StartError(f"No answer from {what} in {_READY_SECONDS} s. {log_tail(last.service.log_path)}")
             time.sleep(0.05)
-
-    def _welcome(self, demo: dict[str, Any]) -> str:
-        """What to open, how to log in, and lines for the shell that pay and spend."""
-        site, openhands, ohmygpt = (f"http://{HOST}:{self._ports[name]}" for name in PORTS)
-        accounts = demo["accounts"]
-        account_lines = [
-            f"  {account['username']:<13} {account['api_key']}  "
-            f"creditsNew {account['credits_new']}, credits {account['credits']}"
-            for account in accounts
-        ]
-        payer = accounts[0]
-        holder = next((account for account in accounts if float(account["credits"]) > 0), payer)
-        return "\n".join(
-            [
-                "",
-                f"  Admin         {site}/admin/",
-                f"  Login         {demo['admin_username']} / {demo['admin_password']}",
-                f"  OpenHands     {openhands}/v1   upstream: {self._upstream('OPENHANDS')}",
-                f"  OhMyGPT       {ohmygpt}/v1   upstream: {self._upstream('OHMYGPT')}",
-                f"  Database      {without_password(self._environment['DATABASE_URL'])}",
-                f"  Logs          {self._var / 'log'}",
-                "",
-                "Demo accounts:",
-                *account_lines,
-                "",
-                f"# Pay: {payer['username']} orders {DEMO_CREDITS} credits, and SePay reports the bank transfer:",
-                self._payment_line(site, payer["api_key"]),
-                "",
-                f"# Spend on OpenHands, from creditsNew of {payer['username']}:",
-                _completion_line(openhands, payer["api_key"]),
-                "",
-                f"# Spend on OhMyGPT, from credits of {holder['username']}:",
-                _completion_line(ohmygpt, holder["api_key"]),
-                "",
-                "Ready. Ctrl-C stops everything.",
-            ]
-        )
-
-    def _upstream(self, name: str) -> str:
-        url = self._environment[f"{name}_BASE_URL"]
-        if url == self._fake_upstream_url:
-            return f"FAKE, answers with the words it got ({name}_BASE_URL and {name}_API_KEY set a real one)"
-        return without_password(url)
-
-    def _payment_line(self, site: str, api_key: str) -> str:
-        checkout = _curl(f"{site}/api/payment/checkout", f"Bearer {api_key}", json.dumps({"credits": DEMO_CREDITS}))
-        payload = _SEPAY_PAYLOAD.format(account_number=self._environment["SEPAY_ACCOUNT_NUMBER"])
-        webhook = _curl(
-            f"{site}/api/payment/webhook", f"Apikey {self._environment['SEPAY_API_KEYS'].split(',')[0]}", "@-"
-        )
-        return f"{checkout} | python3 -c {shlex.quote(payload)} | {webhook}"
-
-
-def _curl(url: str, authorization: str, body: str) -> str:
-    headers = ["-H", f"Authorization: {authorization}", "-H", "Content-Type: application/json"]
-    return shlex.join(["curl", "-sS", "-w", "\\n", url, *headers, "-d", body])
-
-
-def _completion_line(base_url: str, api_key: str) -> str:
-    body = {"model": DEMO_MODEL, "max_tokens": 100, "messages": [{"role": "user", "content": "Hello, who are you?"}]}
-    return _curl(f"{base_url}/v1/chat/completions", f"Bearer {api_key}", json.dumps(body))
-
-
-def without_password(url: str) -> str:
-    """The URL, fit to be shown: without user name and password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def log_tail(path: Path, lines: int = 15) -> str:

@@ -17,8 +17,9 @@ threads = int(os.environ.get("GUNICORN_THREADS", "500"))
 worker_connections = 2 * threads + 1000
 backlog = 2048
 keepalive = 75
-# Requests in flight finish before a worker stops: as long as the longest may take.
-graceful_timeout = int(float(os.environ.get("REQUEST_MAX_SECONDS", "900"))) + 30
+# Requests in flight finish before a worker stops: as long as the longest may take, unless `make run` is in a hurry.
+_longest = float(os.environ.get("REQUEST_MAX_SECONDS", "900")) + 30
+graceful_timeout = int(float(os.environ.get("GRACEFUL_TIMEOUT_SECONDS") or _longest))
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 limit_request_line = 8190
 accesslog = os.environ.get("ACCESS_LOG")

@@ -62,11 +62,14 @@ class Child:
         return None if self._process is None else self._process.poll()
 
     def start(self) -> None:
-        """Start it, after what is left of the process before was told to stop."""
+        """Start it, after what is left of the process before has ended: it may still hold the ports.
+
+        That is told to stop, and killed after the grace time.
+        """
         if self._process is None:
             log = start_log(self.log_path)
         else:
-            self._signal_group(signal.SIGTERM)
+            self._end_group()
             log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._process = spawn(self._command, self._environment, stdout=log, stderr=log, lock=self._lock)
@@ -85,12 +88,22 @@ class Child:
 
     def kill(self) -> None:
         """SIGKILL for the whole group. Does not wait: a signal handler may call it."""
-        self._signal_group(signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            self._signal_group(signal.SIGKILL)
 
-    def _signal_group(self, number: signal.Signals) -> None:
+    def _end_group(self) -> None:
+        deadline = time.monotonic() + self._grace_seconds
+        with contextlib.suppress(ProcessLookupError):
+            self._signal_group(signal.SIGTERM)
+            while time.monotonic() < deadline:
+                time.sleep(0.05)
+                self._signal_group(0)  # only asks whether something is left
+            self._signal_group(signal.SIGKILL)
+
+    def _signal_group(self, number: int) -> None:
+        """Raises ProcessLookupError if nothing of the group is left."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
+            os.killpg(self._process.pid, number)
 
 
 def spawn(

@@ -14,6 +14,7 @@ from django.utils import timezone
 from pymongo.errors import PyMongoError
 
 from accounts.errors import BillingError
+from billing_site.one_by_one import sum_one_by_one
 from billing_site.transactions import run_in_transaction
 from payments.errors import EndpointOff, MalformedEvent, StaleSignature, StorageUnavailable
 from payments.models import WebhookEvent
@@ -121,11 +122,12 @@ def _says_the_same(provider: Provider, notice: Notice, event: WebhookEvent, stor
     return provider.read(body=bytes(stored.body), headers=stored.headers) == notice
 
 
-def receive_pulled(*, provider: Provider, body: bytes, now: datetime) -> bool:
+def receive_pulled(*, provider: Provider, body: bytes) -> bool:
     """Store and process an event that the pull found; whether it was new. Safe to repeat, and beside webhooks.
 
     What moves no money, and what a webhook has brought already, is not stored again. Raises `StorageUnavailable`.
     """
+    now = timezone.now()  # Not when the pull began: the provider may have taken minutes to answer.
     try:
         notice = provider.read(body=body, headers={})
     except MalformedEvent as error:
@@ -250,13 +252,13 @@ def _process(event_key: ObjectId, now: datetime) -> bool:
 def process_due_events(*, now: datetime | None = None, limit: int = 500) -> int:
     """Process up to `limit` received events that are due, oldest first; return how many were finished.
 
-    Safe to run in parallel. One event's failure does not keep the others; a database that is not there raises
-    `DatabaseError`, instead of being waited for once an event.
+    Safe to run in parallel. One event's failure does not keep the others (`SomeFailed` is raised after the last one);
+    a database that is not there raises `DatabaseError`, instead of being waited for once an event.
     """
-    now = now or timezone.now()
-    due = WebhookEvent.objects.filter(status=Status.RECEIVED, next_attempt_at__lte=now)
+    due = WebhookEvent.objects.filter(status=Status.RECEIVED, next_attempt_at__lte=now or timezone.now())
     keys = list(due.order_by("next_attempt_at").values_list("pk", flat=True)[:limit])
-    return sum(_process(key, now) for key in keys)
+    # Each at its own time: the last one may come minutes after the first, and credits expire meanwhile.
+    return sum_one_by_one(keys, lambda key: _process(key, now or timezone.now()), name=lambda key: f"event {key}")
 
 
 def _process_waiting(event: WebhookEvent, now: datetime) -> None:

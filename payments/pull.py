@@ -59,7 +59,7 @@ def _pull_all(providers: list[Provider], now: datetime, window: timedelta) -> tu
 def _pull(provider: Provider, now: datetime, window: timedelta) -> int:
     since = now - window
     bodies = provider.pull(since=since, until=now, open_sessions=_open_sessions(provider, since))
-    found = sum(inbox.receive_pulled(provider=provider, body=body, now=now) for body in bodies)
+    found = sum(inbox.receive_pulled(provider=provider, body=body) for body in bodies)
     if found:
         logger.warning("the pull from %s found %s events that no webhook brought", provider.name, found)
     return found

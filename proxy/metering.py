@@ -6,6 +6,7 @@ decides the cost; everyone settles by that. So a crash at any point neither lose
 
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,6 +23,7 @@ from accounts.keys import mask_key
 from accounts.models import Account, Balance
 from accounts.money import ZERO, from_bson, to_bson, usd_text
 from billing_site.database import Document, collection_of, insert_one
+from billing_site.one_by_one import sum_one_by_one
 from proxy.call import Call, UsageReport
 from proxy.errors import CannotAfford, ServiceUnavailable
 from proxy.models import RequestLog
@@ -263,15 +265,23 @@ ABANDONED = "abandoned"
 def sweep_holds(*, now: datetime | None = None) -> int:
     """Settle or release every hold older than the longest request; returns how many were closed.
 
-    Safe to run in parallel with itself and with the requests: the log's key and the hold's existence decide.
+    Safe to run in parallel with itself and with the requests: the log's key and the hold's existence decide. A hold
+    that fails does not keep the others: raises `SomeFailed` after the last one.
     """
     deadline = (now or timezone.now()) - timedelta(seconds=settings.HOLD_MAX_AGE_SECONDS)
-    closed = 0
+
+    def close_stale(found: tuple[str, str, dict[str, Any]]) -> int:
+        username, request_id, hold = found
+        return _close(username, request_id, hold) if hold["at"].replace(tzinfo=UTC) <= deadline else 0
+
+    return sum_one_by_one(_find_held(deadline), close_stale, name=lambda found: f"hold {found[1]} of {found[0]}")
+
+
+def _find_held(deadline: datetime) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Every hold, with its account and request, of the accounts that held something before `deadline`."""
     for account in collection_of(Account).find({"heldSince": {"$lte": deadline}}, projection={"holds": 1}):
-        for request_id, hold in account["holds"].items():
-            if hold["at"].replace(tzinfo=UTC) <= deadline:
-                closed += _close(account["_id"], request_id, hold)
-    return closed
+        for request_id, hold in (account.get("holds") or {}).items():
+            yield account["_id"], request_id, hold
 
 
 def _close(username: str, request_id: str, hold: dict[str, Any]) -> int:

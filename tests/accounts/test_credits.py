@@ -170,6 +170,25 @@ def test_a_purchase_restarts_the_expiry_and_does_not_stack(insert_user: InsertUs
     assert Account.objects.get(pk="alice").expires_at == NOW + timedelta(days=7)
 
 
+@pytest.mark.parametrize("set_by_staff", [None, timedelta(days=30)])
+def test_an_older_purchase_that_commits_later_does_not_change_the_dates(
+    insert_user: InsertUser, usersnew: Any, set_by_staff: timedelta | None
+) -> None:
+    insert_user("alice")
+    top_up("alice", now=NOW)
+    if set_by_staff:
+        usersnew.update_one({"_id": "alice"}, {"$set": {"expiresAt": NOW + set_by_staff}})
+    top_up("alice", operation="payment:older", now=NOW - timedelta(minutes=5))
+    account = Account.objects.get(pk="alice")
+    assert account.credits_new == 40
+    assert (account.purchased_at, account.expires_at) == (NOW, NOW + (set_by_staff or timedelta(days=7)))
+
+    newer = NOW + timedelta(minutes=5)
+    top_up("alice", operation="payment:newer", now=newer)
+    account = Account.objects.get(pk="alice")
+    assert (account.purchased_at, account.expires_at) == (newer, newer + timedelta(days=7))
+
+
 def test_adjust_adds_and_deducts(insert_user: InsertUser) -> None:
     insert_user("alice", credits=1)
     adjust("alice", "2.5", operation="a", balance=Balance.OHMYGPT)
@@ -291,6 +310,32 @@ def test_expire_before_its_time_does_nothing_and_keeps_debts(insert_user: Insert
     credits.expire(username="alice", seen_expires_at=NOW, now=NOW)
     account = Account.objects.get(pk="alice")
     assert (account.credits_new, account.credits) == (-2, 0)
+
+
+MANY_PLACES = [
+    # As a decimal the ninth place rounds up; the double nearest to it lies below the half and rounds down.
+    Decimal128("0.123456795"),
+    Decimal128("0.1234567850000000000000000000000001"),
+    Decimal128("123.0000000049999999999999999"),
+]
+
+
+@pytest.mark.parametrize("stored", MANY_PLACES)
+def test_a_decimal128_of_many_places_expires_and_moves_in_full(
+    insert_user: InsertUser, usersnew: Any, stored: Decimal128
+) -> None:
+    insert_user("alice", creditsNew=stored, expiresAt=NOW)
+    insert_user("bob", credits=stored)
+    shown = Account.objects.get(pk="bob").credits
+
+    movement = credits.expire(username="alice", seen_expires_at=NOW, now=NOW)
+    transfer("bob", str(shown))
+
+    assert movement is not None
+    assert movement.amount(Balance.OPENHANDS) == -shown
+    assert usersnew.find_one({"_id": "alice"})["creditsNew"] == 0
+    account = Account.objects.get(pk="bob")
+    assert (account.credits, account.credits_new) == (0, shown)
 
 
 def test_open_ledger_once_under_concurrency(insert_user: InsertUser, in_threads: Callable[..., list[Any]]) -> None:

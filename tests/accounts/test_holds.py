@@ -10,7 +10,7 @@ import pytest
 from bson import Decimal128, Int64
 
 from accounts import credits
-from accounts.errors import AccountDisabled, CreditsExpired, InsufficientCredits, InvalidApiKey
+from accounts.errors import AccountDisabled, CreditsExpired, InsufficientCredits, InvalidApiKey, RateLimitExceeded
 from accounts.keys import hash_key
 from accounts.models import Account, Balance, LedgerEntry
 from tests.conftest import key_of
@@ -209,3 +209,35 @@ def test_transfer_cannot_move_held_credits(insert_user: InsertUser) -> None:
             actor="staff",
             reason="",
         )
+
+
+def test_a_hold_that_lost_every_race_asks_to_try_again(insert_user: InsertUser) -> None:
+    # What the update refuses and the look afterwards allows: so near the limit, only the rounding of the time differs.
+    insert_user("alice", creditsNew=1, requestsPerMinute=60, rateFullAt=NOW.timestamp() + 59 + 5e-7)
+    with pytest.raises(RateLimitExceeded, match="Try again") as raised:
+        hold(now=NOW)
+    assert raised.value.retry_seconds == 1
+    assert raised.value.rate.limit == 60
+
+
+@pytest.mark.parametrize("stored", [Decimal128("0.123456795"), Decimal128("0.1234567850000000000000000000000001")])
+def test_a_decimal128_of_many_places_can_be_held_and_settled_in_full(
+    insert_user: InsertUser, usersnew: Any, stored: Decimal128
+) -> None:
+    insert_user("alice", creditsNew=stored)
+    shown = str(Account.objects.get(pk="alice").credits_new)
+    assert hold(amount=shown).balance_after == 0
+    usersnew.update_one({"_id": "alice"}, {"$set": {"creditsNew": stored}})  # as an old program may write it
+    settled = settle("0.1")
+    assert settled.balance_after == 2 * Decimal(shown) - Decimal("0.1")
+
+
+def test_a_decimal128_of_many_places_settles_after_its_expiry(insert_user: InsertUser, usersnew: Any) -> None:
+    insert_user("alice", creditsNew=1, expiresAt=NOW)
+    hold(now=NOW - timedelta(seconds=1))
+    usersnew.update_one({"_id": "alice"}, {"$set": {"creditsNew": Decimal128("0.123456795")}})
+    credits.expire(username="alice", seen_expires_at=NOW, now=NOW)
+    usersnew.update_one({"_id": "alice"}, {"$set": {"creditsNew": Decimal128("0.123456795")}})
+    assert settle("0.04").balance_after == Decimal("0.12345679")
+    rest = LedgerEntry.objects.get(operation="expiry:req_1")
+    assert rest.amount == Decimal("-0.06")

@@ -1,6 +1,8 @@
 """The border between Decimal and the database's doubles: exact in both directions."""
 
 from decimal import Decimal
+from random import Random
+from typing import Any
 
 import pytest
 from bson import Decimal128, Int64
@@ -8,6 +10,7 @@ from django.db import connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from accounts import credits
 from accounts.money import format_cents, format_usd, from_bson, round_up_usd, round_usd, to_bson
 
 
@@ -22,7 +25,10 @@ from accounts.money import format_cents, format_usd, from_bson, round_up_usd, ro
         (-2.5, "-2.5"),
         (Decimal128("0.123456785"), "0.12345678"),
         (Decimal128("1e6000"), "0"),
+        (Decimal128("0.123456795"), "0.12345679"),  # The double nearest to it is below the half.
+        (Decimal128("-1e6000"), "0"),
         (Decimal128("NaN"), "0"),
+        (Decimal128("sNaN"), "0"),
         (float("nan"), "0"),
         (float("-inf"), "0"),
         (None, "0"),
@@ -71,6 +77,23 @@ def test_python_reads_a_legacy_double_as_the_server_rounds_it() -> None:
     rounded = collection.aggregate([{"$sort": {"_id": 1}}, {"$project": {"r": {"$round": ["$value", 8]}}}])
     differences = [v for v, row in zip(values, rounded, strict=True) if to_bson(from_bson(v)) != row["r"]]
     collection.drop()
+    assert differences == []
+
+
+def test_python_reads_every_number_type_as_the_server_rounds_it(usersnew: Any) -> None:
+    random = Random(20261120)
+    values: list[object] = [Int64(2**53 + 1), Int64(-(2**63)), -7, Decimal128("1e40"), Decimal128("-0"), 1e300]
+    for digits in range(9, 35):
+        for _ in range(20):
+            number = Decimal(random.randint(-(10**digits), 10**digits)).scaleb(-random.choice((9, 10, digits)))
+            values += [Decimal128(number), float(number)]
+    # Halves of the last place, exact in decimal and above, below or on them in binary.
+    values += [Decimal128(f"{random.randint(0, 10**6)}.{random.randint(0, 10**8):08}5") for _ in range(300)]
+    usersnew.insert_many([{"_id": f"user{n:05}", "creditsNew": value} for n, value in enumerate(values)])
+    # The expression that guards and changes balances, in one aggregate.
+    pipeline = [{"$sort": {"_id": 1}}, {"$project": {"read": credits._number("creditsNew")}}]
+    rows = list(usersnew.aggregate(pipeline))
+    differences = [value for value, row in zip(values, rows, strict=True) if from_bson(value) != from_bson(row["read"])]
     assert differences == []
 
 

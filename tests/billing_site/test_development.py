@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from pymongo import MongoClient
@@ -24,9 +25,9 @@ from billing_site.development import (
     load_secrets,
     log_tail,
     read_ports,
-    without_password,
 )
-from billing_site.mongod import Mongod, free_port
+from billing_site.mongod import Mongod, free_port, is_port_free
+from billing_site.welcome import without_password
 from proxy.fake_upstream import FakeUpstream
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +80,7 @@ class Installation:
             "VAR_DIR": str(self.var),
             "OPENHANDS_BASE_URL": upstream.url,
             "OPENHANDS_API_KEY": OPENHANDS_KEY,
+            "GRACEFUL_TIMEOUT_SECONDS": "3",
         }
         self.upstream = upstream
         self._output = directory / "output"
@@ -140,8 +142,14 @@ class Installation:
 
     def run_line(self, comment: str) -> Any:
         """Run a printed line as it is, and return the JSON that it printed."""
+        through_proxy = os.environ | {"http_proxy": "http://127.0.0.1:1", "no_proxy": ""}  # as many networks set it
         done = subprocess.run(
-            ["bash", "-c", self.line(comment)], capture_output=True, text=True, check=True, timeout=30
+            ["bash", "-c", self.line(comment)],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+            env=through_proxy,
         )
         return json.loads(done.stdout)
 
@@ -155,6 +163,19 @@ class Installation:
             account = client.get_default_database()["usersNew"].find_one({"_id": match[1]})
         assert account is not None
         return account["creditsNew"], account["credits"]
+
+
+@contextlib.contextmanager
+def request_in_flight(run: Installation) -> Iterator[None]:
+    """A request whose upstream, no child of the run, has it and does not answer."""
+    received = len(run.upstream.requests)
+    stalled = run.line("Spend on OpenHands").replace("Hello", "[[fake stall=1]] Hello")
+    with subprocess.Popen(["bash", "-c", stalled], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as request:
+        try:
+            wait_until(lambda: len(run.upstream.requests) > received)
+            yield
+        finally:
+            request.kill()
 
 
 @pytest.fixture(scope="module")
@@ -233,11 +254,12 @@ def test_killed_supervisor_leaves_no_orphan_and_the_next_run_works(run: Installa
     children = descendants(run.process.pid)
     assert len(children) >= 5
     keys = re.findall("sk-trollllm-[0-9a-f]{64}", run.output)
-    credits_new, credits_old = run.balances("Spend on OpenHands")
-    run.process.kill()
-    run.process.wait()
+    with request_in_flight(run):
+        credits_new, credits_old = run.balances("Spend on OpenHands")
+        run.process.kill()
+        run.process.wait()
 
-    run.start()  # at once, while the children of the killed run stop
+        run.start()  # at once, while the children of the killed run stop
 
     wait_until(lambda: not any(stat_of(pid) for pid in children))
     assert re.findall("sk-trollllm-[0-9a-f]{64}", run.output) == keys
@@ -245,18 +267,54 @@ def test_killed_supervisor_leaves_no_orphan_and_the_next_run_works(run: Installa
     assert run.run_line("Spend on OpenHands")["choices"]
 
 
+def test_run_after_ctrl_c_goes_on_with_its_own_data_and_new_secrets(run: Installation) -> None:
+    before = run.balances("Spend on OpenHands")
+    old = load_secrets(run.var / "development.env")
+    assert run.stop() == 0
+    (run.var / "development.env").unlink()  # as the file itself advises
+
+    run.start()
+
+    new = load_secrets(run.var / "development.env")
+    assert old["DEMO_API_KEY_ALICE"] not in run.output
+    assert f"admin / {new['ADMIN_PASSWORD']}" in run.output
+    assert run.balances("Spend on OpenHands") == before
+    assert run.run_line("Spend on OpenHands")["choices"]
+    assert "Note:" not in run.output
+
+
 def test_second_ctrl_c_hurries_and_nothing_is_left(run: Installation) -> None:
     children = descendants(run.process.pid)
-    stalled = run.line("Spend on OhMyGPT").replace("Hello", "[[fake stall=1]] Hello")
-    with subprocess.Popen(["bash", "-c", stalled], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as request:
-        time.sleep(1)
+    with request_in_flight(run):
         run.process.send_signal(signal.SIGINT)
-        time.sleep(1)
+        time.sleep(0.5)
         assert run.process.poll() is None, "the request in progress gets its time"
         assert run.stop() == 0
-        request.kill()
     assert "Stopped." in run.output
     wait_until(lambda: not any(stat_of(pid) for pid in children), 1)
+
+
+def test_database_that_runs_elsewhere_is_used_and_its_customers_are_left_alone(
+    tmp_path: Path, insert_user: Callable[..., str], usersnew: Any
+) -> None:
+    host = urlsplit(os.environ["DATABASE_URL"]).netloc
+    # Several hosts, as a replica set's URL has them; the second is the same node under its other name.
+    hosts = f"{host},{host.replace('127.0.0.1', 'localhost')}"
+    insert_user("alice", creditsNew=1.5)
+    customer = usersnew.find_one({"_id": "alice"})
+    with FakeUpstream(api_key=OPENHANDS_KEY) as upstream:
+        installation = Installation(tmp_path, upstream)
+        installation.environment["DATABASE_URL"] = f"mongodb://{hosts}/{usersnew.database.name}?replicaSet=rs0"
+        try:
+            installation.start()
+            assert not any("mongod " in command_of(pid) for pid in descendants(installation.process.pid))
+            assert "Note: alice is an account that this database had before" in installation.output
+            assert installation.run_line("Pay: bob")["success"] is True
+            assert installation.run_line("Spend on OpenHands, from creditsNew of bob")["choices"]
+            assert installation.run_line("Spend on OhMyGPT, from credits of bob")["choices"]
+            assert usersnew.find_one({"_id": "alice"}) == customer
+        finally:
+            assert installation.stop() == 0
 
 
 # What does not start says why; no process is left.
@@ -292,8 +350,21 @@ def test_failing_step_shows_the_end_of_its_log(tmp_path: Path) -> None:
 
 
 def test_ports_are_the_defaults_or_from_the_environment() -> None:
-    chosen = {name: str(free_port()) for name in PORTS}
+    chosen = {name: str(free_port()) for name in (*PORTS, "MONGOD_PORT")}
     assert read_ports(chosen) == {name: int(port) for name, port in chosen.items()}
+    del chosen["MONGOD_PORT"]
+    assert read_ports(chosen) == {name: int(port) for name, port in chosen.items()}
+    # Without a MongoDB of its own, its port is nobody's concern.
+    elsewhere = {"DATABASE_URL": "mongodb://db.example/billing", "MONGOD_PORT": chosen["SITE_PORT"]}
+    assert read_ports(chosen | elsewhere) == {name: int(port) for name, port in chosen.items()}
+
+
+def test_taken_port_is_named_with_another_that_exists() -> None:
+    chosen = {name: str(free_port()) for name in PORTS}
+    port = next(port for port in range(64_900, 65_500) if is_port_free(port))
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(StartError, match=f"Port {port} is taken") as refused:
+        read_ports(chosen | {"MONGOD_PORT": str(port)})
+    assert f"MONGOD_PORT={port - 1000} make run" in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -303,11 +374,37 @@ def test_ports_are_the_defaults_or_from_the_environment() -> None:
         ({"OPENHANDS_PORT": "0"}, "OPENHANDS_PORT=0 is no port number"),
         ({"OHMYGPT_PORT": "70000"}, "OHMYGPT_PORT=70000 is no port number"),
         ({"SITE_PORT": "9999", "OHMYGPT_PORT": "9999"}, "OHMYGPT_PORT=9999 is the port of another part"),
+        ({"MONGOD_PORT": "99999"}, "MONGOD_PORT=99999 is no port number"),
+        ({"SITE_PORT": "9999", "MONGOD_PORT": "9999"}, "MONGOD_PORT=9999 is the port of another part"),
     ],
 )
 def test_wrong_port_is_refused(environment: dict[str, str], message: str) -> None:
     with pytest.raises(StartError, match=message):
         read_ports(environment)
+
+
+@pytest.mark.parametrize(("goal", "needs"), [("run", True), ("run DATABASE_URL=mongodb://db.example", False)])
+def test_make_run_asks_for_the_libraries_of_mongodb_only_to_start_it(tmp_path: Path, goal: str, needs: bool) -> None:
+    # A machine that lacks a library and whose user is not root; what is installed, and the run, are only named.
+    programs = {
+        "python": 'test "$2" = billing_site.mongod && echo libcurl4 || echo "started $2"',
+        "id": "echo 1000",
+    }
+    for name, script in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "installed").touch()
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["make", *goal.split(), f"BIN={tmp_path}", f"INSTALLED={tmp_path / 'installed'}"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ("started billing_site.development" in done.stdout) is not needs, done
+    assert ("Missing on this system: libcurl4" in done.stderr) is needs, done
 
 
 def test_secrets_are_chosen_once_and_private(tmp_path: Path) -> None:
@@ -340,6 +437,25 @@ def test_stubborn_child_and_its_children_are_killed_after_the_grace_time(tmp_pat
     os.close(lock)
     assert describe_exit(child.exit_code) == "was killed by SIGKILL"
     wait_until(lambda: stat_of(grandchild) is None)
+
+
+def test_what_an_ended_child_left_is_killed_after_the_grace_time_before_the_next_start(tmp_path: Path) -> None:
+    # As gunicorn's workers after `kill -9` of the master: they hold its ports until their requests end.
+    lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
+    script = "(trap '' TERM; echo $BASHPID; exec sleep 60) &"
+    child = Child(
+        ["bash", "-c", script], environment=os.environ, log_path=tmp_path / "log", grace_seconds=0.2, lock=lock
+    )
+    child.start()
+    wait_until(lambda: not child.is_running and (tmp_path / "log").read_text() != "")
+    left = int((tmp_path / "log").read_text())
+    assert stat_of(left) is not None
+
+    child.start()
+
+    wait_until(lambda: stat_of(left) is None, 1)
+    child.stop()
+    os.close(lock)
 
 
 def test_shown_url_has_no_password() -> None:

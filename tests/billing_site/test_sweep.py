@@ -6,9 +6,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from io import StringIO
 from typing import Any
 
+import pytest
 from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
@@ -35,6 +37,25 @@ def test_expired_accounts_lose_their_credits_once(insert_user: InsertUser) -> No
     assert LedgerEntry.objects.count() == 2
     assert sweep_expired_accounts() == 0
     assert_reconciles()
+
+
+def test_a_broken_account_keeps_no_other_from_its_turn(insert_user: InsertUser, usersnew: Any) -> None:
+    now = timezone.now()
+    long_ago = now - timedelta(days=2)
+    stale = {"balance": "openhands", "amount": 0.5, "at": long_ago}
+    # The sweep meets them first, by their dates.
+    insert_user("broken", creditsNew=1, expiresAt=long_ago, holds={"req_1": "garbage"}, heldSince=long_ago)
+    insert_user("no_holds", heldSince=long_ago)
+    insert_user("alice", creditsNew=1, expiresAt=now - timedelta(days=1))
+    insert_user("bob", creditsNew=1, holds={"req_2": {"balance": "openhands"}, "req_3": stale}, heldSince=now)
+    usersnew.update_one({"_id": "bob"}, {"$set": {"heldSince": now - timedelta(days=1)}})
+    out = StringIO()
+    with pytest.raises(SystemExit):
+        call_command("sweep", stdout=out)
+    assert Account.objects.get(pk="alice").credits_new == 0
+    assert Account.objects.get(pk="bob").credits_new == Decimal("1.5")
+    assert usersnew.find_one({"_id": "bob"})["holds"].keys() == {"req_2"}
+    assert usersnew.find_one({"_id": "broken"})["creditsNew"] == 1
 
 
 def test_many_sweepers_at_once_expire_once(insert_user: InsertUser, in_threads: Callable[..., list[Any]]) -> None:

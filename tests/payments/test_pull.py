@@ -256,6 +256,21 @@ def test_several_sweepers_ask_once_per_interval(
     assert len(sepay.requests) == 2
 
 
+def test_a_pulled_payment_is_credited_at_its_own_time_not_when_the_pull_began(
+    sepay: FakeSePay, make_order: MakeOrder, usersnew: Any
+) -> None:
+    began = datetime.now(UTC) - timedelta(minutes=10)  # As if the provider had taken so long to answer.
+    paid_at = (began - timedelta(minutes=1)).astimezone(TIME_ZONE).strftime("%Y-%m-%d %H:%M:%S")
+    sepay.add(transfer(make_order(minutes_ago=12).order_code, transactionDate=paid_at))
+    expired_at = datetime.now(UTC) - timedelta(minutes=5)
+    usersnew.update_one({"_id": "alice"}, {"$set": {"creditsNew": 5.0, "expiresAt": expired_at}})
+    assert pull_due_payments(now=began) == 1
+    assert balance_of() == 20
+    account = Account.objects.get(pk="alice")
+    assert account.purchased_at is not None
+    assert account.purchased_at > expired_at
+
+
 def test_the_sweeper_goes_on_when_a_provider_does_not_answer(sepay: FakeSePay, db: None, settings: Any) -> None:
     settings.SEPAY_API_TOKEN = "wrong"
     assert pull_due_payments() == 0

@@ -14,6 +14,7 @@ from django.db import connection
 from accounts import credits
 from accounts.errors import InsufficientCredits
 from accounts.models import Account, Balance, LedgerEntry
+from billing_site.one_by_one import SomeFailed
 from payments import inbox, orders
 from payments.models import Payment, WebhookEvent
 from payments.providers import get_provider
@@ -468,6 +469,25 @@ def test_a_stored_event_whose_processing_was_cut_off_is_credited_by_the_sweeper(
     assert inbox.process_due_events(now=now) == 1
     assert balance_of() == 20
     assert inbox.process_due_events(now=now) == 0
+
+
+def test_every_due_event_has_its_own_time_and_a_broken_one_keeps_none_from_it(make_order: MakeOrder) -> None:
+    provider = get_provider("sepay")
+    now = datetime.now(UTC)
+    for minutes in (3, 2, 1):  # the broken one first
+        body = json.dumps(transfer(make_order().order_code)).encode()
+        notice, at = provider.read(body=body, headers={}), now - timedelta(minutes=minutes)
+        inbox.store(provider=provider, notice=notice, body=body, headers={}, now=at)
+    events = connection.database["webhook_events"]
+    broken = WebhookEvent.objects.order_by("received_at")[0].pk
+    events.update_one({"_id": broken}, {"$set": {"attempts": None}})
+
+    with pytest.raises(SomeFailed, match="1 of 3"):
+        inbox.process_due_events()
+
+    times = WebhookEvent.objects.filter(status="done").order_by("processed_at").values_list("processed_at", flat=True)
+    assert len(set(times)) == 2
+    assert balance_of() == 40
 
 
 def test_many_sweepers_at_once_credit_once(make_order: MakeOrder, in_threads: Callable[..., list[Any]]) -> None:
