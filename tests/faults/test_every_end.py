@@ -6,6 +6,7 @@ After each, the reconciliation equation holds and no hold is left: `assert_recon
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -139,3 +140,11 @@ def test_a_cost_beyond_the_hold_is_the_operators_loss(server: Server, insert_use
     assert log.uncollected == (log.input_tokens + 500 * 5) * Decimal("1.05") / 10**6 - log.hold
     assert Account.objects.get(pk="alice").credits_new == 1 - log.hold
     assert_reconciles()
+
+
+def test_a_credit_that_goes_astray_is_seen(server: Server, usersnew: Any, insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=1)
+    assert post(server, chat()).status == 200
+    usersnew.update_one({"_id": "alice"}, {"$inc": {"creditsNew": -0.00000001}})
+    with pytest.raises(AssertionError):
+        assert_reconciles()
