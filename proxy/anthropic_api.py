@@ -8,7 +8,7 @@ from accounts.errors import BillingError
 from proxy.call import Call, UsageReport, bound_input_tokens, read_tokens
 from proxy.errors import InvalidRequest
 from proxy.event_stream import EventStreamReader
-from proxy.json_body import Object, read_bool, read_count, read_list, read_text, with_members
+from proxy.json_body import Object, read_bool, read_count, read_list, read_text, text_size, with_members
 from proxy.pricing import Usage
 
 # https://docs.anthropic.com/en/api/errors
@@ -59,7 +59,7 @@ class AnthropicApi:
     def output_text_bytes(self, answer: Object) -> int:
         """Bytes of what the model wrote: text, thinking and tool input."""
         content = answer.get("content")
-        return len(json.dumps(content, ensure_ascii=False).encode()) if content else 0
+        return text_size(content) if content else 0
 
     def stream_reader(self, call: Call) -> "AnthropicStreamReader":
         return AnthropicStreamReader()

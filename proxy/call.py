@@ -34,6 +34,11 @@ class UsageReport:
     usage: Usage | None
     problem: str | None = None
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether it can be billed by."""
+        return self.usage is not None and not self.problem
+
 
 class StreamReader(Protocol):
     """Passes a stream through and picks the usage out of it."""

@@ -58,6 +58,11 @@ def parse_answer(data: bytes) -> Object:
     return answer
 
 
+def text_size(value: object) -> int:
+    """UTF-8 bytes of a JSON value as text; half a surrogate pair, which JSON can hold, counts too."""
+    return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
 def with_members(body: bytes, parsed: Object, changes: Object) -> bytes:
     """`body` with the members `changes`: new ones put in front, all other bytes kept; replaced ones re-serialised."""
     if not changes:

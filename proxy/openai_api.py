@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from accounts.errors import BillingError
 from proxy.call import Call, UsageReport, bound_input_tokens, read_tokens
 from proxy.event_stream import EventStreamReader
-from proxy.json_body import Object, read_bool, read_count, read_list, read_text, with_members
+from proxy.json_body import Object, read_bool, read_count, read_list, read_text, text_size, with_members
 from proxy.pricing import Usage
 
 MOST_CHOICES = 128
@@ -61,7 +61,7 @@ class OpenAiApi:
         """Bytes of what the model wrote, all choices together: text, reasoning and tool calls."""
         choices = answer.get("choices")
         messages = [choice.get("message") for choice in choices or () if isinstance(choice, dict)]
-        return sum(len(json.dumps(message, ensure_ascii=False).encode()) for message in messages if message)
+        return sum(text_size(message) for message in messages if message)
 
     def stream_reader(self, call: Call) -> "OpenAiStreamReader":
         return OpenAiStreamReader(hides_usage=not call.has_asked_for_usage)

@@ -153,9 +153,9 @@ def _relay_answer(
         return StreamingHttpResponse(stream, content_type="application/json", headers=_headers(reservation))
     if keep_answer:
         keep_answer(data)
-    receipt = metering.charge(
-        reservation, report=family.read_usage(answer), output_text_bytes=family.output_text_bytes(answer)
-    )
+    report = family.read_usage(answer)
+    text_bytes = 0 if report.is_exact else family.output_text_bytes(answer)
+    receipt = metering.charge(reservation, report=report, output_text_bytes=text_bytes)
     result = raw_response(data, request_id=reservation.request_id)
     for name, value in {**_headers(reservation), **receipt.headers}.items():
         result[name] = value

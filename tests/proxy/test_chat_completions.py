@@ -371,6 +371,21 @@ def test_no_key_is_in_the_servers_log(server: Server, insert_user: InsertUser) -
     assert "upstream-key" not in server.log()
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("directive", ["", "[[fake usage=missing]] "])
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_half_a_surrogate_pair_in_the_text_passes_and_is_billed(
+    server: Server, insert_user: InsertUser, path: str, directive: str, is_stream: bool
+) -> None:
+    insert_user("alice", creditsNew=1)
+    response = post(server, chat(f"{directive}\ud800", stream=is_stream), path=path)
+    assert response.status == 200
+    assert b"\\ud800" in response.data
+    assert RequestLog.objects.get().usage_source == ("estimated" if directive else "upstream")
+    assert RequestLog.objects.get().cost > 0
+    assert_reconciles()
+
+
 def test_refusals_for_want_of_credits_are_counted(server: Server, insert_user: InsertUser) -> None:
     insert_user("alice", credits=0.00001)
     insert_user("bob", credits=5, expiresAt=timezone.now())
