@@ -82,7 +82,8 @@ class TokenCountApi(AnthropicApi):
 class AnthropicStreamReader(EventStreamReader):
     """Reads `message_start` and the cumulative `message_delta`; the later value of each count is the true one."""
 
-    terminal_mark = b"event: message_stop"
+    terminal_word = b"message_stop"
+    terminal_line = re.compile(rb"^event: ?message_stop[ \r]*$", re.MULTILINE)
     text_pattern = re.compile(rb'"(?:text|thinking|partial_json)"\s*:\s*"((?:[^"\\]|\\.)*)"')
 
     def __init__(self) -> None:

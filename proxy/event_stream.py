@@ -17,13 +17,16 @@ LARGEST_EVENT_BYTES = 1024 * 1024
 class EventStreamReader(ABC):
     """Splits a stream into events. Most are counted and passed on without parsing; usage events are read."""
 
-    terminal_mark: ClassVar[bytes]
+    terminal_word: ClassVar[bytes]
+    terminal_line: ClassVar[re.Pattern[bytes]]
+    """A line of the format's last event, which holds the word; the word alone is what a model may write."""
     text_pattern: ClassVar[re.Pattern[bytes]]
 
     def __init__(self) -> None:
         self.is_finished = False
         self.text_bytes = 0
         self._pending = b""
+        self._is_inside_line = False
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes as they arrive and return the whole events among them, as they are to be sent on."""
@@ -43,8 +46,10 @@ class EventStreamReader(ABC):
 
     def _pass(self, block: bytes) -> bytes:
         self.text_bytes += sum(map(len, self.text_pattern.findall(block)))
-        if self.terminal_mark in block:
+        # With a start of 1, `^` does not take the middle of a line for its beginning.
+        if self.terminal_word in block and self.terminal_line.search(block, int(self._is_inside_line)):
             self.is_finished = True
+        self._is_inside_line = not block.endswith(b"\n")
         if not _USAGE_OBJECT.search(block):
             return block
         return b"".join(event for event in _split(block) if self._read_event(event))

@@ -80,7 +80,8 @@ class OpenAiApi:
 class OpenAiStreamReader(EventStreamReader):
     """Reads the usage of the last chunk, and hides that chunk from a client that did not ask for it."""
 
-    terminal_mark = b"data: [DONE]"
+    terminal_word = b"[DONE]"
+    terminal_line = re.compile(rb"^data: ?\[DONE\][ \r]*$", re.MULTILINE)
     text_pattern = re.compile(rb'"(?:content|reasoning_content|refusal|arguments)"\s*:\s*"((?:[^"\\]|\\.)*)"')
 
     def __init__(self, *, hides_usage: bool) -> None:

@@ -105,6 +105,29 @@ def test_an_endless_event_does_not_grow_the_memory() -> None:
     assert passed + reader.flush() == b"x" * 65536 * 64
 
 
+@pytest.mark.parametrize("text", [b"data: [DONE]", b"event: message_stop", b"\\ndata: [DONE]\\n"])
+@pytest.mark.parametrize("reader", [OpenAiStreamReader(hides_usage=True), AnthropicStreamReader()])
+def test_what_a_model_writes_does_not_end_a_stream(reader: EventStreamReader, text: bytes) -> None:
+    event = b'data: {"delta":{"text":"' + text + b'"}}\n\n'
+    assert reader.feed(event) == event
+    long = b'data: {"delta":{"text":"' + b"x" * LARGEST_EVENT_BYTES
+    assert reader.feed(long) + reader.feed(text + b'"}}\n\n') == long + text + b'"}}\n\n'
+    assert not reader.is_finished
+
+
+@pytest.mark.parametrize(
+    ("reader", "last"),
+    [
+        (OpenAiStreamReader(hides_usage=True), b"data:[DONE]\r\n\r\n"),
+        (OpenAiStreamReader(hides_usage=True), b": x\ndata: [DONE] \n\n"),
+        (AnthropicStreamReader(), b'event:message_stop\ndata:{"type":"message_stop"}\n\n'),
+    ],
+)
+def test_the_last_event_may_be_spaced_otherwise(reader: EventStreamReader, last: bytes) -> None:
+    assert reader.feed(last) == last
+    assert reader.is_finished
+
+
 def test_garbage_with_a_usage_in_it_passes() -> None:
     reader = OpenAiStreamReader(hides_usage=True)
     garbage = b'data: {"usage": {broken\n\n'
