@@ -1,5 +1,6 @@
 """Which price a model has on an upstream: the active rows of `ModelPrice`, read every few seconds at most."""
 
+import logging
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +13,8 @@ from accounts.models import Balance
 from proxy.errors import ModelNotFound
 from proxy.models import ModelPrice
 from proxy.pricing import Price
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class PriceBook:
         self._lock = Lock()
         self._models: dict[str, dict[str, ListedModel]] = {}
         self._expires = 0.0
+        self._told: set[str] = set()
 
     def find(self, upstream: Balance, model: str) -> Price:
         """The price of `model` (its id or an alias) on `upstream`; raises `ModelNotFound` when it has none."""
@@ -49,10 +53,21 @@ class PriceBook:
         if time.monotonic() >= self._expires:
             with self._lock:
                 if time.monotonic() >= self._expires:
-                    rows = [row for row in ModelPrice.objects.all() if row.is_active]
+                    rows = [row for row in ModelPrice.objects.all() if row.is_active and self._has_price(row)]
                     self._models = {upstream: _models_of(upstream, rows) for upstream in Balance.values}
                     self._expires = time.monotonic() + settings.PRICE_CACHE_SECONDS
         return self._models
+
+    def _has_price(self, row: ModelPrice) -> bool:
+        """Whether a row can be billed by. The model of one that cannot is not there, which the log tells once."""
+        needed = (row.input_price, row.output_price)
+        optional = (row.cache_write_price, row.cache_read_price, row.multiplier)
+        if None not in needed and all(amount is None or amount >= 0 for amount in (*needed, *optional)):
+            return True
+        if row.pk not in self._told:
+            self._told.add(row.pk)
+            logger.error("price row %s is not used: its price is missing, no number, or negative", row.pk)
+        return False
 
 
 def _models_of(upstream: str, all_rows: list[ModelPrice]) -> dict[str, ListedModel]:

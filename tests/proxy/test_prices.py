@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import override_settings
 
 from accounts.models import Balance
 from proxy.errors import ModelNotFound
@@ -61,6 +63,51 @@ def test_an_old_row_without_an_upstream_holds_for_both(prices: None) -> None:
         with pytest.raises(ModelNotFound):
             book.find(upstream, "gpt-off")
         assert [model.model_id for model in book.list_models(upstream)].count("claude-haiku-4-5-20251001") == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"inputPricePerMTok": None},
+        {"outputPricePerMTok": None},
+        {"outputPricePerMTok": "5"},
+        {"inputPricePerMTok": float("nan")},
+        {"inputPricePerMTok": -1},
+        {"outputPricePerMTok": -0.5},
+        {"cacheHitPricePerMTok": -1},
+        {"multiplier": -1},
+    ],
+)
+def test_a_row_without_a_price_is_not_used(db: None, wrong: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    row = {"_id": "odd", "modelId": "gpt-odd", "inputPricePerMTok": 2, "outputPricePerMTok": 8.0}
+    connection.database["model_pricing"].insert_many([row | wrong, row | {"_id": "good", "modelId": "gpt-good"}])
+    book = PriceBook()
+    with override_settings(PRICE_CACHE_SECONDS=0):
+        for _ in range(2):
+            with pytest.raises(ModelNotFound):
+                book.find(Balance.OPENHANDS, "gpt-odd")
+    assert [model.model_id for model in book.list_models(Balance.OPENHANDS)] == ["gpt-good"]
+    assert [record.getMessage() for record in caplog.records if "price row odd" in record.getMessage()] == [
+        "price row odd is not used: its price is missing, no number, or negative"
+    ]
+
+
+def test_what_a_row_lacks_beside_its_price_is_never_free(db: None) -> None:
+    row = {"_id": "old", "modelId": "gpt-old", "inputPricePerMTok": 2, "outputPricePerMTok": 0}
+    texts = {"cacheWritePricePerMTok": "1", "cacheHitPricePerMTok": "1", "multiplier": "2"}
+    connection.database["model_pricing"].insert_one(row | texts)
+    price = PriceBook().find(Balance.OPENHANDS, "gpt-old")
+    assert (price.output, price.cache_write, price.cache_read, price.multiplier) == (0, 2, 2, 1)
+
+
+def test_a_model_without_a_price_is_never_forwarded(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser
+) -> None:
+    insert_user("alice", creditsNew=1)
+    connection.database["model_pricing"].update_many({}, {"$unset": {"outputPricePerMTok": ""}})
+    time.sleep(CACHE_SECONDS)
+    assert post(server, chat()).status == 404
+    assert not upstream.requests
 
 
 def test_a_change_applies_to_requests_that_start_after_it(server: Server, insert_user: InsertUser) -> None:
