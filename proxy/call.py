@@ -46,6 +46,9 @@ class StreamReader(Protocol):
     is_finished: bool
     """Whether the last event of the format has come: what follows is nothing."""
 
+    has_failed: bool
+    """Whether the upstream has told an error in the stream."""
+
     text_bytes: int
     """Bytes of generated text so far, for an estimate."""
 

@@ -56,10 +56,10 @@ class MeteredStream:
         except (UpstreamError, UpstreamTimeout) as error:
             logger.error("request %s: %s", self._reservation.request_id, error)
             outcome, failure = error.code, error
-        self._bill(outcome)
+        self._bill(outcome, has_failed=failure is not None)
         if failure and self._error_event is None:
             raise ConnectionAbortedError(f"request {self._reservation.request_id} broke off") from failure
-        if failure and self._error_event:
+        if failure and self._error_event and not self._reader.is_finished:
             last += self._error_event(failure, BROKE_OFF)
         if last:
             yield last
@@ -68,13 +68,13 @@ class MeteredStream:
         """Called by the server when the response ends in any way. A client that left early still pays what it used."""
         if self._is_billed:
             return
-        outcome = "client_disconnected"
+        outcome, has_failed = "client_disconnected", False
         try:
             for _ in self._read():
                 pass
         except (UpstreamError, UpstreamTimeout) as error:
-            outcome = f"{outcome}, {error.code}"
-        self._bill(outcome)
+            outcome, has_failed = f"{outcome}, {error.code}", True
+        self._bill(outcome, has_failed=has_failed)
 
     def _read(self) -> Iterator[bytes]:
         """Read the upstream to its end. Raises our error for what it breaks off with, and at the deadline."""
@@ -91,14 +91,17 @@ class MeteredStream:
             raise UpstreamTimeout(f"the stream stopped: {error}") from error
         except HTTPError as error:
             raise UpstreamError(f"the stream broke off: {error}") from error
+        if self._reader.has_failed:
+            raise UpstreamError("the stream told an error")
         if not self._reader.is_finished:
             raise UpstreamError("the stream ended without its last event")
         self._response.release_conn()
 
-    def _bill(self, outcome: str) -> None:
+    def _bill(self, outcome: str, *, has_failed: bool) -> None:
+        """Charge, or release where the upstream failed before any output: it told no text and no final usage."""
         self._is_billed = True
         report = self._reader.report()
-        if not self._reader.text_bytes and report.usage is None and outcome != "ok":
+        if has_failed and not self._reader.text_bytes and not report.is_exact:
             self._response.close()
             metering.release(self._reservation, status=502, outcome=outcome)
             return

@@ -128,6 +128,19 @@ def test_the_last_event_may_be_spaced_otherwise(reader: EventStreamReader, last:
     assert reader.is_finished
 
 
+def test_an_error_told_before_the_last_event_is_a_failure() -> None:
+    reader = OpenAiStreamReader(hides_usage=True)
+    data = b'data: {"error":{"message":"overloaded"}}\n\ndata: [DONE]\n\n'
+    assert reader.feed(data) == data
+    assert (reader.has_failed, reader.is_finished) == (True, True)
+
+
+def test_the_word_error_in_a_text_is_no_failure() -> None:
+    reader = AnthropicStreamReader()
+    reader.feed(b'data: {"delta":{"text":"{\\"error\\": {}}"}, "error": null}\n\n')
+    assert not reader.has_failed
+
+
 def test_garbage_with_a_usage_in_it_passes() -> None:
     reader = OpenAiStreamReader(hides_usage=True)
     garbage = b'data: {"usage": {broken\n\n'
