@@ -110,8 +110,8 @@ def _read_usage(usage: object) -> UsageReport:
         return UsageReport(None, "missing")
     try:
         read = Usage(
-            input_tokens=read_tokens(usage, "input_tokens"),
-            output_tokens=read_tokens(usage, "output_tokens"),
+            input_tokens=read_tokens(usage, "input_tokens", is_required=True),
+            output_tokens=read_tokens(usage, "output_tokens", is_required=True),
             cache_write_tokens=read_tokens(usage, "cache_creation_input_tokens"),
             cache_read_tokens=read_tokens(usage, "cache_read_input_tokens"),
         )

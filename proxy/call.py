@@ -126,10 +126,13 @@ def _inline_bytes(image: Object) -> int:
     return 0
 
 
-def read_tokens(report: Object, name: str) -> int:
-    """A token count of a usage report, absent and null as 0; raises `ValueError` for what cannot be one."""
+def read_tokens(report: Object, name: str, *, is_required: bool = False) -> int:
+    """A token count of a usage report; raises `ValueError` for what cannot be one.
+
+    Absent and null are 0, unless the format always has the count: then they are a mistake, not usage.
+    """
     value: object = report.get(name)
-    if value is None:
+    if value is None and not is_required:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_TOKENS:
         raise ValueError(f"{name} is {str(value)[:40]}")

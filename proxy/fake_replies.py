@@ -58,7 +58,7 @@ class Directives:
                 values[name] = True if types[name] is bool else _convert(types[name], value)
             except (KeyError, ValueError):
                 raise BadRequestError(f"Unknown directive of the fake upstream: {item}") from None
-        if values.get("usage", "missing") not in {"missing", *_USAGE_VALUES}:
+        if values.get("usage", "missing") not in {"missing", "partial", *_USAGE_VALUES}:
             raise BadRequestError(f"Unknown directive of the fake upstream: usage={values['usage']}")
         return cls(**values)
 
@@ -178,6 +178,8 @@ def _distort(usage: Any, kind: str | None) -> Any:
     """The usage with every count replaced as the directive `usage` says; None if it is to be missing."""
     if kind is None or kind == "missing":
         return usage if kind is None else None
+    if isinstance(usage, dict) and kind == "partial":
+        return {name: value for name, value in usage.items() if name not in {"completion_tokens", "output_tokens"}}
     if isinstance(usage, dict):
         return {name: _distort(value, kind) for name, value in usage.items()}
     return _USAGE_VALUES[kind]

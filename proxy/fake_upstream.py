@@ -22,6 +22,7 @@ Directives in the last user message change that, for example `[[fake chunks=50 c
     cached_tokens=200       report as `prompt_tokens_details.cached_tokens` or `cache_read_input_tokens`
     cache_creation_tokens=5 report as `prompt_tokens_details.cache_creation_tokens` or `cache_creation_input_tokens`
     usage=missing           report no usage; `zero`, `negative`, `absurd`, `fraction`, `text`, `null`: every count is so
+    usage=partial           report no count of the output
     gzip                    compress the answer
     garbage                 status 200 with a body, or a stream event, that is not JSON
     stream_error=3          after 3 words of a stream an error event, then the end
@@ -262,7 +263,8 @@ class _Connection(socketserver.StreamRequestHandler):
         except BadRequestError as error:
             return self._send_json(400, api.error(400, str(error)))
         if path == "/v1/messages/count_tokens" and reply.directives.status is None:
-            return self._send_json(200, {"input_tokens": reply.prompt_tokens})
+            count = b"{not json" if reply.directives.garbage else b'{"input_tokens": %d}' % reply.prompt_tokens
+            return self._send_body(200, count, {}, reply.directives)
         return self._send_reply(api, reply, payload)
 
     def _send_reply(self, api: Api, reply: Reply, payload: JsonObject) -> bool:

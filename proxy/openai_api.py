@@ -105,11 +105,11 @@ def _read_usage(usage: object) -> UsageReport:
     details = usage.get("prompt_tokens_details")
     details = details if isinstance(details, dict) else {}
     try:
-        prompt = read_tokens(usage, "prompt_tokens")
+        prompt = read_tokens(usage, "prompt_tokens", is_required=True)
         cached = read_tokens(details, "cached_tokens")
         # Two names for the same count: OpenAI's own, and that of gateways in front of Anthropic models.
         written = max(read_tokens(details, "cache_write_tokens"), read_tokens(details, "cache_creation_tokens"))
-        output = read_tokens(usage, "completion_tokens")
+        output = read_tokens(usage, "completion_tokens", is_required=True)
     except ValueError as error:
         return UsageReport(None, f"rejected: {error}")
     if cached + written > prompt:

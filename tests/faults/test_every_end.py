@@ -61,6 +61,7 @@ PLAIN = [
     End("usage=fraction", 200, None, ESTIMATED, "ok"),
     End("usage=text", 200, None, ESTIMATED, "ok"),
     End("usage=null", 200, None, ESTIMATED, "ok"),
+    End("usage=partial", 200, None, ESTIMATED, "ok"),
     End("gzip", 200, None, EXACT, "ok"),
     End("big=300000", 200, None, EXACT, "ok"),
 ]
@@ -85,6 +86,7 @@ STREAMED = [
     End("usage=absurd", 200, None, ESTIMATED, "ok"),
     End("usage=text", 200, None, ESTIMATED, "ok"),
     End("usage=null", 200, None, ESTIMATED, "ok"),
+    End("usage=partial", 200, None, ESTIMATED, "ok"),
     End("gzip", 200, None, EXACT, "ok"),
     End("chunks=100", 200, None, EXACT, "ok"),
     End("big=300000", 200, None, EXACT, "ok"),
@@ -132,6 +134,7 @@ def test_every_end_is_billed_right(
         assert log.usage_source == ("upstream" if end.billed == EXACT else "estimated")
         assert account.credits_new == 1 - log.cost
         assert bool(log.usage_problem) == (end.billed == ESTIMATED)
+        assert log.output_tokens > 0
     assert_reconciles()
 
 

@@ -88,6 +88,9 @@ def test_a_stream_without_usage_says_so() -> None:
         b'{"prompt_tokens":5.5,"completion_tokens":3}',
         b'{"prompt_tokens":true,"completion_tokens":3}',
         b'{"prompt_tokens":0,"completion_tokens":0}',
+        b'{"prompt_tokens":5}',
+        b'{"prompt_tokens":5,"completion_tokens":null}',
+        b'{"completion_tokens":5}',
         b'{"prompt_tokens":5,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":6}}',
     ],
 )
