@@ -86,7 +86,7 @@ def forward_free(
     started_at = timezone.now()
     try:
         response = upstream.post(path, body, {**headers, "X-Request-Id": entry.request_id})
-        data = _read_small(response)
+        data = _read_small(response) if response.status != 200 else _read_count(response)
     except BillingError as error:
         metering.log_free(entry, endpoint=path, status=_status(error), outcome=error.code, started_at=started_at)
         raise
@@ -105,12 +105,25 @@ def _relay_refusal(response: urllib3.BaseHTTPResponse, family: ApiFamily, reserv
 
 
 def _read_small(response: urllib3.BaseHTTPResponse) -> bytes:
+    """The text of a refusal, or what there is of it."""
     try:
         return response.read(LARGEST_SMALL_BYTES)
     except HTTPError:
         return b""
     finally:
         response.close()
+
+
+def _read_count(response: urllib3.BaseHTTPResponse) -> bytes:
+    """A small answer that must be whole. Raises `UpstreamError`, `UpstreamTimeout`."""
+    try:
+        data = response.read(LARGEST_SMALL_BYTES)
+        parse_answer(data)
+    except (HTTPError, ValueError) as error:
+        raise _plain_failure(error) from error
+    finally:
+        response.close()
+    return data
 
 
 def _answer_refusal(

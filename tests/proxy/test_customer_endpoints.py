@@ -190,3 +190,16 @@ def test_counting_tokens_is_free_and_logged(server: Server, upstream: FakeUpstre
     failed = post(server, chat("[[fake status=500]]"), path=f"{MESSAGES}/count_tokens")
     assert (failed.status, failed.json()["error"]["code"]) == (502, "upstream_error")
     assert RequestLog.objects.count() == 2
+
+
+@pytest.mark.parametrize(
+    ("directive", "status", "code"),
+    [("cut=1", 502, "upstream_error"), ("garbage", 502, "upstream_error"), ("stall=1", 504, "upstream_timeout")],
+)
+def test_a_token_count_that_breaks_off_is_no_count(
+    server: Server, insert_user: InsertUser, directive: str, status: int, code: str
+) -> None:
+    insert_user("alice")
+    response = post(server, chat(f"[[fake {directive}]] x"), path=f"{MESSAGES}/count_tokens")
+    assert (response.status, response.json()["error"]["code"]) == (status, code)
+    assert (RequestLog.objects.get().status_code, RequestLog.objects.get().outcome) == (status, code)
