@@ -43,6 +43,7 @@ class Directives:
     stream_error: int | None = None
     cut: int | None = None
     stall: int | None = None
+    linger: bool = False
     refuse: bool = False
 
     PATTERN = re.compile(r"\[\[fake ([^]]*)\]\]")

@@ -28,6 +28,7 @@ Directives in the last user message change that, for example `[[fake chunks=50 c
     stream_error=3          after 3 words of a stream an error event, then the end
     cut=3                   close the connection after 3 words of a stream, or after half of a plain body
     stall=3                 after 3 words of a stream, or half of a plain body, send nothing until the client leaves
+    linger                  after the last event of a stream keep the connection open until the client leaves
     refuse                  close the connection without an answer
 
 `GET /_fake/requests` tells what was received, `DELETE /_fake/requests` forgets it; both are open to everybody.
@@ -319,13 +320,16 @@ class _Connection(socketserver.StreamRequestHandler):
                 return True
             self._pause(directives.chunk_delay)
             send.write(chunk)
+        if directives.linger:
+            return self._break_off(directives)
         send.end()
         return True
 
     def _break_off(self, directives: Directives) -> bool:
-        """End an answer in the middle: at once, or (stall) when the client has left; the connection is then closed."""
+        """Leave an answer unended: at once, or (stall, linger) when the client has left. The connection is closed."""
+        waits = directives.stall is not None or directives.linger
         deadline = time.monotonic() + _STALL_SECONDS
-        while directives.stall is not None and self._is_client_connected() and time.monotonic() < deadline:
+        while waits and self._is_client_connected() and time.monotonic() < deadline:
             self._pause(0.05)
         return False
 

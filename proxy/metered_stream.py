@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 READ_BYTES = 64 * 1024
 CLIENT_WRITE_SECONDS = 60
 """A client that takes nothing for so long is gone."""
+LAST_READ_SECONDS = 0.05
+"""For the end of an answer after its last event, when the client has everything."""
 BROKE_OFF = "The model's provider broke off this answer. You pay for what you received."
 
 
@@ -66,8 +68,13 @@ class MeteredStream:
 
     def close(self) -> None:
         """Called by the server when the response ends in any way. A client that left early still pays what it used."""
-        if self._is_billed:
-            return
+        try:
+            if not self._is_billed:
+                self._read_on_and_bill()
+        finally:
+            self._let_go()
+
+    def _read_on_and_bill(self) -> None:
         outcome, has_failed = "client_disconnected", False
         try:
             for _ in self._read():
@@ -77,14 +84,14 @@ class MeteredStream:
         self._bill(outcome, has_failed=has_failed)
 
     def _read(self) -> Iterator[bytes]:
-        """Read the upstream to its end. Raises our error for what it breaks off with, and at the deadline."""
+        """Read the upstream to its last event, or to its end. Raises our error for what it breaks off with."""
         try:
             if self._already_read:
                 data, self._already_read = self._already_read, b""
                 yield self._reader.feed(data)
-            while chunk := self._response.read1(READ_BYTES):
+            while not self._reader.is_finished and (chunk := self._response.read1(READ_BYTES)):
                 yield self._reader.feed(chunk)
-                if time.monotonic() > self._deadline:
+                if not self._reader.is_finished and time.monotonic() > self._deadline:
                     raise UpstreamTimeout("the stream took longer than a request may")
             yield self._reader.flush()
         except ReadTimeoutError as error:
@@ -95,16 +102,26 @@ class MeteredStream:
             raise UpstreamError("the stream told an error")
         if not self._reader.is_finished:
             raise UpstreamError("the stream ended without its last event")
-        self._response.release_conn()
 
     def _bill(self, outcome: str, *, has_failed: bool) -> None:
         """Charge, or release where the upstream failed before any output: it told no text and no final usage."""
         self._is_billed = True
         report = self._reader.report()
         if has_failed and not self._reader.text_bytes and not report.is_exact:
-            self._response.close()
             metering.release(self._reservation, status=502, outcome=outcome)
             return
         metering.charge(self._reservation, report=report, output_text_bytes=self._reader.text_bytes, outcome=outcome)
-        if outcome != "ok":
-            self._response.close()
+
+    def _let_go(self) -> None:
+        """Give the upstream's connection back if the answer has ended, or does so at once; otherwise close it."""
+        connection = self._response.connection
+        if connection is None:  # It was read to its end.
+            return
+        try:
+            if self._reader.is_finished and connection.sock is not None:
+                connection.sock.settimeout(LAST_READ_SECONDS)
+                if not self._response.read1(READ_BYTES):
+                    return
+        except (HTTPError, OSError) as error:
+            logger.info("request %s: the upstream keeps its answer open: %s", self._reservation.request_id, error)
+        self._response.close()

@@ -88,6 +88,7 @@ STREAMED = [
     End("usage=null", 200, None, ESTIMATED, "ok"),
     End("usage=partial", 200, None, ESTIMATED, "ok"),
     End("gzip", 200, None, EXACT, "ok"),
+    End("linger", 200, None, EXACT, "ok"),
     End("chunks=100", 200, None, EXACT, "ok"),
     End("big=300000", 200, None, EXACT, "ok"),
 ]
