@@ -17,6 +17,7 @@ from accounts.errors import BillingError
 from accounts.keys import mask_key
 from accounts.models import Balance
 from accounts.money import ZERO, usd_text
+from accounts.rate_limits import RateLimit
 from accounts.registration import rotate_key
 from proxy import idempotency, metering
 from proxy.anthropic_api import AnthropicApi, TokenCountApi
@@ -99,7 +100,7 @@ def _metered(request: HttpRequest, balance: Balance, request_id: str, family: Ap
             api_key=api_key, endpoint=endpoint, idempotency_key=idempotency_key, body=body, request_id=request_id
         )
         if isinstance(found, StoredAnswer):
-            return _replay(found)
+            return _replay(found, api_key, balance)
         claim = found
     is_kept = False
     try:
@@ -116,9 +117,9 @@ def _metered(request: HttpRequest, balance: Balance, request_id: str, family: Ap
             reservation=reservation,
             body=body,
             headers=_passed_headers(request),
-            keep_answer=claim.store if claim else None,
+            claim=claim,
         )
-        is_kept = response.status_code == 200 and not response.streaming
+        is_kept = response.status_code == 200
         return response
     finally:
         if claim and not is_kept:
@@ -139,11 +140,15 @@ def _read_call(
         raise
 
 
-def _replay(stored: StoredAnswer) -> HttpResponse:
+def _replay(stored: StoredAnswer, api_key: str, balance: Balance) -> HttpResponse:
+    """A stored answer: it costs nothing, but it counts as a request."""
+    _, rate = rate_limits.take_one(api_key)
+    account = find_account_by_key(api_key)
     response = raw_response(stored.body, request_id=stored.request_id)
     response["Idempotent-Replayed"] = "true"
     response["X-Credits-Cost"] = usd_text(ZERO)
-    return response
+    response["X-Credits-Balance"] = usd_text(account.balance(balance))
+    return _with_rate(response, rate)
 
 
 @_endpoint("POST", ANTHROPIC)
@@ -161,6 +166,10 @@ def count_tokens(request: HttpRequest, balance: Balance, request_id: str) -> Htt
         headers=_passed_headers(request),
         entry=metering.FreeRequest(request_id, username, mask_key(api_key), balance, call.model),
     )
+    return _with_rate(response, rate)
+
+
+def _with_rate(response: HttpResponse, rate: RateLimit) -> HttpResponse:
     for name, value in rate.headers.items():
         response[name] = value
     return response

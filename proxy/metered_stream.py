@@ -27,6 +27,7 @@ BROKE_OFF = "The model's provider broke off this answer. You pay for what you re
 class MeteredStream:
     """The body of an answer that is passed on as it comes. Bills exactly once: at its end, or in `close` when the
     client has gone. Without `error_event` an answer that breaks off is cut, so that the client sees it is not whole.
+    `at_end` is called once it is billed.
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class MeteredStream:
         *,
         already_read: bytes = b"",
         error_event: Callable[[BillingError, str], bytes] | None = None,
+        at_end: Callable[[], None] | None = None,
     ) -> None:
         self._response = response
         self._reader = reader
         self._reservation = reservation
         self._already_read = already_read
         self._error_event = error_event
+        self._at_end = at_end
         self._deadline = reservation.started + settings.REQUEST_MAX_SECONDS
         self._is_billed = False
 
@@ -73,6 +76,8 @@ class MeteredStream:
                 self._read_on_and_bill()
         finally:
             self._let_go()
+            if self._at_end:
+                self._at_end()
 
     def _read_on_and_bill(self) -> None:
         outcome, has_failed = "client_disconnected", False

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import urllib3
 from django.conf import settings
@@ -15,6 +15,7 @@ from accounts.errors import BillingError
 from proxy import metering
 from proxy.call import ApiFamily
 from proxy.errors import UpstreamError, UpstreamTimeout
+from proxy.idempotency import Claim
 from proxy.json_body import parse_answer
 from proxy.large_answer import LargeAnswerReader
 from proxy.metered_stream import READ_BYTES, MeteredStream
@@ -40,11 +41,12 @@ def forward(
     reservation: Reservation,
     body: bytes,
     headers: Mapping[str, str],
-    keep_answer: Callable[[bytes], None] | None = None,
+    claim: Claim | None = None,
 ) -> HttpResponseBase:
     """Send a reserved request on and answer with what comes. Releases or charges the hold, whatever happens.
 
-    `keep_answer` is given a plain answer before it is billed.
+    A plain answer is stored for its idempotency key before it is billed. One that is too large for that keeps the key
+    until it has ended.
     """
     try:
         response = upstream.post(family.path, body, {**headers, "X-Request-Id": reservation.request_id})
@@ -55,7 +57,7 @@ def forward(
         return _relay_refusal(response, family, reservation)
     if reservation.call.is_stream and "text/event-stream" in response.headers.get("Content-Type", ""):
         return _relay_stream(response, family, reservation)
-    return _relay_answer(response, family, reservation, keep_answer)
+    return _relay_answer(response, family, reservation, claim)
 
 
 def _relay_stream(
@@ -146,13 +148,13 @@ def _relay_answer(
     response: urllib3.BaseHTTPResponse,
     family: ApiFamily,
     reservation: Reservation,
-    keep_answer: Callable[[bytes], None] | None,
+    claim: Claim | None,
 ) -> HttpResponseBase:
     """A plain answer: read whole, billed, then sent, so that the balance is exact when the client has it.
 
     One that is too large to wait for is passed on as it comes and billed at its end.
     """
-    largest = LARGEST_KEPT_ANSWER_BYTES if keep_answer else LARGEST_BUFFERED_BYTES
+    largest = LARGEST_KEPT_ANSWER_BYTES if claim else LARGEST_BUFFERED_BYTES
     try:
         data, is_whole = _read_up_to(largest, response, reservation)
         answer = parse_answer(data) if is_whole else {}
@@ -162,10 +164,11 @@ def _relay_answer(
         metering.release(reservation, status=_status(failure), outcome=failure.code)
         raise failure from error
     if not is_whole:
-        stream = MeteredStream(response, LargeAnswerReader(family), reservation, already_read=data)
+        at_end = claim.give_back if claim else None
+        stream = MeteredStream(response, LargeAnswerReader(family), reservation, already_read=data, at_end=at_end)
         return StreamingHttpResponse(stream, content_type="application/json", headers=_headers(reservation))
-    if keep_answer:
-        keep_answer(data)
+    if claim:
+        claim.store(data)
     report = family.read_usage(answer)
     text_bytes = 0 if report.is_exact else family.output_text_bytes(answer)
     receipt = metering.charge(reservation, report=report, output_text_bytes=text_bytes)
