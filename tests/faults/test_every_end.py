@@ -13,7 +13,7 @@ import pytest
 from accounts.models import Account
 from proxy.fake_upstream import FakeUpstream
 from proxy.models import RequestLog
-from tests.proxy.requests import CHAT, MESSAGES, assert_reconciles, chat, events, post
+from tests.proxy.requests import CHAT, MESSAGES, assert_reconciles, chat, last_event, post
 from tests.serving import Server
 
 InsertUser = Callable[..., str]
@@ -119,7 +119,7 @@ def test_every_end_is_billed_right(
         if "retry_after" in end.directive:
             assert response.headers["Retry-After"] == "7"
     elif is_stream and end.code:
-        assert events(response)[-1]["error"]["code"] == end.code
+        assert last_event(response)["error"]["code"] == end.code
 
     assert len(upstream.requests) == end.upstream_requests
     log = RequestLog.objects.get()

@@ -43,6 +43,11 @@ def events(response: urllib3.BaseHTTPResponse) -> list[Any]:
     return [line if line == "[DONE]" else json.loads(line) for line in lines]
 
 
+def last_event(response: urllib3.BaseHTTPResponse) -> Any:
+    """The data of a stream's last event, parsed, whatever came before it."""
+    return json.loads(response.data.decode().rstrip().rpartition("\ndata: ")[2])
+
+
 def assert_reconciles(username: str = "alice") -> None:
     """Every credit is explained, and no hold is left. The ledger must be open: drift would become its opening."""
     assert LedgerEntry.objects.filter(account_id=username, kind=LedgerEntry.Kind.OPENING).exists()
