@@ -28,6 +28,7 @@ class Directives:
 
     status: int | None = None
     retry_after: int | None = None
+    broke: bool = False
     delay: float = 0
     chunks: int | None = None
     chunk_delay: float = 0
@@ -195,6 +196,8 @@ def _event(data: JsonObject) -> bytes:
 class OpenAI:
     """The shape of `/v1/chat/completions`."""
 
+    broke = "Budget has been exceeded! Current cost: 10.01, Max budget: 10.0"
+
     @staticmethod
     def error(status: int, message: str) -> JsonObject:
         kind = "invalid_request_error" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "server_error"
@@ -274,6 +277,8 @@ class OpenAI:
 
 class Anthropic:
     """The shape of `/v1/messages`."""
+
+    broke = "Your credit balance is too low to access the Anthropic API."
 
     @staticmethod
     def error(status: int, message: str) -> JsonObject:

@@ -11,6 +11,7 @@ quarter of the text's UTF-8 bytes; the reply repeats the words of the last user 
 Directives in the last user message change that, for example `[[fake chunks=50 chunk_delay=0.02]]`:
 
     status=500              answer with this status, and an error in the shape of the API (3xx: with a Location)
+    broke                   with `status`: the error of an upstream whose account is empty
     retry_after=3           with `status`: the header Retry-After
     delay=2.0               seconds before the first byte
     chunks=50               words in the reply, still at most `max_tokens`
@@ -277,7 +278,8 @@ class _Connection(socketserver.StreamRequestHandler):
             headers = {"Location": "/_fake/requests"} if 300 <= directives.status < 400 else {}
             if directives.retry_after is not None:
                 headers["Retry-After"] = str(directives.retry_after)
-            error = api.error(directives.status, "The fake upstream was told to fail.")
+            message = api.broke if directives.broke else "The fake upstream was told to fail."
+            error = api.error(directives.status, message)
             return self._send_json(directives.status, error, headers)
         if payload.get("stream"):
             return self._send_stream(api.stream(reply, payload), reply)

@@ -1,6 +1,7 @@
 """Forwards one reserved request and relays its answer, billing it whatever way it ends."""
 
 import logging
+import re
 import time
 from collections.abc import Mapping
 
@@ -16,7 +17,7 @@ from proxy import metering
 from proxy.call import ApiFamily
 from proxy.errors import UpstreamError, UpstreamTimeout
 from proxy.idempotency import Claim
-from proxy.json_body import parse_answer
+from proxy.json_body import Object, parse_answer
 from proxy.large_answer import LargeAnswerReader
 from proxy.metered_stream import READ_BYTES, MeteredStream
 from proxy.metering import FreeRequest, Reservation
@@ -32,6 +33,12 @@ LARGEST_KEPT_ANSWER_BYTES = 8 * 1024 * 1024
 """A longer answer is not kept for an idempotency key. (A document has at most 16 MB.)"""
 PASSED_STATUSES = {400, 404, 413, 422}
 """Refusals that are about the request itself: the client can do something about them."""
+_OUR_ACCOUNT_IS_EMPTY = re.compile(
+    r"credit balance is too low|billing[ _]hard[ _]limit|budget has been exceeded|budget_exceeded"
+    r"|exceeded your current quota|insufficient[ _](?:user[ _])?(?:balance|quota|credits?|funds)",
+    re.IGNORECASE,
+)
+"""What Anthropic, OpenAI and the gateways answer with 400 when the operator's account with them has run dry."""
 
 
 def forward(
@@ -134,7 +141,9 @@ def _answer_refusal(
     """The upstream's 4xx about the request passes; its own troubles are ours to explain, as `UpstreamError`."""
     if response.status in PASSED_STATUSES:
         try:
-            parse_answer(data)
+            if _is_about_our_account(parse_answer(data)):
+                logger.error("request %s: the operator's account with the upstream is empty", request_id)
+                raise UpstreamError("the operator's account with the upstream is empty")
             return raw_response(data, status=response.status, request_id=request_id)
         except ValueError:
             message = "The model's provider refused this request without telling why."
@@ -142,6 +151,12 @@ def _answer_refusal(
             return json_response(body, status=response.status, request_id=request_id)
     logger.error("request %s: the upstream answered %s", request_id, response.status)
     raise UpstreamError(f"the upstream answered {response.status}", retry_after=response.headers.get("Retry-After"))
+
+
+def _is_about_our_account(answer: Object) -> bool:
+    error = answer.get("error")
+    told = [error.get(name) for name in ("type", "code", "message")] if isinstance(error, dict) else [error]
+    return any(isinstance(text, str) and _OUR_ACCOUNT_IS_EMPTY.search(text) for text in told)
 
 
 def _relay_answer(

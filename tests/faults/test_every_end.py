@@ -37,6 +37,7 @@ class End:
 PLAIN = [
     End("", 200, None, EXACT, "ok"),
     End("status=400", 400, None, FREE, "upstream_refused"),
+    End("status=400 broke", 502, "upstream_error", FREE, "upstream_refused"),
     End("status=404", 404, None, FREE, "upstream_refused"),
     End("status=413", 413, None, FREE, "upstream_refused"),
     End("status=422", 422, None, FREE, "upstream_refused"),
