@@ -46,13 +46,14 @@ def wait_for(condition: Callable[[], Any], seconds: float = 15) -> Any:
     return value
 
 
-def open_request(server: Server, body: dict[str, Any]) -> socket.socket:
-    """Send a request over a bare socket and leave its answer unread."""
+def open_request(server: Server, body: dict[str, Any], *, path: str = CHAT, headers: str = "") -> socket.socket:
+    """Send a request over a bare socket and leave its answer unread. `headers` are whole lines."""
     data = json.dumps(body).encode()
     client = socket.create_connection(("127.0.0.1", server.ports["OPENHANDS_PORT"]), timeout=20)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)  # What is not read, is not received.
     head = (
-        f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key_of('alice')}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key_of('alice')}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n{headers}\r\n"
     )
     client.sendall(head.encode() + data)
     return client

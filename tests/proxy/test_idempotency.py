@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.models import Account
 from proxy.fake_upstream import FakeUpstream
 from proxy.models import IdempotentRequest, RequestLog
-from tests.faults.test_crash import wait_for
+from tests.faults.test_crash import open_request, wait_for
 from tests.proxy.requests import MESSAGES, assert_reconciles, chat, post
 from tests.serving import Server
 
@@ -125,10 +125,9 @@ def test_an_answer_too_large_to_store_keeps_its_key_until_it_has_ended(
 ) -> None:
     insert_user("alice", creditsNew=50)
     body = chat("[[fake big=30000000]] x")
-    first = post(server, body, headers=KEY, preload_content=False)
-    assert first.read(1000)
-    assert post(server, body, headers=KEY).status == 409
-    assert len(upstream.requests) == 1
-    first.drain_conn()
+    with open_request(server, body, headers="Idempotency-Key: order-66\r\n") as first:
+        assert b"200 OK" in first.recv(1000)
+        assert post(server, body, headers=KEY).status == 409
+        assert len(upstream.requests) == 1
     wait_for(lambda: IdempotentRequest.objects.count() == 0)
     assert_reconciles()
