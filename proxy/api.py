@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from gunicorn.http.errors import ParseException
 from pymongo.errors import PyMongoError
 
 from accounts import rate_limits
@@ -22,7 +23,14 @@ from accounts.registration import rotate_key
 from proxy import idempotency, metering
 from proxy.anthropic_api import AnthropicApi, TokenCountApi
 from proxy.call import ApiFamily, Call
-from proxy.errors import InvalidRequest, MethodNotAllowed, NotFound, RequestTooLarge, ServiceUnavailable
+from proxy.errors import (
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    RequestTooLarge,
+    ServiceUnavailable,
+)
 from proxy.idempotency import StoredAnswer
 from proxy.json_body import Object, parse_object
 from proxy.metered_stream import CLIENT_WRITE_SECONDS
@@ -69,6 +77,9 @@ def _endpoint(method: str | None, family: ApiFamily | None) -> Callable[[Endpoin
             except (PyMongoError, DatabaseError) as error:
                 logger.exception("request %s: the database failed", request_id)
                 return error_response(ServiceUnavailable(f"the database failed: {error}"), shape, request_id)
+            except Exception as error:  # The outermost: a client is answered in its own format whatever broke.
+                logger.exception("request %s failed", request_id)
+                return error_response(InternalError(repr(error)), shape, request_id)
 
         view.csrf_exempt = True  # type: ignore[attr-defined]
         return view
@@ -107,15 +118,13 @@ def _metered(request: HttpRequest, balance: Balance, request_id: str, family: Ap
         reservation = metering.reserve(
             request_id=request_id, api_key=api_key, balance=balance, endpoint=family.path, call=call, price=price
         )
-        body = family.prepare(
-            body, parsed, call, model=price.upstream_model_id, max_output_tokens=reservation.max_output_tokens
-        )
         _limit_client_writes(request)
         response = forward(
             upstream=get_upstream(balance),
             family=family,
             reservation=reservation,
             body=body,
+            parsed=parsed,
             headers=_passed_headers(request),
             claim=claim,
         )
@@ -270,7 +279,7 @@ def _read_body(request: HttpRequest) -> bytes:
         dropped = 0
         while dropped < LARGEST_DRAIN_BYTES and (chunk := stream.read(64 * 1024)):
             dropped += len(chunk)
-    except OSError as error:
+    except (OSError, ParseException) as error:
         raise InvalidRequest("The request body could not be read.") from error
     raise RequestTooLarge(limit)
 

@@ -90,6 +90,15 @@ class UpstreamTimeout(BillingError):
         )
 
 
+class InternalError(BillingError):
+    """A mistake of ours that nothing else has caught."""
+
+    code = "internal_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, customer_message="Something went wrong on our side. You were not charged; try again.")
+
+
 class ServiceUnavailable(BillingError):
     code = "service_unavailable"
 

@@ -41,6 +41,7 @@ class Directives:
     usage: str | None = None
     gzip: bool = False
     garbage: bool = False
+    deep: bool = False
     stream_error: int | None = None
     cut: int | None = None
     stall: int | None = None

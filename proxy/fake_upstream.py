@@ -26,6 +26,7 @@ Directives in the last user message change that, for example `[[fake chunks=50 c
     usage=partial           report no count of the output
     gzip                    compress the answer
     garbage                 status 200 with a body, or a stream event, that is not JSON
+    deep                    status 200 with a plain body of more nested lists than a parser takes
     stream_error=3          after 3 words of a stream an error event, then the end
     cut=3                   close the connection after 3 words of a stream, or after half of a plain body
     stall=3                 after 3 words of a stream, or half of a plain body, send nothing until the client leaves
@@ -284,6 +285,8 @@ class _Connection(socketserver.StreamRequestHandler):
         if payload.get("stream"):
             return self._send_stream(api.stream(reply, payload), reply)
         body = b"{not json" if directives.garbage else json.dumps(api.body(reply)).encode()
+        if directives.deep:
+            body = b'{"deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"," + body[1:]
         return self._send_body(200, body, {"X-Request-Id": reply.id}, directives)
 
     def _send_json(self, status: int, data: JsonObject, headers: dict[str, str] | None = None) -> bool:

@@ -52,7 +52,10 @@ def parse_object(body: bytes) -> Object:
 
 def parse_answer(data: bytes) -> Object:
     """The JSON object that an upstream answered; raises `ValueError`. Lenient: what the client can read may pass."""
-    answer = json.loads(data)
+    try:
+        answer = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     if not isinstance(answer, dict):
         raise ValueError("not a JSON object")
     return answer

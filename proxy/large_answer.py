@@ -40,7 +40,7 @@ class LargeAnswerReader:
                 colon = text.find(":", position)
                 try:
                     usage, _ = json.JSONDecoder().raw_decode(text[colon + 1 :].lstrip())
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
                 return self._family.read_usage({"usage": usage})
         return UsageReport(None, "missing")

@@ -11,7 +11,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from accounts.errors import BillingError
 from proxy import metering
 from proxy.call import StreamReader
-from proxy.errors import UpstreamError, UpstreamTimeout
+from proxy.errors import InternalError, UpstreamError, UpstreamTimeout
 from proxy.metering import Reservation
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class MeteredStream:
                     last += data
                 elif data:
                     yield data
-        except (UpstreamError, UpstreamTimeout) as error:
+        except BillingError as error:
             logger.error("request %s: %s", self._reservation.request_id, error)
             outcome, failure = error.code, error
         self._bill(outcome, has_failed=failure is not None)
@@ -84,7 +84,7 @@ class MeteredStream:
         try:
             for _ in self._read():
                 pass
-        except (UpstreamError, UpstreamTimeout) as error:
+        except BillingError as error:
             outcome, has_failed = f"{outcome}, {error.code}", True
         self._bill(outcome, has_failed=has_failed)
 
@@ -99,10 +99,15 @@ class MeteredStream:
                 if not self._reader.is_finished and time.monotonic() > self._deadline:
                     raise UpstreamTimeout("the stream took longer than a request may")
             yield self._reader.flush()
+        except BillingError:
+            raise
         except ReadTimeoutError as error:
             raise UpstreamTimeout(f"the stream stopped: {error}") from error
         except HTTPError as error:
             raise UpstreamError(f"the stream broke off: {error}") from error
+        except Exception as error:  # Whatever it is: what has been sent must be billed, what was held be released.
+            logger.exception("request %s: its stream cannot be read", self._reservation.request_id)
+            raise InternalError(f"the stream cannot be read: {error!r}") from error
         if self._reader.has_failed:
             raise UpstreamError("the stream told an error")
         if not self._reader.is_finished:

@@ -15,13 +15,13 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from accounts.errors import BillingError
 from proxy import metering
 from proxy.call import ApiFamily
-from proxy.errors import UpstreamError, UpstreamTimeout
+from proxy.errors import InternalError, UpstreamError, UpstreamTimeout
 from proxy.idempotency import Claim
 from proxy.json_body import Object, parse_answer
 from proxy.large_answer import LargeAnswerReader
 from proxy.metered_stream import READ_BYTES, MeteredStream
 from proxy.metering import FreeRequest, Reservation
-from proxy.responses import json_response, raw_response
+from proxy.responses import STATUS_OF, json_response, raw_response
 from proxy.upstreams import Upstream
 
 logger = logging.getLogger(__name__)
@@ -47,24 +47,47 @@ def forward(
     family: ApiFamily,
     reservation: Reservation,
     body: bytes,
+    parsed: Object,
     headers: Mapping[str, str],
     claim: Claim | None = None,
 ) -> HttpResponseBase:
     """Send a reserved request on and answer with what comes. Releases or charges the hold, whatever happens.
 
-    A plain answer is stored for its idempotency key before it is billed. One that is too large for that keeps the key
-    until it has ended.
+    `parsed` is what `body` says. A plain answer is stored for its idempotency key before it is billed. One that is too
+    large for that keeps the key until it has ended.
     """
     try:
-        response = upstream.post(family.path, body, {**headers, "X-Request-Id": reservation.request_id})
-    except BillingError as error:
-        metering.release(reservation, status=_status(error), outcome=error.code)
+        response = _send(
+            upstream=upstream, family=family, reservation=reservation, body=body, parsed=parsed, headers=headers
+        )
+        if response.status >= 300:
+            return _relay_refusal(response, family, reservation)
+        if reservation.call.is_stream and "text/event-stream" in response.headers.get("Content-Type", ""):
+            return _relay_stream(response, family, reservation)
+        return _relay_answer(response, family, reservation, claim)
+    except BillingError:
+        raise  # Whoever raised it has ended the request.
+    except Exception:
+        metering.release(reservation, status=500, outcome=InternalError.code)
         raise
-    if response.status >= 300:
-        return _relay_refusal(response, family, reservation)
-    if reservation.call.is_stream and "text/event-stream" in response.headers.get("Content-Type", ""):
-        return _relay_stream(response, family, reservation)
-    return _relay_answer(response, family, reservation, claim)
+
+
+def _send(
+    *,
+    upstream: Upstream,
+    family: ApiFamily,
+    reservation: Reservation,
+    body: bytes,
+    parsed: Object,
+    headers: Mapping[str, str],
+) -> urllib3.BaseHTTPResponse:
+    model, most = reservation.price.upstream_model_id, reservation.max_output_tokens
+    try:
+        body = family.prepare(body, parsed, reservation.call, model=model, max_output_tokens=most)
+        return upstream.post(family.path, body, {**headers, "X-Request-Id": reservation.request_id})
+    except BillingError as error:
+        metering.release(reservation, status=STATUS_OF[error.code], outcome=error.code)
+        raise
 
 
 def _relay_stream(
@@ -76,10 +99,6 @@ def _relay_stream(
     )
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **_headers(reservation)}
     return StreamingHttpResponse(stream, content_type=response.headers["Content-Type"], headers=headers)
-
-
-def _status(error: BillingError) -> int:
-    return 504 if isinstance(error, UpstreamTimeout) else 502
 
 
 def forward_free(
@@ -97,7 +116,7 @@ def forward_free(
         response = upstream.post(path, body, {**headers, "X-Request-Id": entry.request_id})
         data = _read_small(response) if response.status != 200 else _read_count(response)
     except BillingError as error:
-        metering.log_free(entry, endpoint=path, status=_status(error), outcome=error.code, started_at=started_at)
+        metering.log_free(entry, endpoint=path, status=STATUS_OF[error.code], outcome=error.code, started_at=started_at)
         raise
     outcome = "ok" if response.status == 200 else "upstream_refused"
     metering.log_free(entry, endpoint=path, status=response.status, outcome=outcome, started_at=started_at)
@@ -176,7 +195,7 @@ def _relay_answer(
     except (BillingError, HTTPError, ValueError) as error:
         response.close()
         failure = _plain_failure(error)
-        metering.release(reservation, status=_status(failure), outcome=failure.code)
+        metering.release(reservation, status=STATUS_OF[failure.code], outcome=failure.code)
         raise failure from error
     if not is_whole:
         at_end = claim.give_back if claim else None

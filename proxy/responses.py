@@ -27,6 +27,7 @@ STATUS_OF = {
     "upstream_error": 502,
     "upstream_timeout": 504,
     "service_unavailable": 503,
+    "internal_error": 500,
 }
 
 HELD_RETRY_SECONDS = 5
@@ -34,7 +35,7 @@ HELD_RETRY_SECONDS = 5
 
 def json_response(body: Object | list[Any], *, status: int = 200, request_id: str | None = None) -> HttpResponse:
     """A JSON answer. Its request id is what support asks for."""
-    data = json.dumps(body, ensure_ascii=False).encode()
+    data = json.dumps(body).encode()  # In ASCII: a text of the client's may hold what UTF-8 cannot encode.
     return raw_response(data, status=status, request_id=request_id)
 
 

@@ -55,6 +55,7 @@ PLAIN = [
     End("stall=1", 504, "upstream_timeout", FREE, "upstream_timeout"),
     End("cut=1", 502, "upstream_error", FREE, "upstream_error"),
     End("garbage", 502, "upstream_error", FREE, "upstream_error"),
+    End("deep", 502, "upstream_error", FREE, "upstream_error"),
     End("usage=missing", 200, None, ESTIMATED, "ok"),
     End("usage=zero", 200, None, ESTIMATED, "ok"),
     End("usage=negative", 200, None, ESTIMATED, "ok"),

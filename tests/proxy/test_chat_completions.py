@@ -1,12 +1,15 @@
 """`POST /v1/chat/completions` over HTTP: what is forwarded, what is billed, and every refusal."""
 
 import json
+import socket
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from bson import ObjectId
 from django.db import connection
 from django.utils import timezone
 
@@ -21,6 +24,8 @@ from tests.serving import Server
 
 OPENHANDS_INPUT, OPENHANDS_OUTPUT = Decimal("1.05") / 10**6, Decimal("5.25") / 10**6
 OHMYGPT_INPUT, OHMYGPT_OUTPUT = Decimal("1.15") / 10**6, Decimal("5.75") / 10**6
+CACHE_SECONDS = 0.3
+"""A little more than the server's `PRICE_CACHE_SECONDS`."""
 InsertUser = Callable[..., str]
 
 
@@ -289,7 +294,7 @@ def test_an_unknown_or_inactive_model_is_never_forwarded(
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/embeddings", "/v1/chat/completions/", "/", "/admin/", "/v1/files", "/favicon.ico"]
+    "path", ["/v1/x%0Ay", "/v1/embeddings", "/v1/chat/completions/", "/", "/admin/", "/v1/files", "/favicon.ico"]
 )
 def test_other_paths_are_json_404_and_never_forwarded(
     server: Server, upstream: FakeUpstream, insert_user: InsertUser, path: str
@@ -369,6 +374,58 @@ def test_no_key_is_in_the_servers_log(server: Server, insert_user: InsertUser) -
     assert "usage" in server.log()
     assert key_of("alice") not in server.log()
     assert "upstream-key" not in server.log()
+
+
+def test_a_name_that_occurs_twice_and_is_no_text_is_explained(server: Server, insert_user: InsertUser) -> None:
+    insert_user("alice")
+    response = post(server, b'{"\\ud800":1,"\\ud800":2}')
+    assert (response.status, response.json()["error"]["code"]) == (400, "invalid_request")
+    assert response.json()["error"]["param"] == "\ud800"
+
+
+def test_a_broken_chunk_of_a_request_is_explained(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser
+) -> None:
+    insert_user("alice", creditsNew=1)
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key_of('alice')}\r\n"
+        "Transfer-Encoding: chunked\r\n\r\nzz\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.ports["OPENHANDS_PORT"]), timeout=20) as client:
+        client.sendall(head.encode())
+        answer = b""
+        while b"}}" not in answer and (data := client.recv(65536)):
+            answer += data
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"invalid_request"' in answer
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_a_mistake_of_ours_is_told_as_json_and_holds_nothing(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser, path: str
+) -> None:
+    """Rows that no form of ours lets in stand for what nobody has thought of: before the hold, and after it."""
+    insert_user("alice", creditsNew=1)
+    price = {"inputPricePerMTok": 1, "outputPricePerMTok": 5, "upstreamModelId": ObjectId()}
+    row = {"_id": "odd", "modelId": "gpt-odd", "createdAt": timezone.now(), **price}
+    connection.database["model_pricing"].insert_one(row)
+    time.sleep(CACHE_SECONDS)
+    response = post(server, chat(model="gpt-odd"), path=path)
+    assert (response.status, response.json()["error"]["code"]) == (500, "internal_error")
+    assert "You were not charged" in response.json()["error"]["message"]
+    log = RequestLog.objects.get(pk=response.headers["X-Request-Id"])
+    assert (log.cost, log.status_code, log.outcome) == (0, 500, "internal_error")
+    assert not upstream.requests
+    assert "Traceback" in server.log()
+    assert_reconciles()
+
+    connection.database["model_pricing"].update_one({"_id": "odd"}, {"$set": {"aliases": 5}})
+    time.sleep(CACHE_SECONDS)
+    response = post(server, chat(), path=path)
+    assert (response.status, response.json()["error"]["code"]) == (500, "internal_error")
+    connection.database["model_pricing"].delete_one({"_id": "odd"})
+    time.sleep(CACHE_SECONDS)
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])

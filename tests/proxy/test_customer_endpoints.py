@@ -110,7 +110,15 @@ def test_usage_adds_up_by_day_and_by_model(server: Server, insert_user: InsertUs
 
 @pytest.mark.parametrize(
     "query",
-    ["from=yesterday", "to=2026-13-01", "from=2026-02-01&to=2026-01-01", "from=2020-01-01&to=2026-01-01", "group=hour"],
+    [
+        "to=9999-12-31",
+        "to=0001-01-05",
+        "from=yesterday",
+        "to=2026-13-01",
+        "from=2026-02-01&to=2026-01-01",
+        "from=2020-01-01&to=2026-01-01",
+        "group=hour",
+    ],
 )
 def test_a_bad_usage_query_is_explained(server: Server, insert_user: InsertUser, query: str) -> None:
     insert_user("alice")
