@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -100,6 +101,32 @@ def test_the_output_bound_is_put_in_front_and_nothing_else_changes(
     body = b'{"model":"claude-haiku-4-5-20251001","seed": 1e2,"messages":[{"role":"user","content":"x"}]}'
     assert post(server, body).status == 200
     assert upstream.requests[-1].body == b'{"max_tokens":64000,' + body[1:]
+
+
+def test_an_alias_is_replaced_and_nothing_else_changes(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser
+) -> None:
+    insert_user("alice", creditsNew=1)
+    body = b'{"seed": 1e2, "model" : "claude-haiku-4-5", "max_tokens":5,"messages":[{"role":"user","content":"x"}]}'
+    assert post(server, body).status == 200
+    assert upstream.requests[-1].body == body.replace(b"haiku-4-5", b"haiku-4-5-20251001")
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_a_body_at_the_limit_of_nesting_leaves_no_hold(server: Server, insert_user: InsertUser, path: str) -> None:
+    insert_user("alice", creditsNew=1)
+    body = json.dumps(chat()).encode()[:-1]
+
+    def is_refused(depth: int) -> bool:
+        response = post(server, b'{"deep":' + b"[" * depth + b"]" * depth + b"," + body[1:] + b"}", path=path)
+        assert response.status in {200, 400}
+        return b"body is nested too deeply" in response.data
+
+    limit = bisect_left(range(2000), True, key=is_refused)
+    assert 500 < limit < 2000
+    for depth in range(limit - 4, limit):
+        is_refused(depth)
+    assert_reconciles()
 
 
 def test_without_max_tokens_the_balance_bounds_the_output(

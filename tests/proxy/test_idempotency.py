@@ -124,7 +124,7 @@ def test_an_answer_too_large_to_store_keeps_its_key_until_it_has_ended(
     server: Server, upstream: FakeUpstream, insert_user: InsertUser
 ) -> None:
     insert_user("alice", creditsNew=50)
-    body = chat("[[fake big=30000000]] x")
+    body = chat("[[fake big=10000000]] x")
     with open_request(server, body, headers="Idempotency-Key: order-66\r\n") as first:
         assert b"200 OK" in first.recv(1000)
         assert post(server, body, headers=KEY).status == 409
