@@ -8,9 +8,19 @@ from accounts.errors import BillingError
 from proxy.call import Call, UsageReport, bound_input_tokens, read_tokens
 from proxy.errors import InvalidRequest
 from proxy.event_stream import EventStreamReader
-from proxy.json_body import Object, read_bool, read_count, read_list, read_text, text_size, with_members
+from proxy.json_body import (
+    Object,
+    read_bool,
+    read_count,
+    read_list,
+    read_text,
+    refuse_variants,
+    text_size,
+    with_members,
+)
 from proxy.pricing import Usage
 
+_BILLED_BY = frozenset(("model", "messages", "system", "max_tokens", "stream"))
 # https://docs.anthropic.com/en/api/errors
 _ERROR_TYPES = {
     400: "invalid_request_error",
@@ -32,6 +42,7 @@ class AnthropicApi:
 
     def parse(self, parsed: Object, body_bytes: int) -> Call:
         """Read what billing needs; raises `InvalidRequest`. All else is the upstream's business."""
+        refuse_variants(parsed, _BILLED_BY)
         model = read_text(parsed, "model")
         messages = read_list(parsed, "messages")
         system = parsed.get("system")

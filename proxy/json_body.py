@@ -117,6 +117,16 @@ def _compact(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
+def refuse_variants(parsed: Object, names: frozenset[str]) -> None:
+    """Refuse a name that differs from one of `names` only by case: a parser that ignores case takes it for that one.
+
+    (Go's does, and then what is done is not what was billed.) Raises `InvalidRequest`.
+    """
+    for name in parsed:
+        if name not in names and name.casefold() in names:
+            raise InvalidRequest(f"Write {name.casefold()!r}, not {name!r}.", param=name)
+
+
 def read_bool(parsed: Object, name: str) -> bool:
     """A flag that may be missing or null (false); raises `InvalidRequest` on another type."""
     value = parsed.get(name)

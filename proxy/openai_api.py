@@ -7,11 +7,21 @@ from typing import Any, ClassVar
 from accounts.errors import BillingError
 from proxy.call import Call, UsageReport, bound_input_tokens, read_tokens
 from proxy.event_stream import EventStreamReader
-from proxy.json_body import Object, read_bool, read_count, read_list, read_text, text_size, with_members
+from proxy.json_body import (
+    Object,
+    read_bool,
+    read_count,
+    read_list,
+    read_text,
+    refuse_variants,
+    text_size,
+    with_members,
+)
 from proxy.pricing import Usage
 
 MOST_CHOICES = 128
 
+_BILLED_BY = frozenset(("model", "messages", "max_tokens", "max_completion_tokens", "n", "stream", "stream_options"))
 _ERROR_TYPES = {
     401: "authentication_error",
     402: "insufficient_credits",
@@ -27,6 +37,7 @@ class OpenAiApi:
 
     def parse(self, parsed: Object, body_bytes: int) -> Call:
         """Read what billing needs; raises `InvalidRequest`. All else is the upstream's business."""
+        refuse_variants(parsed, _BILLED_BY)
         model = read_text(parsed, "model")
         messages = read_list(parsed, "messages")
         limits = [read_count(parsed, name) for name in ("max_tokens", "max_completion_tokens")]

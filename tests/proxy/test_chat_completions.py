@@ -403,6 +403,18 @@ def test_no_key_is_in_the_servers_log(server: Server, insert_user: InsertUser) -
     assert "upstream-key" not in server.log()
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("name", ["Model", "MAX_TOKENS", "Stream", "\u017ftream", "Messages"])
+def test_a_name_that_ignores_case_is_refused(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser, path: str, name: str
+) -> None:
+    insert_user("alice", creditsNew=1)
+    response = post(server, chat(**{name: "x"}), path=path)
+    assert (response.status, response.json()["error"]["code"]) == (400, "invalid_request")
+    assert response.json()["error"]["param"] == name
+    assert not upstream.requests
+
+
 def test_a_name_that_occurs_twice_and_is_no_text_is_explained(server: Server, insert_user: InsertUser) -> None:
     insert_user("alice")
     response = post(server, b'{"\\ud800":1,"\\ud800":2}')
