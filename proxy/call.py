@@ -115,14 +115,18 @@ def _content_parts(messages: list[Any]) -> Iterator[Object]:
 
 
 def _inline_bytes(image: Object) -> int:
-    """Bytes of an image's data in the body: OpenAI's data URL, or Anthropic's base64 source."""
+    """Bytes of an image's data in the body: OpenAI's data URL, or Anthropic's base64 source.
+
+    Only of what says that it is an image: some upstreams read a document from the same place.
+    """
     for holder in (image.get("image_url"), image.get("source")):
-        if isinstance(holder, str) and holder.startswith("data:"):
-            return len(holder)
-        if isinstance(holder, dict):
-            data = holder.get("url") or holder.get("data")
-            if isinstance(data, str) and (holder.get("type") == "base64" or data.startswith("data:")):
+        if isinstance(holder, dict) and holder.get("type") == "base64":
+            data, kind = holder.get("data"), holder.get("media_type")
+            if isinstance(data, str) and isinstance(kind, str) and kind.startswith("image/"):
                 return len(data)
+        url = holder.get("url") if isinstance(holder, dict) else holder
+        if isinstance(url, str) and url.startswith("data:image/"):
+            return len(url)
     return 0
 
 
