@@ -69,8 +69,10 @@ def _endpoint(method: str | None, family: ApiFamily | None) -> Callable[[Endpoin
             request_id = _new_request_id()
             shape = family or _family_of(request)
             try:
-                if method and request.method != method:
-                    raise MethodNotAllowed(f"{request.path} answers {method} only.")
+                # The server sends the head alone of what answers a HEAD.
+                if method and request.method != method and (request.method, method) != ("HEAD", "GET"):
+                    allowed = "GET, HEAD" if method == "GET" else method
+                    raise MethodNotAllowed(f"{request.path} answers {method} only.", allowed=allowed)
                 return function(request, Balance(upstream), request_id, **kwargs)
             except BillingError as error:
                 return error_response(error, shape, request_id)

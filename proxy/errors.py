@@ -44,6 +44,10 @@ class NotFound(BillingError):
 class MethodNotAllowed(BillingError):
     code = "method_not_allowed"
 
+    def __init__(self, message: str, *, allowed: str) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
 
 class CannotAfford(BillingError):
     """The balance does not cover the worst case of this request. USD; `affordable_max_tokens` would pass (0 = none)."""

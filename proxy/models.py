@@ -105,7 +105,6 @@ class RequestLog(models.Model):
     usage_source = models.CharField(db_column="usageSource", max_length=10, choices=UsageSource.choices, null=True)
     usage_problem = models.CharField(db_column="usageProblem", max_length=100, null=True)
     outcome = models.CharField(max_length=60, null=True, help_text="How the request ended.")
-    upstream_request_id = models.CharField(db_column="upstreamRequestId", max_length=100, null=True)
     status_code = models.IntegerField("status", db_column="statusCode", null=True)
     is_success = models.BooleanField("succeeded", db_column="isSuccess", null=True)
     latency_ms = models.IntegerField("latency (ms)", db_column="latencyMs", null=True)

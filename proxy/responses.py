@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from accounts.errors import BillingError, CreditsExpired, RateLimitExceeded
 from accounts.money import usd_text
 from proxy.call import ApiFamily
-from proxy.errors import CannotAfford, InvalidRequest, UpstreamError
+from proxy.errors import CannotAfford, InvalidRequest, MethodNotAllowed, UpstreamError
 from proxy.json_body import Object
 
 STATUS_OF = {
@@ -52,6 +52,8 @@ def error_response(error: BillingError, family: ApiFamily, request_id: str) -> H
     response = json_response(body, status=status, request_id=request_id)
     if isinstance(error, CannotAfford) and error.is_freed_soon:
         response["Retry-After"] = str(HELD_RETRY_SECONDS)
+    if isinstance(error, MethodNotAllowed):
+        response["Allow"] = error.allowed
     if isinstance(error, RateLimitExceeded):
         response["Retry-After"] = str(error.retry_seconds)
         for name, value in error.rate.headers.items():

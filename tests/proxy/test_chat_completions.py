@@ -332,9 +332,67 @@ def test_other_paths_are_json_404_and_never_forwarded(
     assert not upstream.requests
 
 
-def test_a_wrong_method_is_told(server: Server) -> None:
-    response = server.http.request("GET", f"{server.openhands}/v1/chat/completions")
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/chat/completions", "POST"),
+        ("OPTIONS", "/v1/chat/completions", "POST"),
+        ("PUT", "/v1/messages", "POST"),
+        ("POST", "/v1/models", "GET, HEAD"),
+        ("DELETE", "/v1/balance", "GET, HEAD"),
+    ],
+)
+def test_a_wrong_method_is_told(server: Server, upstream: FakeUpstream, method: str, path: str, allowed: str) -> None:
+    response = server.http.request(method, server.openhands + path)
     assert (response.status, response.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert response.headers["Allow"] == allowed
+    assert not upstream.requests
+
+
+def test_head_answers_with_the_head_alone(server: Server, insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=1)
+    request = f"HEAD /v1/balance HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key_of('alice')}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", server.ports["OPENHANDS_PORT"]), timeout=20) as client:
+        for first in (request, request.replace(b"/v1/balance", b"/v1/messages")):
+            client.sendall(first + request)
+            answers = b""
+            while answers.count(b"\r\n\r\n") < 2 and (data := client.recv(65536)):
+                answers += data
+            assert answers.count(b"HTTP/1.1 ") == 2
+            assert b"{" not in answers, "a body would be read as the next answer"
+    assert answers.startswith(b"HTTP/1.1 405 ")
+
+
+def test_a_query_on_a_metered_path_changes_nothing(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser
+) -> None:
+    insert_user("alice", creditsNew=1)
+    for path in ("/v1/messages", "/v1/chat/completions"):
+        assert post(server, chat(), path=f"{path}?beta=true").status == 200
+        assert upstream.requests[-1].path == path
+    assert_reconciles()
+
+
+def test_headers_that_come_twice(server: Server, upstream: FakeUpstream, insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=1)
+    body = json.dumps(chat()).encode()
+    key = key_of("alice")
+
+    def send(*headers: str) -> bytes:
+        head = ["POST /v1/messages HTTP/1.1", "Host: x", "Connection: close", *headers, "", ""]
+        with socket.create_connection(("127.0.0.1", server.ports["OPENHANDS_PORT"]), timeout=20) as client:
+            client.sendall("\r\n".join(head).encode() + body)
+            return b"".join(iter(lambda: client.recv(65536), b""))
+
+    length = f"Content-Length: {len(body)}"
+    for name, other in (("x-api-key: ", key_of("bob")), ("Authorization: Bearer ", key)):
+        assert send(length, name + key, name + other).startswith(b"HTTP/1.1 401 "), "which of the two is meant?"
+    assert send(length, length, f"x-api-key: {key}").startswith(b"HTTP/1.1 400 ")
+    assert not upstream.requests
+    beta = ("anthropic-beta: a", "anthropic-beta: b")
+    assert send(length, f"x-api-key: {key}", *beta).startswith(b"HTTP/1.1 200 ")
+    assert upstream.requests[-1].headers["anthropic-beta"] == "a,b"
+    assert_reconciles()
 
 
 def test_models_lists_what_has_a_price_on_this_upstream(server: Server, insert_user: InsertUser) -> None:
