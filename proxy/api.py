@@ -146,6 +146,8 @@ def _read_call(
         parsed = parse_object(body)
         call = family.parse(parsed, len(body))
         return body, parsed, call, PRICES.find(balance, call.model)
+    except ServiceUnavailable:
+        raise
     except BillingError:
         find_account_by_key(api_key)  # Who has no account learns that first.
         raise
