@@ -33,7 +33,6 @@ from proxy.errors import (
 )
 from proxy.idempotency import StoredAnswer
 from proxy.json_body import Object, parse_object
-from proxy.metered_stream import CLIENT_WRITE_SECONDS
 from proxy.openai_api import OpenAiApi
 from proxy.price_book import PRICES
 from proxy.pricing import Price
@@ -48,6 +47,8 @@ OPENAI: ApiFamily = OpenAiApi()
 ANTHROPIC: ApiFamily = AnthropicApi()
 TOKEN_COUNT: ApiFamily = TokenCountApi()
 PASSED_HEADERS = ("anthropic-version", "anthropic-beta")
+LARGEST_BODY_OF_A_STRANGER = 1024 * 1024
+"""A body up to this size is read before the key is looked up, which the hold then does in the same round trip."""
 LARGEST_DRAIN_BYTES = 128 * 1024 * 1024
 
 Endpoint = Callable[..., HttpResponseBase]
@@ -120,7 +121,6 @@ def _metered(request: HttpRequest, balance: Balance, request_id: str, family: Ap
         reservation = metering.reserve(
             request_id=request_id, api_key=api_key, balance=balance, endpoint=family.path, call=call, price=price
         )
-        _limit_client_writes(request)
         response = forward(
             upstream=get_upstream(balance),
             family=family,
@@ -142,7 +142,7 @@ def _read_call(
 ) -> tuple[bytes, Object, Call, Price]:
     """The body, and what billing reads of it. Refuses what cannot be metered."""
     try:
-        body = _read_body(request)
+        body = _read_body(request, api_key)
         parsed = parse_object(body)
         call = family.parse(parsed, len(body))
         return body, parsed, call, PRICES.find(balance, call.model)
@@ -269,13 +269,19 @@ def _header(request: HttpRequest, name: str) -> str | None:
     return value
 
 
-def _read_body(request: HttpRequest) -> bytes:
-    """The body, up to `MAX_REQUEST_BYTES`. A larger one is read off and dropped, so that the client sees the answer."""
+def _read_body(request: HttpRequest, api_key: str) -> bytes:
+    """The body, up to `MAX_REQUEST_BYTES`. A larger one is read off and dropped, so that the client sees the answer.
+
+    One that is not small is read only for who has an account.
+    """
+    _limit_client(request)
     limit = settings.MAX_REQUEST_BYTES
     announced = int(request.META.get("CONTENT_LENGTH") or 0)
     # Django reads nothing of a chunked body, which announces no length; gunicorn's own stream knows its end.
     is_chunked = not announced and request.META.get("wsgi.input_terminated")
     stream = request.META["wsgi.input"] if is_chunked else request
+    if is_chunked or announced > LARGEST_BODY_OF_A_STRANGER:
+        find_account_by_key(api_key)
     try:
         body: bytes = b"" if announced > limit else stream.read(limit + 1)
         if max(announced, len(body)) <= limit:
@@ -288,7 +294,7 @@ def _read_body(request: HttpRequest) -> bytes:
     raise RequestTooLarge(limit)
 
 
-def _limit_client_writes(request: HttpRequest) -> None:
-    """A client that stops reading must not keep a request open for longer than a hold lives."""
+def _limit_client(request: HttpRequest) -> None:
+    """A client that stops sending or reading must not keep a thread, nor a request for longer than a hold lives."""
     if client := request.META.get("gunicorn.socket"):
-        client.settimeout(CLIENT_WRITE_SECONDS)
+        client.settimeout(settings.CLIENT_TIMEOUT_SECONDS)

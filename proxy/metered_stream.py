@@ -17,8 +17,6 @@ from proxy.metering import Reservation
 logger = logging.getLogger(__name__)
 
 READ_BYTES = 64 * 1024
-CLIENT_WRITE_SECONDS = 60
-"""A client that takes nothing for so long is gone."""
 LAST_READ_SECONDS = 0.05
 """For the end of an answer after its last event, when the client has everything."""
 BROKE_OFF = "The model's provider broke off this answer. You pay for what you received."

@@ -27,6 +27,7 @@ OPENHANDS_INPUT, OPENHANDS_OUTPUT = Decimal("1.05") / 10**6, Decimal("5.25") / 1
 OHMYGPT_INPUT, OHMYGPT_OUTPUT = Decimal("1.15") / 10**6, Decimal("5.75") / 10**6
 CACHE_SECONDS = 0.3
 """A little more than the server's `PRICE_CACHE_SECONDS`."""
+FULL_NAME = "claude-haiku-4-5-20251001"
 InsertUser = Callable[..., str]
 
 
@@ -410,14 +411,51 @@ def test_models_lists_what_has_a_price_on_this_upstream(server: Server, insert_u
     assert server.http.request("GET", f"{server.openhands}/v1/models").status == 401
 
 
-def test_a_chunked_request_body_is_read(server: Server, insert_user: InsertUser) -> None:
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens"])
+@pytest.mark.parametrize("body", ["Content-Length: 2000000", "Transfer-Encoding: chunked"])
+def test_a_large_body_is_not_read_without_a_good_key(
+    server: Server, insert_user: InsertUser, path: str, body: str
+) -> None:
+    insert_user("alice", isActive=False)
+    for username, answer in (("nobody", b"HTTP/1.1 401 "), ("alice", b"HTTP/1.1 403 ")):
+        with socket.create_connection(("127.0.0.1", server.ports["OPENHANDS_PORT"]), timeout=20) as client:
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nx-api-key: {key_of(username)}\r\n{body}\r\n\r\n"
+            client.sendall(head.encode())  # Nothing of the body follows.
+            assert client.recv(65536).startswith(answer)
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(
+    serve_with: Callable[..., Server], upstream: FakeUpstream, insert_user: InsertUser
+) -> None:
+    insert_user("alice", creditsNew=1)
+    server = serve_with(GUNICORN_WORKERS="1", CLIENT_TIMEOUT_SECONDS="0.3")
+    for body in (
+        "Content-Length: 100\r\n\r\n{",
+        "Content-Length: 2000000\r\n\r\n{",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\n{",
+    ):
+        with socket.create_connection(("127.0.0.1", server.ports["OPENHANDS_PORT"]), timeout=20) as client:
+            head = f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nx-api-key: {key_of('alice')}\r\n{body}"
+            client.sendall(head.encode())
+            answer = client.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"could not be read" in answer
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_chunked_request_body_is_read(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser, path: str, is_stream: bool
+) -> None:
     insert_user("alice", creditsNew=5)
-    data = json.dumps(chat()).encode()
+    data = json.dumps(chat(stream=is_stream, stream_options={"include_usage": True}, model=FULL_NAME)).encode()
     headers = {"Authorization": f"Bearer {key_of('alice')}", "Content-Type": "application/json"}
-    response = server.http.request(
-        "POST", f"{server.openhands}/v1/chat/completions", body=iter([data[:10], data[10:]]), headers=headers
-    )
+    response = server.http.request("POST", server.openhands + path, body=iter([data[:10], data[10:]]), headers=headers)
     assert response.status == 200
+    assert upstream.requests[-1].body == data
+    assert (RequestLog.objects.get().outcome, RequestLog.objects.get().usage_source) == ("ok", "upstream")
+    assert_reconciles()
 
 
 def test_the_anthropic_refusal_helps_as_much(serve_with: Callable[..., Server], insert_user: InsertUser) -> None:
