@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import urllib3
 from django.conf import settings
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from accounts.errors import BillingError
@@ -126,7 +127,7 @@ class MeteredStream:
         if connection is None:  # It was read to its end.
             return
         try:
-            if self._reader.is_finished and connection.sock is not None:
+            if self._reader.is_finished and isinstance(connection, HTTPConnection) and connection.sock is not None:
                 connection.sock.settimeout(LAST_READ_SECONDS)
                 if not self._response.read1(READ_BYTES):
                     return
