@@ -111,7 +111,7 @@ class AnthropicStreamReader(EventStreamReader):
         usage = start.get("usage") if isinstance(start, dict) else message.get("usage")
         if isinstance(usage, dict):
             self._usage |= {name: value for name, value in usage.items() if value is not None}
-            self._has_final = self._has_final or message.get("type") == "message_delta"
+            self._has_final = self._has_final or message.get("type") in {"message_delta", "message_stop"}
         return True
 
 

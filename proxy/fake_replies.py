@@ -29,6 +29,8 @@ class Directives:
     status: int | None = None
     retry_after: int | None = None
     broke: bool = False
+    once: bool = False
+    stray: bool = False
     delay: float = 0
     chunks: int | None = None
     chunk_delay: float = 0
@@ -240,9 +242,9 @@ class OpenAI:
         usage = cls.usage(reply) if include_usage else None
         frame = cls._frame(reply, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
 
-        def event(delta: JsonObject, finish_reason: str | None = None) -> bytes:
+        def event(delta: JsonObject, finish_reason: str | None = None, **more: Any) -> bytes:
             return b"".join(
-                _event({**frame, "choices": [{"index": index, "delta": delta, "finish_reason": finish_reason}]})
+                _event({**frame, "choices": [{"index": index, "delta": delta, "finish_reason": finish_reason}], **more})
                 for index in range(reply.choices)
             )
 
@@ -254,11 +256,14 @@ class OpenAI:
             deltas = [
                 {"tool_calls": [{"index": 0, "function": {"arguments": part}}]} for part in _argument_parts(reply)
             ]
+        finish = event({}, cls._finish_reason(reply))
         last = b"" if usage is None else _event({**frame, "choices": [], "usage": usage})
+        if reply.directives.stray:
+            finish, last = event({}, cls._finish_reason(reply), usage=usage), b""
         return Stream(
             head=event(start),
             chunks=[event(delta) for delta in deltas],
-            tail=event({}, cls._finish_reason(reply)) + last + b"data: [DONE]\n\n",
+            tail=finish + last + b"data: [DONE]\n\n",
             error=_event(cls.error(500, "The fake upstream was told to fail.")),
         )
 
@@ -316,7 +321,8 @@ class Anthropic:
         usage = cls.usage(reply)
         # As the real one: the start knows the input, the last delta repeats it with the final, cumulative output.
         first = {} if usage is None else {"usage": usage | ({"output_tokens": 1} if _is_exact(reply) else {})}
-        final = {} if usage is None else {"usage": usage}
+        final: JsonObject = {} if usage is None else {"usage": usage}
+        final, stray = ({}, final) if reply.directives.stray else (final, {})
         message = {**cls._frame(reply), "content": [], "stop_reason": None, **first}
         if reply.tool is None:
             block: JsonObject = {"type": "text", "text": ""}
@@ -332,7 +338,7 @@ class Anthropic:
             chunks=[_event({"type": "content_block_delta", "index": 0, "delta": delta}) for delta in deltas],
             tail=_event({"type": "content_block_stop", "index": 0})
             + _event({"type": "message_delta", "delta": stop, **final})
-            + _event({"type": "message_stop"}),
+            + _event({"type": "message_stop", **stray}),
             error=_event(cls.error(500, "The fake upstream was told to fail.")),
         )
 

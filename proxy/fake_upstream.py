@@ -11,6 +11,7 @@ quarter of the text's UTF-8 bytes; the reply repeats the words of the last user 
 Directives in the last user message change that, for example `[[fake chunks=50 chunk_delay=0.02]]`:
 
     status=500              answer with this status, and an error in the shape of the API (3xx: with a Location)
+    once                    with `status`: only the first time that this body comes
     broke                   with `status`: the error of an upstream whose account is empty
     retry_after=3           with `status`: the header Retry-After
     delay=2.0               seconds before the first byte
@@ -24,6 +25,7 @@ Directives in the last user message change that, for example `[[fake chunks=50 c
     cache_creation_tokens=5 report as `prompt_tokens_details.cache_creation_tokens` or `cache_creation_input_tokens`
     usage=missing           report no usage; `zero`, `negative`, `absurd`, `fraction`, `text`, `null`: every count is so
     usage=partial           report no count of the output
+    stray                   report the usage of a stream on another event: the one with the finish reason, or the last
     gzip                    compress the answer
     garbage                 status 200 with a body, or a stream event, that is not JSON
     deep                    status 200 with a plain body of more nested lists than a parser takes
@@ -158,6 +160,10 @@ class _Server(socketserver.ThreadingTCPServer):
             self.recorded.append(request)
             return self.received
 
+    def has_come_before(self, request: RecordedRequest) -> bool:
+        with self._lock:
+            return sum(known.body == request.body for known in self.recorded) > 1
+
     def clear(self) -> None:
         with self._lock:
             self.received = 0
@@ -268,14 +274,14 @@ class _Connection(socketserver.StreamRequestHandler):
         if path == "/v1/messages/count_tokens" and reply.directives.status is None:
             count = b"{not json" if reply.directives.garbage else b'{"input_tokens": %d}' % reply.prompt_tokens
             return self._send_body(200, count, {}, reply.directives)
-        return self._send_reply(api, reply, payload)
+        return self._send_reply(api, reply, payload, request)
 
-    def _send_reply(self, api: Api, reply: Reply, payload: JsonObject) -> bool:
+    def _send_reply(self, api: Api, reply: Reply, payload: JsonObject, request: RecordedRequest) -> bool:
         directives = reply.directives
         self._pause(directives.delay)
         if directives.refuse:
             return False
-        if directives.status is not None:
+        if directives.status is not None and not (directives.once and self.server.has_come_before(request)):
             headers = {"Location": "/_fake/requests"} if 300 <= directives.status < 400 else {}
             if directives.retry_after is not None:
                 headers["Retry-After"] = str(directives.retry_after)

@@ -74,6 +74,13 @@ def test_an_anthropic_stream_that_broke_off_tells_its_input() -> None:
     assert (reader.report().problem, reader.report().usage) == ("incomplete", Usage(25, 1, 10, 5))
 
 
+def test_anthropic_usage_on_the_last_event_is_final() -> None:
+    reader = AnthropicStreamReader()
+    run(reader, b"".join(ANTHROPIC[:3]), [])
+    reader.feed(b'event: message_stop\ndata: {"type":"message_stop","usage":{"output_tokens":15}}\n\n')
+    assert (reader.report().problem, reader.report().usage) == (None, Usage(25, 15, 10, 5))
+
+
 def test_a_stream_without_usage_says_so() -> None:
     for reader in (OpenAiStreamReader(hides_usage=True), AnthropicStreamReader()):
         assert (reader.report().usage, reader.report().problem) == (None, "missing")
