@@ -7,7 +7,7 @@ from bson import Int64
 from django.db import models
 
 from accounts.errors import BalanceWriteForbidden
-from accounts.money import from_bson, round_usd, to_bson
+from accounts.money import from_bson, number_from_bson, round_usd, to_bson
 
 
 class MoneyField(models.DecimalField):
@@ -32,6 +32,20 @@ class MoneyField(models.DecimalField):
 
     def get_db_prep_save(self, value: Any, connection: Any) -> Any:
         return value if hasattr(value, "as_sql") else self.get_db_prep_value(value, connection)
+
+
+class PriceField(MoneyField):
+    """USD that is never 0 for want of a number: absent, null and text read as None, whether the field may be so or not.
+
+    To migrations it is the field that it stores like.
+    """
+
+    def from_db_value(self, value: object, expression: object, connection: object) -> Decimal | None:
+        return number_from_bson(value)
+
+    def deconstruct(self) -> Any:
+        name, _, args, kwargs = super().deconstruct()
+        return name, f"{MoneyField.__module__}.{MoneyField.__name__}", args, kwargs
 
 
 class BalanceField(MoneyField):

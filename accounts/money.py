@@ -36,15 +36,21 @@ def from_bson(value: object) -> Decimal:
     Reads as the expressions in the database do, `$toDouble` and then `$round` (halves to even, on the exact binary
     value), so what Python shows is what a comparison there sees.
     """
+    number = number_from_bson(value)
+    return ZERO if number is None else number
+
+
+def number_from_bson(value: object) -> Decimal | None:
+    """The same for an amount that must be there, such as a price: None for what is no number."""
     if isinstance(value, bool):
-        return ZERO
+        return None
     if isinstance(value, Decimal128 | int):
         value = float(str(value))  # By the text: a signalling NaN and a huge integer have no other way.
     if not isinstance(value, float | Decimal):
-        return ZERO
+        return None
     number = Decimal(value)
     if not number.is_finite() or abs(number) > _LARGEST:
-        return ZERO
+        return None
     return number.quantize(QUANTUM, rounding=ROUND_HALF_EVEN, context=_WIDE)
 
 

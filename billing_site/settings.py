@@ -162,7 +162,9 @@ UPSTREAM_READ_TIMEOUT_SECONDS = env.float("UPSTREAM_READ_TIMEOUT_SECONDS", defau
 """Seconds without a byte from the upstream before a request is given up."""
 REQUEST_MAX_SECONDS = env.float("REQUEST_MAX_SECONDS", default=900.0)
 """After these a running answer is broken off."""
-LONGEST_REQUEST_SECONDS = REQUEST_MAX_SECONDS + UPSTREAM_READ_TIMEOUT_SECONDS + 60
+CLIENT_TIMEOUT_SECONDS = env.float("CLIENT_TIMEOUT_SECONDS", default=60.0)
+"""A client that neither sends what it announced nor takes what it asked for, for so long, is gone."""
+LONGEST_REQUEST_SECONDS = REQUEST_MAX_SECONDS + UPSTREAM_READ_TIMEOUT_SECONDS + CLIENT_TIMEOUT_SECONDS
 """The longest that a request can be at work: the limit above, a last wait for the upstream, a last write."""
 HOLD_MAX_AGE_SECONDS = env.float("HOLD_MAX_AGE_SECONDS", default=LONGEST_REQUEST_SECONDS + 60)
 """The sweeper takes holds older than this for abandoned; it must be more than the line above."""

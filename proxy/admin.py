@@ -79,7 +79,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         ("cost_usd", "hold_usd"),
         ("uncollected_usd", "usage_source"),
         ("result", "outcome"),
-        ("latency", "upstream_request_id"),
+        "latency",
         "price_row",
     )
     readonly_fields = (

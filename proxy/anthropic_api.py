@@ -8,9 +8,19 @@ from accounts.errors import BillingError
 from proxy.call import Call, UsageReport, bound_input_tokens, read_tokens
 from proxy.errors import InvalidRequest
 from proxy.event_stream import EventStreamReader
-from proxy.json_body import Object, read_bool, read_count, read_list, read_text, with_members
+from proxy.json_body import (
+    Object,
+    read_bool,
+    read_count,
+    read_list,
+    read_text,
+    refuse_variants,
+    text_size,
+    with_members,
+)
 from proxy.pricing import Usage
 
+_BILLED_BY = frozenset(("model", "messages", "system", "max_tokens", "stream"))
 # https://docs.anthropic.com/en/api/errors
 _ERROR_TYPES = {
     400: "invalid_request_error",
@@ -32,6 +42,7 @@ class AnthropicApi:
 
     def parse(self, parsed: Object, body_bytes: int) -> Call:
         """Read what billing needs; raises `InvalidRequest`. All else is the upstream's business."""
+        refuse_variants(parsed, _BILLED_BY)
         model = read_text(parsed, "model")
         messages = read_list(parsed, "messages")
         system = parsed.get("system")
@@ -59,7 +70,7 @@ class AnthropicApi:
     def output_text_bytes(self, answer: Object) -> int:
         """Bytes of what the model wrote: text, thinking and tool input."""
         content = answer.get("content")
-        return len(json.dumps(content, ensure_ascii=False).encode()) if content else 0
+        return text_size(content) if content else 0
 
     def stream_reader(self, call: Call) -> "AnthropicStreamReader":
         return AnthropicStreamReader()
@@ -82,7 +93,8 @@ class TokenCountApi(AnthropicApi):
 class AnthropicStreamReader(EventStreamReader):
     """Reads `message_start` and the cumulative `message_delta`; the later value of each count is the true one."""
 
-    terminal_mark = b"event: message_stop"
+    terminal_word = b"message_stop"
+    terminal_line = re.compile(rb"^event: ?message_stop[ \r]*$", re.MULTILINE)
     text_pattern = re.compile(rb'"(?:text|thinking|partial_json)"\s*:\s*"((?:[^"\\]|\\.)*)"')
 
     def __init__(self) -> None:
@@ -99,7 +111,7 @@ class AnthropicStreamReader(EventStreamReader):
         usage = start.get("usage") if isinstance(start, dict) else message.get("usage")
         if isinstance(usage, dict):
             self._usage |= {name: value for name, value in usage.items() if value is not None}
-            self._has_final = self._has_final or message.get("type") == "message_delta"
+            self._has_final = self._has_final or message.get("type") in {"message_delta", "message_stop"}
         return True
 
 
@@ -109,8 +121,8 @@ def _read_usage(usage: object) -> UsageReport:
         return UsageReport(None, "missing")
     try:
         read = Usage(
-            input_tokens=read_tokens(usage, "input_tokens"),
-            output_tokens=read_tokens(usage, "output_tokens"),
+            input_tokens=read_tokens(usage, "input_tokens", is_required=True),
+            output_tokens=read_tokens(usage, "output_tokens", is_required=True),
             cache_write_tokens=read_tokens(usage, "cache_creation_input_tokens"),
             cache_read_tokens=read_tokens(usage, "cache_read_input_tokens"),
         )

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from pymongo.errors import PyMongoError
 
 from accounts import rate_limits
@@ -17,14 +18,21 @@ from accounts.errors import BillingError
 from accounts.keys import mask_key
 from accounts.models import Balance
 from accounts.money import ZERO, usd_text
+from accounts.rate_limits import RateLimit
 from accounts.registration import rotate_key
 from proxy import idempotency, metering
 from proxy.anthropic_api import AnthropicApi, TokenCountApi
 from proxy.call import ApiFamily, Call
-from proxy.errors import InvalidRequest, MethodNotAllowed, NotFound, RequestTooLarge, ServiceUnavailable
+from proxy.errors import (
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    RequestTooLarge,
+    ServiceUnavailable,
+)
 from proxy.idempotency import StoredAnswer
 from proxy.json_body import Object, parse_object
-from proxy.metered_stream import CLIENT_WRITE_SECONDS
 from proxy.openai_api import OpenAiApi
 from proxy.price_book import PRICES
 from proxy.pricing import Price
@@ -39,6 +47,8 @@ OPENAI: ApiFamily = OpenAiApi()
 ANTHROPIC: ApiFamily = AnthropicApi()
 TOKEN_COUNT: ApiFamily = TokenCountApi()
 PASSED_HEADERS = ("anthropic-version", "anthropic-beta")
+LARGEST_BODY_OF_A_STRANGER = 1024 * 1024
+"""A body up to this size is read before the key is looked up, which the hold then does in the same round trip."""
 LARGEST_DRAIN_BYTES = 128 * 1024 * 1024
 
 Endpoint = Callable[..., HttpResponseBase]
@@ -60,14 +70,19 @@ def _endpoint(method: str | None, family: ApiFamily | None) -> Callable[[Endpoin
             request_id = _new_request_id()
             shape = family or _family_of(request)
             try:
-                if method and request.method != method:
-                    raise MethodNotAllowed(f"{request.path} answers {method} only.")
+                # The server sends the head alone of what answers a HEAD.
+                if method and request.method != method and (request.method, method) != ("HEAD", "GET"):
+                    allowed = "GET, HEAD" if method == "GET" else method
+                    raise MethodNotAllowed(f"{request.path} answers {method} only.", allowed=allowed)
                 return function(request, Balance(upstream), request_id, **kwargs)
             except BillingError as error:
                 return error_response(error, shape, request_id)
             except (PyMongoError, DatabaseError) as error:
                 logger.exception("request %s: the database failed", request_id)
                 return error_response(ServiceUnavailable(f"the database failed: {error}"), shape, request_id)
+            except Exception as error:  # The outermost: a client is answered in its own format whatever broke.
+                logger.exception("request %s failed", request_id)
+                return error_response(InternalError(repr(error)), shape, request_id)
 
         view.csrf_exempt = True  # type: ignore[attr-defined]
         return view
@@ -99,26 +114,23 @@ def _metered(request: HttpRequest, balance: Balance, request_id: str, family: Ap
             api_key=api_key, endpoint=endpoint, idempotency_key=idempotency_key, body=body, request_id=request_id
         )
         if isinstance(found, StoredAnswer):
-            return _replay(found)
+            return _replay(found, api_key, balance)
         claim = found
     is_kept = False
     try:
         reservation = metering.reserve(
             request_id=request_id, api_key=api_key, balance=balance, endpoint=family.path, call=call, price=price
         )
-        body = family.prepare(
-            body, parsed, call, model=price.upstream_model_id, max_output_tokens=reservation.max_output_tokens
-        )
-        _limit_client_writes(request)
         response = forward(
             upstream=get_upstream(balance),
             family=family,
             reservation=reservation,
             body=body,
+            parsed=parsed,
             headers=_passed_headers(request),
-            keep_answer=claim.store if claim else None,
+            claim=claim,
         )
-        is_kept = response.status_code == 200 and not response.streaming
+        is_kept = response.status_code == 200
         return response
     finally:
         if claim and not is_kept:
@@ -130,20 +142,26 @@ def _read_call(
 ) -> tuple[bytes, Object, Call, Price]:
     """The body, and what billing reads of it. Refuses what cannot be metered."""
     try:
-        body = _read_body(request)
+        body = _read_body(request, api_key)
         parsed = parse_object(body)
         call = family.parse(parsed, len(body))
         return body, parsed, call, PRICES.find(balance, call.model)
+    except ServiceUnavailable:
+        raise
     except BillingError:
         find_account_by_key(api_key)  # Who has no account learns that first.
         raise
 
 
-def _replay(stored: StoredAnswer) -> HttpResponse:
+def _replay(stored: StoredAnswer, api_key: str, balance: Balance) -> HttpResponse:
+    """A stored answer: it costs nothing, but it counts as a request."""
+    _, rate = rate_limits.take_one(api_key)
+    account = find_account_by_key(api_key)
     response = raw_response(stored.body, request_id=stored.request_id)
     response["Idempotent-Replayed"] = "true"
     response["X-Credits-Cost"] = usd_text(ZERO)
-    return response
+    response["X-Credits-Balance"] = usd_text(account.balance(balance))
+    return _with_rate(response, rate)
 
 
 @_endpoint("POST", ANTHROPIC)
@@ -161,6 +179,10 @@ def count_tokens(request: HttpRequest, balance: Balance, request_id: str) -> Htt
         headers=_passed_headers(request),
         entry=metering.FreeRequest(request_id, username, mask_key(api_key), balance, call.model),
     )
+    return _with_rate(response, rate)
+
+
+def _with_rate(response: HttpResponse, rate: RateLimit) -> HttpResponse:
     for name, value in rate.headers.items():
         response[name] = value
     return response
@@ -247,13 +269,19 @@ def _header(request: HttpRequest, name: str) -> str | None:
     return value
 
 
-def _read_body(request: HttpRequest) -> bytes:
-    """The body, up to `MAX_REQUEST_BYTES`. A larger one is read off and dropped, so that the client sees the answer."""
+def _read_body(request: HttpRequest, api_key: str) -> bytes:
+    """The body, up to `MAX_REQUEST_BYTES`. A larger one is read off and dropped, so that the client sees the answer.
+
+    One that is not small is read only for who has an account.
+    """
+    _limit_client(request)
     limit = settings.MAX_REQUEST_BYTES
     announced = int(request.META.get("CONTENT_LENGTH") or 0)
     # Django reads nothing of a chunked body, which announces no length; gunicorn's own stream knows its end.
     is_chunked = not announced and request.META.get("wsgi.input_terminated")
     stream = request.META["wsgi.input"] if is_chunked else request
+    if is_chunked or announced > LARGEST_BODY_OF_A_STRANGER:
+        find_account_by_key(api_key)
     try:
         body: bytes = b"" if announced > limit else stream.read(limit + 1)
         if max(announced, len(body)) <= limit:
@@ -261,12 +289,12 @@ def _read_body(request: HttpRequest) -> bytes:
         dropped = 0
         while dropped < LARGEST_DRAIN_BYTES and (chunk := stream.read(64 * 1024)):
             dropped += len(chunk)
-    except OSError as error:
+    except (OSError, ParseException) as error:
         raise InvalidRequest("The request body could not be read.") from error
     raise RequestTooLarge(limit)
 
 
-def _limit_client_writes(request: HttpRequest) -> None:
-    """A client that stops reading must not keep a request open for longer than a hold lives."""
+def _limit_client(request: HttpRequest) -> None:
+    """A client that stops sending or reading must not keep a thread, nor a request for longer than a hold lives."""
     if client := request.META.get("gunicorn.socket"):
-        client.settimeout(CLIENT_WRITE_SECONDS)
+        client.settimeout(settings.CLIENT_TIMEOUT_SECONDS)

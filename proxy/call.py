@@ -34,12 +34,20 @@ class UsageReport:
     usage: Usage | None
     problem: str | None = None
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether it can be billed by."""
+        return self.usage is not None and not self.problem
+
 
 class StreamReader(Protocol):
     """Passes a stream through and picks the usage out of it."""
 
     is_finished: bool
     """Whether the last event of the format has come: what follows is nothing."""
+
+    has_failed: bool
+    """Whether the upstream has told an error in the stream."""
 
     text_bytes: int
     """Bytes of generated text so far, for an estimate."""
@@ -107,21 +115,28 @@ def _content_parts(messages: list[Any]) -> Iterator[Object]:
 
 
 def _inline_bytes(image: Object) -> int:
-    """Bytes of an image's data in the body: OpenAI's data URL, or Anthropic's base64 source."""
+    """Bytes of an image's data in the body: OpenAI's data URL, or Anthropic's base64 source.
+
+    Only of what says that it is an image: some upstreams read a document from the same place.
+    """
     for holder in (image.get("image_url"), image.get("source")):
-        if isinstance(holder, str) and holder.startswith("data:"):
-            return len(holder)
-        if isinstance(holder, dict):
-            data = holder.get("url") or holder.get("data")
-            if isinstance(data, str) and (holder.get("type") == "base64" or data.startswith("data:")):
+        if isinstance(holder, dict) and holder.get("type") == "base64":
+            data, kind = holder.get("data"), holder.get("media_type")
+            if isinstance(data, str) and isinstance(kind, str) and kind.startswith("image/"):
                 return len(data)
+        url = holder.get("url") if isinstance(holder, dict) else holder
+        if isinstance(url, str) and url.startswith("data:image/"):
+            return len(url)
     return 0
 
 
-def read_tokens(report: Object, name: str) -> int:
-    """A token count of a usage report, absent and null as 0; raises `ValueError` for what cannot be one."""
+def read_tokens(report: Object, name: str, *, is_required: bool = False) -> int:
+    """A token count of a usage report; raises `ValueError` for what cannot be one.
+
+    Absent and null are 0, unless the format always has the count: then they are a mistake, not usage.
+    """
     value: object = report.get(name)
-    if value is None:
+    if value is None and not is_required:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_TOKENS:
         raise ValueError(f"{name} is {str(value)[:40]}")

@@ -44,6 +44,10 @@ class NotFound(BillingError):
 class MethodNotAllowed(BillingError):
     code = "method_not_allowed"
 
+    def __init__(self, message: str, *, allowed: str) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
 
 class CannotAfford(BillingError):
     """The balance does not cover the worst case of this request. USD; `affordable_max_tokens` would pass (0 = none)."""
@@ -88,6 +92,15 @@ class UpstreamTimeout(BillingError):
         super().__init__(
             message, customer_message="The model's provider did not answer in time. You were not charged; try again."
         )
+
+
+class InternalError(BillingError):
+    """A mistake of ours that nothing else has caught."""
+
+    code = "internal_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, customer_message="Something went wrong on our side. You were not charged; try again.")
 
 
 class ServiceUnavailable(BillingError):

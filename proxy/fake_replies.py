@@ -28,6 +28,9 @@ class Directives:
 
     status: int | None = None
     retry_after: int | None = None
+    broke: bool = False
+    once: bool = False
+    stray: bool = False
     delay: float = 0
     chunks: int | None = None
     chunk_delay: float = 0
@@ -40,9 +43,11 @@ class Directives:
     usage: str | None = None
     gzip: bool = False
     garbage: bool = False
+    deep: bool = False
     stream_error: int | None = None
     cut: int | None = None
     stall: int | None = None
+    linger: bool = False
     refuse: bool = False
 
     PATTERN = re.compile(r"\[\[fake ([^]]*)\]\]")
@@ -58,7 +63,7 @@ class Directives:
                 values[name] = True if types[name] is bool else _convert(types[name], value)
             except (KeyError, ValueError):
                 raise BadRequestError(f"Unknown directive of the fake upstream: {item}") from None
-        if values.get("usage", "missing") not in {"missing", *_USAGE_VALUES}:
+        if values.get("usage", "missing") not in {"missing", "partial", *_USAGE_VALUES}:
             raise BadRequestError(f"Unknown directive of the fake upstream: usage={values['usage']}")
         return cls(**values)
 
@@ -178,6 +183,8 @@ def _distort(usage: Any, kind: str | None) -> Any:
     """The usage with every count replaced as the directive `usage` says; None if it is to be missing."""
     if kind is None or kind == "missing":
         return usage if kind is None else None
+    if isinstance(usage, dict) and kind == "partial":
+        return {name: value for name, value in usage.items() if name not in {"completion_tokens", "output_tokens"}}
     if isinstance(usage, dict):
         return {name: _distort(value, kind) for name, value in usage.items()}
     return _USAGE_VALUES[kind]
@@ -191,6 +198,8 @@ def _event(data: JsonObject) -> bytes:
 
 class OpenAI:
     """The shape of `/v1/chat/completions`."""
+
+    broke = "Budget has been exceeded! Current cost: 10.01, Max budget: 10.0"
 
     @staticmethod
     def error(status: int, message: str) -> JsonObject:
@@ -233,9 +242,9 @@ class OpenAI:
         usage = cls.usage(reply) if include_usage else None
         frame = cls._frame(reply, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
 
-        def event(delta: JsonObject, finish_reason: str | None = None) -> bytes:
+        def event(delta: JsonObject, finish_reason: str | None = None, **more: Any) -> bytes:
             return b"".join(
-                _event({**frame, "choices": [{"index": index, "delta": delta, "finish_reason": finish_reason}]})
+                _event({**frame, "choices": [{"index": index, "delta": delta, "finish_reason": finish_reason}], **more})
                 for index in range(reply.choices)
             )
 
@@ -247,11 +256,14 @@ class OpenAI:
             deltas = [
                 {"tool_calls": [{"index": 0, "function": {"arguments": part}}]} for part in _argument_parts(reply)
             ]
+        finish = event({}, cls._finish_reason(reply))
         last = b"" if usage is None else _event({**frame, "choices": [], "usage": usage})
+        if reply.directives.stray:
+            finish, last = event({}, cls._finish_reason(reply), usage=usage), b""
         return Stream(
             head=event(start),
             chunks=[event(delta) for delta in deltas],
-            tail=event({}, cls._finish_reason(reply)) + last + b"data: [DONE]\n\n",
+            tail=finish + last + b"data: [DONE]\n\n",
             error=_event(cls.error(500, "The fake upstream was told to fail.")),
         )
 
@@ -271,6 +283,8 @@ class OpenAI:
 
 class Anthropic:
     """The shape of `/v1/messages`."""
+
+    broke = "Your credit balance is too low to access the Anthropic API."
 
     @staticmethod
     def error(status: int, message: str) -> JsonObject:
@@ -307,7 +321,8 @@ class Anthropic:
         usage = cls.usage(reply)
         # As the real one: the start knows the input, the last delta repeats it with the final, cumulative output.
         first = {} if usage is None else {"usage": usage | ({"output_tokens": 1} if _is_exact(reply) else {})}
-        final = {} if usage is None else {"usage": usage}
+        final: JsonObject = {} if usage is None else {"usage": usage}
+        final, stray = ({}, final) if reply.directives.stray else (final, {})
         message = {**cls._frame(reply), "content": [], "stop_reason": None, **first}
         if reply.tool is None:
             block: JsonObject = {"type": "text", "text": ""}
@@ -323,7 +338,7 @@ class Anthropic:
             chunks=[_event({"type": "content_block_delta", "index": 0, "delta": delta}) for delta in deltas],
             tail=_event({"type": "content_block_stop", "index": 0})
             + _event({"type": "message_delta", "delta": stop, **final})
-            + _event({"type": "message_stop"}),
+            + _event({"type": "message_stop", **stray}),
             error=_event(cls.error(500, "The fake upstream was told to fail.")),
         )
 

@@ -11,6 +11,8 @@ quarter of the text's UTF-8 bytes; the reply repeats the words of the last user 
 Directives in the last user message change that, for example `[[fake chunks=50 chunk_delay=0.02]]`:
 
     status=500              answer with this status, and an error in the shape of the API (3xx: with a Location)
+    once                    with `status`: only the first time that this body comes
+    broke                   with `status`: the error of an upstream whose account is empty
     retry_after=3           with `status`: the header Retry-After
     delay=2.0               seconds before the first byte
     chunks=50               words in the reply, still at most `max_tokens`
@@ -22,11 +24,15 @@ Directives in the last user message change that, for example `[[fake chunks=50 c
     cached_tokens=200       report as `prompt_tokens_details.cached_tokens` or `cache_read_input_tokens`
     cache_creation_tokens=5 report as `prompt_tokens_details.cache_creation_tokens` or `cache_creation_input_tokens`
     usage=missing           report no usage; `zero`, `negative`, `absurd`, `fraction`, `text`, `null`: every count is so
+    usage=partial           report no count of the output
+    stray                   report the usage of a stream on another event: the one with the finish reason, or the last
     gzip                    compress the answer
     garbage                 status 200 with a body, or a stream event, that is not JSON
+    deep                    status 200 with a plain body of more nested lists than a parser takes
     stream_error=3          after 3 words of a stream an error event, then the end
     cut=3                   close the connection after 3 words of a stream, or after half of a plain body
     stall=3                 after 3 words of a stream, or half of a plain body, send nothing until the client leaves
+    linger                  after the last event of a stream keep the connection open until the client leaves
     refuse                  close the connection without an answer
 
 `GET /_fake/requests` tells what was received, `DELETE /_fake/requests` forgets it; both are open to everybody.
@@ -154,6 +160,10 @@ class _Server(socketserver.ThreadingTCPServer):
             self.recorded.append(request)
             return self.received
 
+    def has_come_before(self, request: RecordedRequest) -> bool:
+        with self._lock:
+            return sum(known.body == request.body for known in self.recorded) > 1
+
     def clear(self) -> None:
         with self._lock:
             self.received = 0
@@ -262,23 +272,27 @@ class _Connection(socketserver.StreamRequestHandler):
         except BadRequestError as error:
             return self._send_json(400, api.error(400, str(error)))
         if path == "/v1/messages/count_tokens" and reply.directives.status is None:
-            return self._send_json(200, {"input_tokens": reply.prompt_tokens})
-        return self._send_reply(api, reply, payload)
+            count = b"{not json" if reply.directives.garbage else b'{"input_tokens": %d}' % reply.prompt_tokens
+            return self._send_body(200, count, {}, reply.directives)
+        return self._send_reply(api, reply, payload, request)
 
-    def _send_reply(self, api: Api, reply: Reply, payload: JsonObject) -> bool:
+    def _send_reply(self, api: Api, reply: Reply, payload: JsonObject, request: RecordedRequest) -> bool:
         directives = reply.directives
         self._pause(directives.delay)
         if directives.refuse:
             return False
-        if directives.status is not None:
+        if directives.status is not None and not (directives.once and self.server.has_come_before(request)):
             headers = {"Location": "/_fake/requests"} if 300 <= directives.status < 400 else {}
             if directives.retry_after is not None:
                 headers["Retry-After"] = str(directives.retry_after)
-            error = api.error(directives.status, "The fake upstream was told to fail.")
+            message = api.broke if directives.broke else "The fake upstream was told to fail."
+            error = api.error(directives.status, message)
             return self._send_json(directives.status, error, headers)
         if payload.get("stream"):
             return self._send_stream(api.stream(reply, payload), reply)
         body = b"{not json" if directives.garbage else json.dumps(api.body(reply)).encode()
+        if directives.deep:
+            body = b'{"deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"," + body[1:]
         return self._send_body(200, body, {"X-Request-Id": reply.id}, directives)
 
     def _send_json(self, status: int, data: JsonObject, headers: dict[str, str] | None = None) -> bool:
@@ -317,13 +331,16 @@ class _Connection(socketserver.StreamRequestHandler):
                 return True
             self._pause(directives.chunk_delay)
             send.write(chunk)
+        if directives.linger:
+            return self._break_off(directives)
         send.end()
         return True
 
     def _break_off(self, directives: Directives) -> bool:
-        """End an answer in the middle: at once, or (stall) when the client has left; the connection is then closed."""
+        """Leave an answer unended: at once, or (stall, linger) when the client has left. The connection is closed."""
+        waits = directives.stall is not None or directives.linger
         deadline = time.monotonic() + _STALL_SECONDS
-        while directives.stall is not None and self._is_client_connected() and time.monotonic() < deadline:
+        while waits and self._is_client_connected() and time.monotonic() < deadline:
             self._pause(0.05)
         return False
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from typing import Any
 
 from proxy.errors import InvalidRequest
@@ -30,6 +31,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> Object:
     return members
 
 
+_PLAIN_DECODER = json.JSONDecoder()
+_SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
 
 
@@ -52,22 +55,76 @@ def parse_object(body: bytes) -> Object:
 
 def parse_answer(data: bytes) -> Object:
     """The JSON object that an upstream answered; raises `ValueError`. Lenient: what the client can read may pass."""
-    answer = json.loads(data)
+    try:
+        answer = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     if not isinstance(answer, dict):
         raise ValueError("not a JSON object")
     return answer
 
 
+def text_size(value: object) -> int:
+    """UTF-8 bytes of a JSON value as text; half a surrogate pair, which JSON can hold, counts too."""
+    return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
 def with_members(body: bytes, parsed: Object, changes: Object) -> bytes:
-    """`body` with the members `changes`: new ones put in front, all other bytes kept; replaced ones re-serialised."""
-    if not changes:
-        return body
-    if any(name in parsed for name in changes):
-        return json.dumps(parsed | changes, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-    members = json.dumps(changes, separators=(",", ":"))[1:-1].encode()
-    start = body.index(b"{") + 1
-    separator = b"," if parsed else b""
-    return body[:start] + members + separator + body[start:]
+    """`body` with the members `changes`: new ones put in front, replaced ones where they stood; other bytes are kept.
+
+    `parsed` is what `parse_object` made of it. Raises `InvalidRequest` at the last level of nesting that it took.
+    """
+    replaced = {name: value for name, value in changes.items() if name in parsed}
+    if replaced:
+        body = _with_values(body.decode(), replaced).encode()
+    added = {name: value for name, value in changes.items() if name not in parsed}
+    if added:
+        start = body.index(b"{") + 1
+        separator = b"," if parsed else b""
+        body = body[:start] + _compact(added)[1:-1].encode() + separator + body[start:]
+    return body
+
+
+def _with_values(text: str, values: Object) -> str:
+    """The text of a JSON object with other values for some of its own members."""
+    parts, kept_from = [], 0
+    position, to_find = _skip_space(text, 0) + 1, set(values)
+    while to_find:
+        name, position = _read_value(text, _skip_space(text, position))
+        start = _skip_space(text, _skip_space(text, position) + 1)  # After the colon.
+        _, position = _read_value(text, start)
+        if name in to_find:
+            to_find.remove(name)
+            parts += [text[kept_from:start], _compact(values[name])]
+            kept_from = position
+        position = _skip_space(text, position) + 1  # After the comma.
+    return "".join([*parts, text[kept_from:]])
+
+
+def _skip_space(text: str, position: int) -> int:
+    found = _SPACE.match(text, position)
+    return found.end() if found else position
+
+
+def _read_value(text: str, position: int) -> tuple[Any, int]:
+    try:
+        return _PLAIN_DECODER.raw_decode(text, position)
+    except RecursionError as error:
+        raise InvalidRequest("The request body is nested too deeply.") from error
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def refuse_variants(parsed: Object, names: frozenset[str]) -> None:
+    """Refuse a name that differs from one of `names` only by case: a parser that ignores case takes it for that one.
+
+    (Go's does, and then what is done is not what was billed.) Raises `InvalidRequest`.
+    """
+    for name in parsed:
+        if name not in names and name.casefold() in names:
+            raise InvalidRequest(f"Write {name.casefold()!r}, not {name!r}.", param=name)
 
 
 def read_bool(parsed: Object, name: str) -> bool:

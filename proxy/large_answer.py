@@ -12,7 +12,7 @@ class LargeAnswerReader:
     """Passes everything on and remembers the answer's two ends."""
 
     def __init__(self, family: ApiFamily) -> None:
-        self.is_finished = False
+        self.is_finished = self.has_failed = False
         self.text_bytes = 0
         self._family = family
         self._head = b""
@@ -40,7 +40,7 @@ class LargeAnswerReader:
                 colon = text.find(":", position)
                 try:
                     usage, _ = json.JSONDecoder().raw_decode(text[colon + 1 :].lstrip())
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
                 return self._family.read_usage({"usage": usage})
         return UsageReport(None, "missing")

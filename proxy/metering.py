@@ -123,7 +123,7 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, c
 def charge(reservation: Reservation, *, report: UsageReport, output_text_bytes: int, outcome: str = "ok") -> Receipt:
     """Bill a request that was answered, in full or in part. Safe to call once a reservation.
 
-    Usage that is missing or impossible is estimated from the text, and marked so.
+    Usage that is missing or impossible is estimated from the text, and marked so; else the text's size is not used.
     """
     usage, source = report.usage, RequestLog.UsageSource.UPSTREAM
     if usage is None or report.problem:

@@ -8,14 +8,14 @@ from bson.errors import InvalidId
 from django.core.validators import MinValueValidator
 from django.db import models
 
-from accounts.fields import CountField, DefaultTrueField, MoneyField
+from accounts.fields import CountField, DefaultTrueField, MoneyField, PriceField
 from accounts.models import Balance
 
 PRICE_PLACES = 8
 
 
-def _price(label: str, column: str, **kwargs: Any) -> MoneyField:
-    return MoneyField(
+def _price(label: str, column: str, **kwargs: Any) -> PriceField:
+    return PriceField(
         label, db_column=column, help_text="USD per million tokens", validators=[MinValueValidator(0)], **kwargs
     )
 
@@ -41,7 +41,7 @@ class ModelPrice(models.Model):
     output_price = _price("output", "outputPricePerMTok")
     cache_write_price = _price("cache write", "cacheWritePricePerMTok", null=True, blank=True)
     cache_read_price = _price("cache read", "cacheHitPricePerMTok", null=True, blank=True)
-    multiplier = MoneyField(null=True, blank=True, default=Decimal(1), validators=[MinValueValidator(0)])
+    multiplier = PriceField(null=True, blank=True, default=Decimal(1), validators=[MinValueValidator(0)])
     max_output_tokens = models.BigIntegerField(
         db_column="maxOutputTokens", null=True, blank=True, validators=[MinValueValidator(1)]
     )
@@ -105,7 +105,6 @@ class RequestLog(models.Model):
     usage_source = models.CharField(db_column="usageSource", max_length=10, choices=UsageSource.choices, null=True)
     usage_problem = models.CharField(db_column="usageProblem", max_length=100, null=True)
     outcome = models.CharField(max_length=60, null=True, help_text="How the request ended.")
-    upstream_request_id = models.CharField(db_column="upstreamRequestId", max_length=100, null=True)
     status_code = models.IntegerField("status", db_column="statusCode", null=True)
     is_success = models.BooleanField("succeeded", db_column="isSuccess", null=True)
     latency_ms = models.IntegerField("latency (ms)", db_column="latencyMs", null=True)

@@ -7,11 +7,21 @@ from typing import Any, ClassVar
 from accounts.errors import BillingError
 from proxy.call import Call, UsageReport, bound_input_tokens, read_tokens
 from proxy.event_stream import EventStreamReader
-from proxy.json_body import Object, read_bool, read_count, read_list, read_text, with_members
+from proxy.json_body import (
+    Object,
+    read_bool,
+    read_count,
+    read_list,
+    read_text,
+    refuse_variants,
+    text_size,
+    with_members,
+)
 from proxy.pricing import Usage
 
 MOST_CHOICES = 128
 
+_BILLED_BY = frozenset(("model", "messages", "max_tokens", "max_completion_tokens", "n", "stream", "stream_options"))
 _ERROR_TYPES = {
     401: "authentication_error",
     402: "insufficient_credits",
@@ -27,6 +37,7 @@ class OpenAiApi:
 
     def parse(self, parsed: Object, body_bytes: int) -> Call:
         """Read what billing needs; raises `InvalidRequest`. All else is the upstream's business."""
+        refuse_variants(parsed, _BILLED_BY)
         model = read_text(parsed, "model")
         messages = read_list(parsed, "messages")
         limits = [read_count(parsed, name) for name in ("max_tokens", "max_completion_tokens")]
@@ -61,7 +72,7 @@ class OpenAiApi:
         """Bytes of what the model wrote, all choices together: text, reasoning and tool calls."""
         choices = answer.get("choices")
         messages = [choice.get("message") for choice in choices or () if isinstance(choice, dict)]
-        return sum(len(json.dumps(message, ensure_ascii=False).encode()) for message in messages if message)
+        return sum(text_size(message) for message in messages if message)
 
     def stream_reader(self, call: Call) -> "OpenAiStreamReader":
         return OpenAiStreamReader(hides_usage=not call.has_asked_for_usage)
@@ -80,7 +91,8 @@ class OpenAiApi:
 class OpenAiStreamReader(EventStreamReader):
     """Reads the usage of the last chunk, and hides that chunk from a client that did not ask for it."""
 
-    terminal_mark = b"data: [DONE]"
+    terminal_word = b"[DONE]"
+    terminal_line = re.compile(rb"^data: ?\[DONE\][ \r]*$", re.MULTILINE)
     text_pattern = re.compile(rb'"(?:content|reasoning_content|refusal|arguments)"\s*:\s*"((?:[^"\\]|\\.)*)"')
 
     def __init__(self, *, hides_usage: bool) -> None:
@@ -104,11 +116,11 @@ def _read_usage(usage: object) -> UsageReport:
     details = usage.get("prompt_tokens_details")
     details = details if isinstance(details, dict) else {}
     try:
-        prompt = read_tokens(usage, "prompt_tokens")
+        prompt = read_tokens(usage, "prompt_tokens", is_required=True)
         cached = read_tokens(details, "cached_tokens")
         # Two names for the same count: OpenAI's own, and that of gateways in front of Anthropic models.
         written = max(read_tokens(details, "cache_write_tokens"), read_tokens(details, "cache_creation_tokens"))
-        output = read_tokens(usage, "completion_tokens")
+        output = read_tokens(usage, "completion_tokens", is_required=True)
     except ValueError as error:
         return UsageReport(None, f"rejected: {error}")
     if cached + written > prompt:

@@ -1,8 +1,9 @@
 """Forwards one reserved request and relays its answer, billing it whatever way it ends."""
 
 import logging
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from django.conf import settings
 from django.http import HttpResponse, StreamingHttpResponse
@@ -13,12 +14,13 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from accounts.errors import BillingError
 from proxy import metering
 from proxy.call import ApiFamily
-from proxy.errors import UpstreamError, UpstreamTimeout
-from proxy.json_body import parse_answer
+from proxy.errors import InternalError, UpstreamError, UpstreamTimeout
+from proxy.idempotency import Claim
+from proxy.json_body import Object, parse_answer
 from proxy.large_answer import LargeAnswerReader
 from proxy.metered_stream import READ_BYTES, MeteredStream
 from proxy.metering import FreeRequest, Reservation
-from proxy.responses import json_response, raw_response
+from proxy.responses import STATUS_OF, json_response, raw_response
 from proxy.upstream_http import UpstreamAnswer
 from proxy.upstreams import Upstream
 
@@ -31,6 +33,12 @@ LARGEST_KEPT_ANSWER_BYTES = 8 * 1024 * 1024
 """A longer answer is not kept for an idempotency key. (A document has at most 16 MB.)"""
 PASSED_STATUSES = {400, 404, 413, 422}
 """Refusals that are about the request itself: the client can do something about them."""
+_OUR_ACCOUNT_IS_EMPTY = re.compile(
+    r"credit balance is too low|billing[ _]hard[ _]limit|budget has been exceeded|budget_exceeded"
+    r"|exceeded your current quota|insufficient[ _](?:user[ _])?(?:balance|quota|credits?|funds)",
+    re.IGNORECASE,
+)
+"""What Anthropic, OpenAI and the gateways answer with 400 when the operator's account with them has run dry."""
 
 
 def forward(
@@ -39,23 +47,47 @@ def forward(
     family: ApiFamily,
     reservation: Reservation,
     body: bytes,
+    parsed: Object,
     headers: Mapping[str, str],
-    keep_answer: Callable[[bytes], None] | None = None,
+    claim: Claim | None = None,
 ) -> HttpResponseBase:
     """Send a reserved request on and answer with what comes. Releases or charges the hold, whatever happens.
 
-    `keep_answer` is given a plain answer before it is billed.
+    `parsed` is what `body` says. A plain answer is stored for its idempotency key before it is billed. One that is too
+    large for that keeps the key until it has ended.
     """
     try:
-        response = upstream.post(family.path, body, {**headers, "X-Request-Id": reservation.request_id})
-    except BillingError as error:
-        metering.release(reservation, status=_status(error), outcome=error.code)
+        response = _send(
+            upstream=upstream, family=family, reservation=reservation, body=body, parsed=parsed, headers=headers
+        )
+        if response.status >= 300:
+            return _relay_refusal(response, family, reservation)
+        if reservation.call.is_stream and "text/event-stream" in response.headers.get("Content-Type", ""):
+            return _relay_stream(response, family, reservation)
+        return _relay_answer(response, family, reservation, claim)
+    except BillingError:
+        raise  # Whoever raised it has ended the request.
+    except Exception:
+        metering.release(reservation, status=500, outcome=InternalError.code)
         raise
-    if response.status >= 300:
-        return _relay_refusal(response, family, reservation)
-    if reservation.call.is_stream and "text/event-stream" in response.headers.get("Content-Type", ""):
-        return _relay_stream(response, family, reservation)
-    return _relay_answer(response, family, reservation, keep_answer)
+
+
+def _send(
+    *,
+    upstream: Upstream,
+    family: ApiFamily,
+    reservation: Reservation,
+    body: bytes,
+    parsed: Object,
+    headers: Mapping[str, str],
+) -> UpstreamAnswer:
+    model, most = reservation.price.upstream_model_id, reservation.max_output_tokens
+    try:
+        body = family.prepare(body, parsed, reservation.call, model=model, max_output_tokens=most)
+        return upstream.post(family.path, body, {**headers, "X-Request-Id": reservation.request_id})
+    except BillingError as error:
+        metering.release(reservation, status=STATUS_OF[error.code], outcome=error.code)
+        raise
 
 
 def _relay_stream(response: UpstreamAnswer, family: ApiFamily, reservation: Reservation) -> StreamingHttpResponse:
@@ -65,10 +97,6 @@ def _relay_stream(response: UpstreamAnswer, family: ApiFamily, reservation: Rese
     )
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **_headers(reservation)}
     return StreamingHttpResponse(stream, content_type=response.headers["Content-Type"], headers=headers)
-
-
-def _status(error: BillingError) -> int:
-    return 504 if isinstance(error, UpstreamTimeout) else 502
 
 
 def forward_free(
@@ -84,9 +112,9 @@ def forward_free(
     started_at = timezone.now()
     try:
         response = upstream.post(path, body, {**headers, "X-Request-Id": entry.request_id})
-        data = _read_small(response)
+        data = _read_small(response) if response.status != 200 else _read_count(response)
     except BillingError as error:
-        metering.log_free(entry, endpoint=path, status=_status(error), outcome=error.code, started_at=started_at)
+        metering.log_free(entry, endpoint=path, status=STATUS_OF[error.code], outcome=error.code, started_at=started_at)
         raise
     outcome = "ok" if response.status == 200 else "upstream_refused"
     metering.log_free(entry, endpoint=path, status=response.status, outcome=outcome, started_at=started_at)
@@ -103,6 +131,7 @@ def _relay_refusal(response: UpstreamAnswer, family: ApiFamily, reservation: Res
 
 
 def _read_small(response: UpstreamAnswer) -> bytes:
+    """The text of a refusal, or what there is of it."""
     try:
         return response.read(LARGEST_SMALL_BYTES)
     except HTTPError:
@@ -111,11 +140,25 @@ def _read_small(response: UpstreamAnswer) -> bytes:
         response.close()
 
 
+def _read_count(response: UpstreamAnswer) -> bytes:
+    """A small answer that must be whole. Raises `UpstreamError`, `UpstreamTimeout`."""
+    try:
+        data = response.read(LARGEST_SMALL_BYTES)
+        parse_answer(data)
+    except (HTTPError, ValueError) as error:
+        raise _plain_failure(error) from error
+    finally:
+        response.close()
+    return data
+
+
 def _answer_refusal(response: UpstreamAnswer, data: bytes, family: ApiFamily, request_id: str) -> HttpResponse:
     """The upstream's 4xx about the request passes; its own troubles are ours to explain, as `UpstreamError`."""
     if response.status in PASSED_STATUSES:
         try:
-            parse_answer(data)
+            if _is_about_our_account(parse_answer(data)):
+                logger.error("request %s: the operator's account with the upstream is empty", request_id)
+                raise UpstreamError("the operator's account with the upstream is empty")
             return raw_response(data, status=response.status, request_id=request_id)
         except ValueError:
             message = "The model's provider refused this request without telling why."
@@ -125,33 +168,40 @@ def _answer_refusal(response: UpstreamAnswer, data: bytes, family: ApiFamily, re
     raise UpstreamError(f"the upstream answered {response.status}", retry_after=response.headers.get("Retry-After"))
 
 
+def _is_about_our_account(answer: Object) -> bool:
+    error = answer.get("error")
+    told = [error.get(name) for name in ("type", "code", "message")] if isinstance(error, dict) else [error]
+    return any(isinstance(text, str) and _OUR_ACCOUNT_IS_EMPTY.search(text) for text in told)
+
+
 def _relay_answer(
     response: UpstreamAnswer,
     family: ApiFamily,
     reservation: Reservation,
-    keep_answer: Callable[[bytes], None] | None,
+    claim: Claim | None,
 ) -> HttpResponseBase:
     """A plain answer: read whole, billed, then sent, so that the balance is exact when the client has it.
 
     One that is too large to wait for is passed on as it comes and billed at its end.
     """
-    largest = LARGEST_KEPT_ANSWER_BYTES if keep_answer else LARGEST_BUFFERED_BYTES
+    largest = LARGEST_KEPT_ANSWER_BYTES if claim else LARGEST_BUFFERED_BYTES
     try:
         data, is_whole = _read_up_to(largest, response, reservation)
         answer = parse_answer(data) if is_whole else {}
     except (BillingError, HTTPError, ValueError) as error:
         response.close()
         failure = _plain_failure(error)
-        metering.release(reservation, status=_status(failure), outcome=failure.code)
+        metering.release(reservation, status=STATUS_OF[failure.code], outcome=failure.code)
         raise failure from error
     if not is_whole:
-        stream = MeteredStream(response, LargeAnswerReader(family), reservation, already_read=data)
+        at_end = claim.give_back if claim else None
+        stream = MeteredStream(response, LargeAnswerReader(family), reservation, already_read=data, at_end=at_end)
         return StreamingHttpResponse(stream, content_type="application/json", headers=_headers(reservation))
-    if keep_answer:
-        keep_answer(data)
-    receipt = metering.charge(
-        reservation, report=family.read_usage(answer), output_text_bytes=family.output_text_bytes(answer)
-    )
+    if claim:
+        claim.store(data)
+    report = family.read_usage(answer)
+    text_bytes = 0 if report.is_exact else family.output_text_bytes(answer)
+    receipt = metering.charge(reservation, report=report, output_text_bytes=text_bytes)
     result = raw_response(data, request_id=reservation.request_id)
     for name, value in {**_headers(reservation), **receipt.headers}.items():
         result[name] = value

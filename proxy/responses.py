@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from accounts.errors import BillingError, CreditsExpired, RateLimitExceeded
 from accounts.money import usd_text
 from proxy.call import ApiFamily
-from proxy.errors import CannotAfford, InvalidRequest, UpstreamError
+from proxy.errors import CannotAfford, InvalidRequest, MethodNotAllowed, UpstreamError
 from proxy.json_body import Object
 
 STATUS_OF = {
@@ -27,6 +27,7 @@ STATUS_OF = {
     "upstream_error": 502,
     "upstream_timeout": 504,
     "service_unavailable": 503,
+    "internal_error": 500,
 }
 
 HELD_RETRY_SECONDS = 5
@@ -34,7 +35,7 @@ HELD_RETRY_SECONDS = 5
 
 def json_response(body: Object | list[Any], *, status: int = 200, request_id: str | None = None) -> HttpResponse:
     """A JSON answer. Its request id is what support asks for."""
-    data = json.dumps(body, ensure_ascii=False).encode()
+    data = json.dumps(body).encode()  # In ASCII: a text of the client's may hold what UTF-8 cannot encode.
     return raw_response(data, status=status, request_id=request_id)
 
 
@@ -51,6 +52,8 @@ def error_response(error: BillingError, family: ApiFamily, request_id: str) -> H
     response = json_response(body, status=status, request_id=request_id)
     if isinstance(error, CannotAfford) and error.is_freed_soon:
         response["Retry-After"] = str(HELD_RETRY_SECONDS)
+    if isinstance(error, MethodNotAllowed):
+        response["Allow"] = error.allowed
     if isinstance(error, RateLimitExceeded):
         response["Retry-After"] = str(error.retry_seconds)
         for name, value in error.rate.headers.items():

@@ -14,6 +14,8 @@ from proxy.models import RequestLog
 
 LONGEST_PERIOD_DAYS = 366
 DEFAULT_PERIOD_DAYS = 30
+FIRST_YEAR, LAST_YEAR = 1970, 9000
+"""Of dates in a query: there is room for a period before and after each."""
 
 
 class Group(StrEnum):
@@ -141,9 +143,12 @@ def _date(name: str, text: str | None) -> date | None:
     if not text:
         return None
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError as error:
         raise InvalidRequest(f"{name!r} must be a date such as 2026-01-31.", param=name) from error
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise InvalidRequest(f"{name!r} must be a date from {FIRST_YEAR} to {LAST_YEAR}.", param=name)
+    return day
 
 
 def _time(value: datetime | None) -> str | None:

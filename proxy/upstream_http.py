@@ -18,6 +18,7 @@ from urllib3.exceptions import DecodeError, HTTPError, InvalidHeader, ProtocolEr
 
 RECEIVE_BYTES = 64 * 1024
 MOST_HEADER_BYTES = 64 * 1024
+MOST_DRAINED_BYTES = 64 * 1024
 GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
 
@@ -107,13 +108,24 @@ class UpstreamAnswer:
             data += more
         return data
 
-    def drain_conn(self) -> None:
-        """Read off what is left, so that the connection can be used again; drop it where that fails."""
+    def finish_within(self, seconds: float) -> None:
+        """Give the connection back if the answer ends without another byte of body in that time; else drop it."""
+        if self._connection is None:
+            return
+        self._socket.settimeout(seconds)
         try:
-            while self.read1(RECEIVE_BYTES):
-                pass
+            has_more = bool(self.read1(RECEIVE_BYTES))
         except HTTPError:
+            has_more = True
+        if has_more:
             self.close()
+        else:
+            self.release_conn()
+
+    def drain_conn(self) -> None:
+        """Read off a small rest, so that the connection can be used again; drop it where that fails."""
+        with contextlib.suppress(HTTPError):
+            self.read(MOST_DRAINED_BYTES)
         self.release_conn()
 
     def release_conn(self) -> None:

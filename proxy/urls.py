@@ -14,5 +14,5 @@ urlpatterns = [
     path("v1/keys/rotate", api.rotate),
     path("v1/models", api.list_models),
     path("health", api.health),
-    re_path("^(?P<path>.*)$", api.not_found),
+    re_path(r"^(?P<path>(?s:.*))\Z", api.not_found),
 ]

@@ -13,6 +13,7 @@ from django.db import connection
 from django.test import TransactionTestCase, override_settings
 
 from proxy.fake_upstream import FakeUpstream
+from proxy.reconciliation import reconcile_account
 from proxy.seed_prices import seed_prices
 from tests.serving import Server, serve
 
@@ -48,11 +49,19 @@ def usersnew(db: None) -> Any:
 
 
 @pytest.fixture
-def insert_user(usersnew: Any) -> Callable[..., str]:
+def opens_ledger() -> bool:
+    """Whether `insert_user` opens the account's ledger too, so that no later drift can pass for an opening balance."""
+    return False
+
+
+@pytest.fixture
+def insert_user(usersnew: Any, opens_ledger: bool) -> Callable[..., str]:
     """Insert a `usersNew` document exactly as given and return its name; its plain API key is `key_of(name)`."""
 
     def insert(username: str = "alice", **fields: Any) -> str:
         usersnew.insert_one({"_id": username, "apiKey": key_of(username), **fields})
+        if opens_ledger:
+            reconcile_account(username)
         return username
 
     return insert

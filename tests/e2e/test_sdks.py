@@ -1,6 +1,7 @@
 """The official SDKs as clients, pointed at the two ports as their users would."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -204,7 +205,45 @@ def test_an_image_is_held_by_its_bound_not_by_its_bytes(openai_client: openai.Op
     assert_reconciles()
 
 
-@pytest.mark.parametrize(("directive", "upstream_requests"), [("status=500", 3), ("status=529", 6), ("refuse", 3)])
+def test_openai_streamed_tool_call(openai_client: openai.OpenAI) -> None:
+    stream = openai_client.chat.completions.create(
+        model=MODEL,
+        max_tokens=50,
+        messages=[{"role": "user", "content": "[[fake tool]] what about the weather?"}],
+        tools=[TOOL],
+        stream=True,
+    )
+    calls = [call for chunk in stream for choice in chunk.choices for call in choice.delta.tool_calls or ()]
+    assert [call.function.name for call in calls if call.function and call.function.name] == ["get_weather"]
+    arguments = "".join(call.function.arguments or "" for call in calls if call.function)
+    assert "weather" in json.loads(arguments)["text"]
+    log = RequestLog.objects.get()
+    assert (log.outcome, log.usage_source) == ("ok", "upstream")
+    assert_reconciles()
+
+
+def test_anthropic_streamed_tool_use(anthropic_client: anthropic.Anthropic) -> None:
+    tool: Any = {"name": "get_weather", "input_schema": {"type": "object", "properties": {}}}
+    with anthropic_client.messages.stream(
+        model=MODEL,
+        max_tokens=50,
+        messages=[{"role": "user", "content": "[[fake tool]] what about the weather?"}],
+        tools=[tool],
+    ) as stream:
+        (block,) = stream.get_final_message().content
+    assert (block.type, block.name) == ("tool_use", "get_weather")
+    assert "weather" in block.input["text"]
+    log = RequestLog.objects.get()
+    assert (log.outcome, log.usage_source) == ("ok", "upstream")
+    assert_reconciles()
+
+
+RETRIES = pytest.mark.parametrize(
+    ("directive", "upstream_requests"), [("status=500", 3), ("status=529", 6), ("refuse", 3)]
+)
+
+
+@RETRIES
 def test_the_sdks_own_retries_cost_nothing(
     server: Server, upstream: FakeUpstream, insert_user: Callable[..., str], directive: str, upstream_requests: int
 ) -> None:
@@ -214,6 +253,24 @@ def test_the_sdks_own_retries_cost_nothing(
         pytest.raises(openai.InternalServerError),
     ):
         client.chat.completions.create(
+            model=MODEL, max_tokens=50, messages=[{"role": "user", "content": f"[[fake {directive}]] x"}]
+        )
+    assert len(upstream.requests) == upstream_requests
+    assert [log.cost for log in RequestLog.objects.all()] == [0, 0, 0]
+    assert Account.objects.get(pk="alice").credits_new == 1
+    assert_reconciles()
+
+
+@RETRIES
+def test_the_anthropic_sdks_own_retries_cost_nothing(
+    server: Server, upstream: FakeUpstream, insert_user: Callable[..., str], directive: str, upstream_requests: int
+) -> None:
+    insert_user("alice", creditsNew=1)
+    with (
+        anthropic.Anthropic(base_url=server.openhands, api_key=key_of("alice"), max_retries=2) as client,
+        pytest.raises(anthropic.InternalServerError),
+    ):
+        client.messages.create(
             model=MODEL, max_tokens=50, messages=[{"role": "user", "content": f"[[fake {directive}]] x"}]
         )
     assert len(upstream.requests) == upstream_requests

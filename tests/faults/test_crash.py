@@ -27,7 +27,7 @@ from proxy.openai_api import OpenAiApi
 from proxy.price_book import PRICES
 from proxy.pricing import Usage
 from tests.conftest import key_of
-from tests.proxy.requests import CHAT, assert_reconciles, chat, post
+from tests.proxy.requests import CHAT, MESSAGES, assert_reconciles, chat, post
 from tests.serving import Server
 
 InsertUser = Callable[..., str]
@@ -46,13 +46,14 @@ def wait_for(condition: Callable[[], Any], seconds: float = 15) -> Any:
     return value
 
 
-def open_request(server: Server, body: dict[str, Any]) -> socket.socket:
-    """Send a request over a bare socket and leave its answer unread."""
+def open_request(server: Server, body: dict[str, Any], *, path: str = CHAT, headers: str = "") -> socket.socket:
+    """Send a request over a bare socket and leave its answer unread. `headers` are whole lines."""
     data = json.dumps(body).encode()
     client = socket.create_connection(("127.0.0.1", server.ports["OPENHANDS_PORT"]), timeout=20)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)  # What is not read, is not received.
     head = (
-        f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key_of('alice')}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key_of('alice')}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n{headers}\r\n"
     )
     client.sendall(head.encode() + data)
     return client
@@ -62,14 +63,19 @@ def slow_stream(chunks: int = 40, delay: float = 0.05) -> dict[str, Any]:
     return chat(f"[[fake chunks={chunks} chunk_delay={delay}]] word", stream=True)
 
 
+PATHS = pytest.mark.parametrize("path", [CHAT, MESSAGES])
+LAST_EVENTS = {CHAT: b"data: [DONE]", MESSAGES: b"event: message_stop"}
+
+
+@PATHS
 def test_a_worker_killed_in_the_middle_of_a_stream_loses_and_charges_nothing(
-    serve_with: Callable[..., Server], insert_user: InsertUser
+    serve_with: Callable[..., Server], insert_user: InsertUser, path: str
 ) -> None:
     insert_user("alice", creditsNew=1)
     server = serve_with(GUNICORN_WORKERS="1")
     post(server, chat())
     before = Account.objects.get(pk="alice").credits_new
-    with open_request(server, slow_stream(chunks=100)) as client:
+    with open_request(server, slow_stream(chunks=100), path=path) as client:
         assert b"200 OK" in client.recv(1000)
         assert Account.objects.get(pk="alice").held(Balance.OPENHANDS) > 0
         (worker,) = server.worker_pids()
@@ -88,28 +94,30 @@ def test_a_worker_killed_in_the_middle_of_a_stream_loses_and_charges_nothing(
     assert_reconciles()
 
 
+@PATHS
 def test_a_stopping_server_lets_the_running_stream_finish(
-    serve_with: Callable[..., Server], insert_user: InsertUser
+    serve_with: Callable[..., Server], insert_user: InsertUser, path: str
 ) -> None:
     insert_user("alice", creditsNew=1)
     server = serve_with()
-    with open_request(server, slow_stream()) as client:
+    with open_request(server, slow_stream(), path=path) as client:
         received = client.recv(1000)
         server.process.send_signal(signal.SIGTERM)
         while data := client.recv(65536):
             received += data
-    assert b"data: [DONE]" in received
+    assert LAST_EVENTS[path] in received
     assert server.process.wait(10) == 0
     assert RequestLog.objects.get().outcome == "ok"
     assert_reconciles()
 
 
+@PATHS
 @pytest.mark.parametrize("reads_first", [True, False], ids=["mid-stream", "before the first byte"])
 def test_a_client_that_leaves_pays_exactly_what_it_used(
-    server: Server, upstream: FakeUpstream, insert_user: InsertUser, reads_first: bool
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser, reads_first: bool, path: str
 ) -> None:
     insert_user("alice", creditsNew=1)
-    with open_request(server, slow_stream(chunks=40, delay=0.02)) as client:
+    with open_request(server, slow_stream(chunks=40, delay=0.02), path=path) as client:
         if reads_first:
             assert b"200 OK" in client.recv(1000)
     log = wait_for(RequestLog.objects.first)
@@ -129,6 +137,46 @@ def test_an_upstream_that_is_down_is_our_fault_not_the_customers(
         response = post(server, chat(), base=base)
         assert (response.status, response.json()["error"]["code"]) == (502, "upstream_error")
     assert RequestLog.objects.count() == 2
+    assert_reconciles()
+
+
+@PATHS
+def test_a_client_that_left_pays_nothing_for_what_failed_before_any_output(
+    server: Server, insert_user: InsertUser, path: str
+) -> None:
+    insert_user("alice", creditsNew=1)
+    with open_request(server, chat("[[fake stall=0]] x", stream=True), path=path) as client:
+        assert b"200 OK" in client.recv(1000)
+    log = wait_for(RequestLog.objects.first)
+    assert log.cost == 0
+    assert "upstream_timeout" in log.outcome
+    wait_for(lambda: not Account.objects.get(pk="alice").holds)
+    assert_reconciles()
+
+
+@PATHS
+def test_an_upstream_that_comes_back_at_the_second_try_is_billed_once(
+    serve_with: Callable[..., Server], insert_user: InsertUser, path: str
+) -> None:
+    """Refused, then accepted: it opens its port when the server has logged the first try."""
+    insert_user("alice", creditsNew=1)
+    port = free_port()
+    server = serve_with(OPENHANDS_BASE_URL=f"http://127.0.0.1:{port}", OPENHANDS_API_KEY="upstream-key")
+    for attempt in range(1, 6):
+        statuses: list[int] = []
+        thread = threading.Thread(target=lambda: statuses.append(post(server, chat(), path=path).status))  # noqa: B023
+        thread.start()
+        wait_for(lambda: server.log().count("trying once more") == attempt)  # noqa: B023
+        with FakeUpstream(api_key="upstream-key", port=port) as late:
+            thread.join()
+            requests = late.requests
+        if statuses == [200]:
+            break
+    assert statuses == [200]
+    assert len(requests) == 1
+    logs = RequestLog.objects.filter(outcome="ok")
+    assert [log.usage_source for log in logs] == ["upstream"]
+    assert Account.objects.get(pk="alice").credits_new == 1 - logs[0].cost
     assert_reconciles()
 
 
@@ -231,9 +279,10 @@ def test_many_sweepers_and_the_request_itself_settle_once(
     assert_reconciles()
 
 
-def test_a_slow_client_does_not_hold_the_others_up(server: Server, insert_user: InsertUser) -> None:
+@PATHS
+def test_a_slow_client_does_not_hold_the_others_up(server: Server, insert_user: InsertUser, path: str) -> None:
     insert_user("alice", creditsNew=5)
-    clients = [open_request(server, chat("[[fake big=2000000]] x", stream=True)) for _ in range(5)]
+    clients = [open_request(server, chat("[[fake big=2000000]] x", stream=True), path=path) for _ in range(5)]
     done = threading.Event()
 
     def others() -> None:

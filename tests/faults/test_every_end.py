@@ -6,13 +6,14 @@ After each, the reconciliation equation holds and no hold is left: `assert_recon
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from accounts.models import Account
 from proxy.fake_upstream import FakeUpstream
 from proxy.models import RequestLog
-from tests.proxy.requests import CHAT, MESSAGES, assert_reconciles, chat, events, post
+from tests.proxy.requests import CHAT, MESSAGES, assert_reconciles, chat, last_event, post
 from tests.serving import Server
 
 InsertUser = Callable[..., str]
@@ -36,6 +37,7 @@ class End:
 PLAIN = [
     End("", 200, None, EXACT, "ok"),
     End("status=400", 400, None, FREE, "upstream_refused"),
+    End("status=400 broke", 502, "upstream_error", FREE, "upstream_refused"),
     End("status=404", 404, None, FREE, "upstream_refused"),
     End("status=413", 413, None, FREE, "upstream_refused"),
     End("status=422", 422, None, FREE, "upstream_refused"),
@@ -48,11 +50,15 @@ PLAIN = [
     End("status=502", 502, "upstream_error", FREE, "upstream_refused", upstream_requests=2),
     End("status=503", 502, "upstream_error", FREE, "upstream_refused", upstream_requests=2),
     End("status=529", 502, "upstream_error", FREE, "upstream_refused", upstream_requests=2),
+    End("status=502 once", 200, None, EXACT, "ok", upstream_requests=2),
+    End("status=503 once", 200, None, EXACT, "ok", upstream_requests=2),
+    End("status=500 once", 502, "upstream_error", FREE, "upstream_refused"),
     End("refuse", 502, "upstream_error", FREE, "upstream_error"),
     End("delay=3", 504, "upstream_timeout", FREE, "upstream_timeout"),
     End("stall=1", 504, "upstream_timeout", FREE, "upstream_timeout"),
     End("cut=1", 502, "upstream_error", FREE, "upstream_error"),
     End("garbage", 502, "upstream_error", FREE, "upstream_error"),
+    End("deep", 502, "upstream_error", FREE, "upstream_error"),
     End("usage=missing", 200, None, ESTIMATED, "ok"),
     End("usage=zero", 200, None, ESTIMATED, "ok"),
     End("usage=negative", 200, None, ESTIMATED, "ok"),
@@ -60,6 +66,7 @@ PLAIN = [
     End("usage=fraction", 200, None, ESTIMATED, "ok"),
     End("usage=text", 200, None, ESTIMATED, "ok"),
     End("usage=null", 200, None, ESTIMATED, "ok"),
+    End("usage=partial", 200, None, ESTIMATED, "ok"),
     End("gzip", 200, None, EXACT, "ok"),
     End("big=300000", 200, None, EXACT, "ok"),
 ]
@@ -69,17 +76,28 @@ STREAMED = [
     End("status=400", 400, None, FREE, "upstream_refused"),
     End("status=500", 502, "upstream_error", FREE, "upstream_refused"),
     End("status=529", 502, "upstream_error", FREE, "upstream_refused", upstream_requests=2),
+    End("status=502 once", 200, None, EXACT, "ok", upstream_requests=2),
+    End("status=503 once", 200, None, EXACT, "ok", upstream_requests=2),
+    End("status=500 once", 502, "upstream_error", FREE, "upstream_refused"),
     End("refuse", 502, "upstream_error", FREE, "upstream_error"),
     End("delay=3", 504, "upstream_timeout", FREE, "upstream_timeout"),
     End("stall=3", 200, "upstream_timeout", ESTIMATED, "upstream_timeout"),
     End("cut=3", 200, "upstream_error", ESTIMATED, "upstream_error"),
+    End("stream_error=3", 200, "upstream_error", ESTIMATED, "upstream_error"),
+    End("stall=0", 200, "upstream_timeout", FREE, "upstream_timeout"),
+    End("cut=0", 200, "upstream_error", FREE, "upstream_error"),
+    End("stream_error=0", 200, "upstream_error", FREE, "upstream_error"),
+    End("garbage", 200, "upstream_error", FREE, "upstream_error"),
     End("usage=missing", 200, None, ESTIMATED, "ok"),
     End("usage=zero", 200, None, ESTIMATED, "ok"),
     End("usage=negative", 200, None, ESTIMATED, "ok"),
     End("usage=absurd", 200, None, ESTIMATED, "ok"),
     End("usage=text", 200, None, ESTIMATED, "ok"),
     End("usage=null", 200, None, ESTIMATED, "ok"),
+    End("usage=partial", 200, None, ESTIMATED, "ok"),
     End("gzip", 200, None, EXACT, "ok"),
+    End("stray", 200, None, EXACT, "ok"),
+    End("linger", 200, None, EXACT, "ok"),
     End("chunks=100", 200, None, EXACT, "ok"),
     End("big=300000", 200, None, EXACT, "ok"),
 ]
@@ -110,7 +128,7 @@ def test_every_end_is_billed_right(
         if "retry_after" in end.directive:
             assert response.headers["Retry-After"] == "7"
     elif is_stream and end.code:
-        assert events(response)[-1]["error"]["code"] == end.code
+        assert last_event(response)["error"]["code"] == end.code
 
     assert len(upstream.requests) == end.upstream_requests
     log = RequestLog.objects.get()
@@ -126,6 +144,7 @@ def test_every_end_is_billed_right(
         assert log.usage_source == ("upstream" if end.billed == EXACT else "estimated")
         assert account.credits_new == 1 - log.cost
         assert bool(log.usage_problem) == (end.billed == ESTIMATED)
+        assert log.output_tokens > 0
     assert_reconciles()
 
 
@@ -139,3 +158,11 @@ def test_a_cost_beyond_the_hold_is_the_operators_loss(server: Server, insert_use
     assert log.uncollected == (log.input_tokens + 500 * 5) * Decimal("1.05") / 10**6 - log.hold
     assert Account.objects.get(pk="alice").credits_new == 1 - log.hold
     assert_reconciles()
+
+
+def test_a_credit_that_goes_astray_is_seen(server: Server, usersnew: Any, insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=1)
+    assert post(server, chat()).status == 200
+    usersnew.update_one({"_id": "alice"}, {"$inc": {"creditsNew": -0.00000001}})
+    with pytest.raises(AssertionError):
+        assert_reconciles()

@@ -5,7 +5,7 @@ from typing import Any
 
 import urllib3
 
-from accounts.models import Account
+from accounts.models import Account, LedgerEntry
 from proxy.reconciliation import reconcile_account
 from tests.conftest import key_of
 from tests.serving import Server
@@ -43,7 +43,13 @@ def events(response: urllib3.BaseHTTPResponse) -> list[Any]:
     return [line if line == "[DONE]" else json.loads(line) for line in lines]
 
 
+def last_event(response: urllib3.BaseHTTPResponse) -> Any:
+    """The data of a stream's last event, parsed, whatever came before it."""
+    return json.loads(response.data.decode().rstrip().rpartition("\ndata: ")[2])
+
+
 def assert_reconciles(username: str = "alice") -> None:
-    """Every credit is explained, and no hold is left."""
+    """Every credit is explained, and no hold is left. The ledger must be open: drift would become its opening."""
+    assert LedgerEntry.objects.filter(account_id=username, kind=LedgerEntry.Kind.OPENING).exists()
     assert [result.drift for result in reconcile_account(username)] == [0, 0]
     assert Account.objects.get(pk=username).holds == {}

@@ -1,12 +1,16 @@
 """`POST /v1/chat/completions` over HTTP: what is forwarded, what is billed, and every refusal."""
 
 import json
+import socket
+import time
+from bisect import bisect_left
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from bson import ObjectId
 from django.db import connection
 from django.utils import timezone
 
@@ -21,6 +25,9 @@ from tests.serving import Server
 
 OPENHANDS_INPUT, OPENHANDS_OUTPUT = Decimal("1.05") / 10**6, Decimal("5.25") / 10**6
 OHMYGPT_INPUT, OHMYGPT_OUTPUT = Decimal("1.15") / 10**6, Decimal("5.75") / 10**6
+CACHE_SECONDS = 0.3
+"""A little more than the server's `PRICE_CACHE_SECONDS`."""
+FULL_NAME = "claude-haiku-4-5-20251001"
 InsertUser = Callable[..., str]
 
 
@@ -95,6 +102,32 @@ def test_the_output_bound_is_put_in_front_and_nothing_else_changes(
     body = b'{"model":"claude-haiku-4-5-20251001","seed": 1e2,"messages":[{"role":"user","content":"x"}]}'
     assert post(server, body).status == 200
     assert upstream.requests[-1].body == b'{"max_tokens":64000,' + body[1:]
+
+
+def test_an_alias_is_replaced_and_nothing_else_changes(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser
+) -> None:
+    insert_user("alice", creditsNew=1)
+    body = b'{"seed": 1e2, "model" : "claude-haiku-4-5", "max_tokens":5,"messages":[{"role":"user","content":"x"}]}'
+    assert post(server, body).status == 200
+    assert upstream.requests[-1].body == body.replace(b"haiku-4-5", b"haiku-4-5-20251001")
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_a_body_at_the_limit_of_nesting_leaves_no_hold(server: Server, insert_user: InsertUser, path: str) -> None:
+    insert_user("alice", creditsNew=1)
+    body = json.dumps(chat()).encode()[:-1]
+
+    def is_refused(depth: int) -> bool:
+        response = post(server, b'{"deep":' + b"[" * depth + b"]" * depth + b"," + body[1:] + b"}", path=path)
+        assert response.status in {200, 400}
+        return b"body is nested too deeply" in response.data
+
+    limit = bisect_left(range(2000), True, key=is_refused)
+    assert 500 < limit < 2000
+    for depth in range(limit - 4, limit):
+        is_refused(depth)
+    assert_reconciles()
 
 
 def test_without_max_tokens_the_balance_bounds_the_output(
@@ -289,7 +322,7 @@ def test_an_unknown_or_inactive_model_is_never_forwarded(
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/embeddings", "/v1/chat/completions/", "/", "/admin/", "/v1/files", "/favicon.ico"]
+    "path", ["/v1/x%0Ay", "/v1/embeddings", "/v1/chat/completions/", "/", "/admin/", "/v1/files", "/favicon.ico"]
 )
 def test_other_paths_are_json_404_and_never_forwarded(
     server: Server, upstream: FakeUpstream, insert_user: InsertUser, path: str
@@ -300,9 +333,67 @@ def test_other_paths_are_json_404_and_never_forwarded(
     assert not upstream.requests
 
 
-def test_a_wrong_method_is_told(server: Server) -> None:
-    response = server.http.request("GET", f"{server.openhands}/v1/chat/completions")
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/chat/completions", "POST"),
+        ("OPTIONS", "/v1/chat/completions", "POST"),
+        ("PUT", "/v1/messages", "POST"),
+        ("POST", "/v1/models", "GET, HEAD"),
+        ("DELETE", "/v1/balance", "GET, HEAD"),
+    ],
+)
+def test_a_wrong_method_is_told(server: Server, upstream: FakeUpstream, method: str, path: str, allowed: str) -> None:
+    response = server.http.request(method, server.openhands + path)
     assert (response.status, response.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert response.headers["Allow"] == allowed
+    assert not upstream.requests
+
+
+def test_head_answers_with_the_head_alone(server: Server, insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=1)
+    request = f"HEAD /v1/balance HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key_of('alice')}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", server.ports["OPENHANDS_PORT"]), timeout=20) as client:
+        for first in (request, request.replace(b"/v1/balance", b"/v1/messages")):
+            client.sendall(first + request)
+            answers = b""
+            while answers.count(b"\r\n\r\n") < 2 and (data := client.recv(65536)):
+                answers += data
+            assert answers.count(b"HTTP/1.1 ") == 2
+            assert b"{" not in answers, "a body would be read as the next answer"
+    assert answers.startswith(b"HTTP/1.1 405 ")
+
+
+def test_a_query_on_a_metered_path_changes_nothing(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser
+) -> None:
+    insert_user("alice", creditsNew=1)
+    for path in ("/v1/messages", "/v1/chat/completions"):
+        assert post(server, chat(), path=f"{path}?beta=true").status == 200
+        assert upstream.requests[-1].path == path
+    assert_reconciles()
+
+
+def test_headers_that_come_twice(server: Server, upstream: FakeUpstream, insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=1)
+    body = json.dumps(chat()).encode()
+    key = key_of("alice")
+
+    def send(*headers: str) -> bytes:
+        head = ["POST /v1/messages HTTP/1.1", "Host: x", "Connection: close", *headers, "", ""]
+        with socket.create_connection(("127.0.0.1", server.ports["OPENHANDS_PORT"]), timeout=20) as client:
+            client.sendall("\r\n".join(head).encode() + body)
+            return b"".join(iter(lambda: client.recv(65536), b""))
+
+    length = f"Content-Length: {len(body)}"
+    for name, other in (("x-api-key: ", key_of("bob")), ("Authorization: Bearer ", key)):
+        assert send(length, name + key, name + other).startswith(b"HTTP/1.1 401 "), "which of the two is meant?"
+    assert send(length, length, f"x-api-key: {key}").startswith(b"HTTP/1.1 400 ")
+    assert not upstream.requests
+    beta = ("anthropic-beta: a", "anthropic-beta: b")
+    assert send(length, f"x-api-key: {key}", *beta).startswith(b"HTTP/1.1 200 ")
+    assert upstream.requests[-1].headers["anthropic-beta"] == "a,b"
+    assert_reconciles()
 
 
 def test_models_lists_what_has_a_price_on_this_upstream(server: Server, insert_user: InsertUser) -> None:
@@ -320,14 +411,51 @@ def test_models_lists_what_has_a_price_on_this_upstream(server: Server, insert_u
     assert server.http.request("GET", f"{server.openhands}/v1/models").status == 401
 
 
-def test_a_chunked_request_body_is_read(server: Server, insert_user: InsertUser) -> None:
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens"])
+@pytest.mark.parametrize("body", ["Content-Length: 2000000", "Transfer-Encoding: chunked"])
+def test_a_large_body_is_not_read_without_a_good_key(
+    server: Server, insert_user: InsertUser, path: str, body: str
+) -> None:
+    insert_user("alice", isActive=False)
+    for username, answer in (("nobody", b"HTTP/1.1 401 "), ("alice", b"HTTP/1.1 403 ")):
+        with socket.create_connection(("127.0.0.1", server.ports["OPENHANDS_PORT"]), timeout=20) as client:
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nx-api-key: {key_of(username)}\r\n{body}\r\n\r\n"
+            client.sendall(head.encode())  # Nothing of the body follows.
+            assert client.recv(65536).startswith(answer)
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(
+    serve_with: Callable[..., Server], upstream: FakeUpstream, insert_user: InsertUser
+) -> None:
+    insert_user("alice", creditsNew=1)
+    server = serve_with(GUNICORN_WORKERS="1", CLIENT_TIMEOUT_SECONDS="0.3")
+    for body in (
+        "Content-Length: 100\r\n\r\n{",
+        "Content-Length: 2000000\r\n\r\n{",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\n{",
+    ):
+        with socket.create_connection(("127.0.0.1", server.ports["OPENHANDS_PORT"]), timeout=20) as client:
+            head = f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nx-api-key: {key_of('alice')}\r\n{body}"
+            client.sendall(head.encode())
+            answer = client.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"could not be read" in answer
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_chunked_request_body_is_read(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser, path: str, is_stream: bool
+) -> None:
     insert_user("alice", creditsNew=5)
-    data = json.dumps(chat()).encode()
+    data = json.dumps(chat(stream=is_stream, stream_options={"include_usage": True}, model=FULL_NAME)).encode()
     headers = {"Authorization": f"Bearer {key_of('alice')}", "Content-Type": "application/json"}
-    response = server.http.request(
-        "POST", f"{server.openhands}/v1/chat/completions", body=iter([data[:10], data[10:]]), headers=headers
-    )
+    response = server.http.request("POST", server.openhands + path, body=iter([data[:10], data[10:]]), headers=headers)
     assert response.status == 200
+    assert upstream.requests[-1].body == data
+    assert (RequestLog.objects.get().outcome, RequestLog.objects.get().usage_source) == ("ok", "upstream")
+    assert_reconciles()
 
 
 def test_the_anthropic_refusal_helps_as_much(serve_with: Callable[..., Server], insert_user: InsertUser) -> None:
@@ -369,6 +497,85 @@ def test_no_key_is_in_the_servers_log(server: Server, insert_user: InsertUser) -
     assert "usage" in server.log()
     assert key_of("alice") not in server.log()
     assert "upstream-key" not in server.log()
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("name", ["Model", "MAX_TOKENS", "Stream", "\u017ftream", "Messages"])
+def test_a_name_that_ignores_case_is_refused(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser, path: str, name: str
+) -> None:
+    insert_user("alice", creditsNew=1)
+    response = post(server, chat(**{name: "x"}), path=path)
+    assert (response.status, response.json()["error"]["code"]) == (400, "invalid_request")
+    assert response.json()["error"]["param"] == name
+    assert not upstream.requests
+
+
+def test_a_name_that_occurs_twice_and_is_no_text_is_explained(server: Server, insert_user: InsertUser) -> None:
+    insert_user("alice")
+    response = post(server, b'{"\\ud800":1,"\\ud800":2}')
+    assert (response.status, response.json()["error"]["code"]) == (400, "invalid_request")
+    assert response.json()["error"]["param"] == "\ud800"
+
+
+def test_a_broken_chunk_of_a_request_is_explained(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser
+) -> None:
+    insert_user("alice", creditsNew=1)
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key_of('alice')}\r\n"
+        "Transfer-Encoding: chunked\r\n\r\nzz\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.ports["OPENHANDS_PORT"]), timeout=20) as client:
+        client.sendall(head.encode())
+        answer = b""
+        while b"}}" not in answer and (data := client.recv(65536)):
+            answer += data
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"invalid_request"' in answer
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_a_mistake_of_ours_is_told_as_json_and_holds_nothing(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser, path: str
+) -> None:
+    """Rows that no form of ours lets in stand for what nobody has thought of: before the hold, and after it."""
+    insert_user("alice", creditsNew=1)
+    price = {"inputPricePerMTok": 1, "outputPricePerMTok": 5, "upstreamModelId": ObjectId()}
+    row = {"_id": "odd", "modelId": "gpt-odd", "createdAt": timezone.now(), **price}
+    connection.database["model_pricing"].insert_one(row)
+    time.sleep(CACHE_SECONDS)
+    response = post(server, chat(model="gpt-odd"), path=path)
+    assert (response.status, response.json()["error"]["code"]) == (500, "internal_error")
+    assert "You were not charged" in response.json()["error"]["message"]
+    log = RequestLog.objects.get(pk=response.headers["X-Request-Id"])
+    assert (log.cost, log.status_code, log.outcome) == (0, 500, "internal_error")
+    assert not upstream.requests
+    assert "Traceback" in server.log()
+    assert_reconciles()
+
+    connection.database["model_pricing"].update_one({"_id": "odd"}, {"$set": {"aliases": 5}})
+    time.sleep(CACHE_SECONDS)
+    response = post(server, chat(), path=path)
+    assert (response.status, response.json()["error"]["code"]) == (500, "internal_error")
+    connection.database["model_pricing"].delete_one({"_id": "odd"})
+    time.sleep(CACHE_SECONDS)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("directive", ["", "[[fake usage=missing]] "])
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_half_a_surrogate_pair_in_the_text_passes_and_is_billed(
+    server: Server, insert_user: InsertUser, path: str, directive: str, is_stream: bool
+) -> None:
+    insert_user("alice", creditsNew=1)
+    response = post(server, chat(f"{directive}\ud800", stream=is_stream), path=path)
+    assert response.status == 200
+    assert b"\\ud800" in response.data
+    assert RequestLog.objects.get().usage_source == ("estimated" if directive else "upstream")
+    assert RequestLog.objects.get().cost > 0
+    assert_reconciles()
 
 
 def test_refusals_for_want_of_credits_are_counted(server: Server, insert_user: InsertUser) -> None:

@@ -110,7 +110,15 @@ def test_usage_adds_up_by_day_and_by_model(server: Server, insert_user: InsertUs
 
 @pytest.mark.parametrize(
     "query",
-    ["from=yesterday", "to=2026-13-01", "from=2026-02-01&to=2026-01-01", "from=2020-01-01&to=2026-01-01", "group=hour"],
+    [
+        "to=9999-12-31",
+        "to=0001-01-05",
+        "from=yesterday",
+        "to=2026-13-01",
+        "from=2026-02-01&to=2026-01-01",
+        "from=2020-01-01&to=2026-01-01",
+        "group=hour",
+    ],
 )
 def test_a_bad_usage_query_is_explained(server: Server, insert_user: InsertUser, query: str) -> None:
     insert_user("alice")
@@ -190,3 +198,16 @@ def test_counting_tokens_is_free_and_logged(server: Server, upstream: FakeUpstre
     failed = post(server, chat("[[fake status=500]]"), path=f"{MESSAGES}/count_tokens")
     assert (failed.status, failed.json()["error"]["code"]) == (502, "upstream_error")
     assert RequestLog.objects.count() == 2
+
+
+@pytest.mark.parametrize(
+    ("directive", "status", "code"),
+    [("cut=1", 502, "upstream_error"), ("garbage", 502, "upstream_error"), ("stall=1", 504, "upstream_timeout")],
+)
+def test_a_token_count_that_breaks_off_is_no_count(
+    server: Server, insert_user: InsertUser, directive: str, status: int, code: str
+) -> None:
+    insert_user("alice")
+    response = post(server, chat(f"[[fake {directive}]] x"), path=f"{MESSAGES}/count_tokens")
+    assert (response.status, response.json()["error"]["code"]) == (status, code)
+    assert (RequestLog.objects.get().status_code, RequestLog.objects.get().outcome) == (status, code)

@@ -74,6 +74,13 @@ def test_an_anthropic_stream_that_broke_off_tells_its_input() -> None:
     assert (reader.report().problem, reader.report().usage) == ("incomplete", Usage(25, 1, 10, 5))
 
 
+def test_anthropic_usage_on_the_last_event_is_final() -> None:
+    reader = AnthropicStreamReader()
+    run(reader, b"".join(ANTHROPIC[:3]), [])
+    reader.feed(b'event: message_stop\ndata: {"type":"message_stop","usage":{"output_tokens":15}}\n\n')
+    assert (reader.report().problem, reader.report().usage) == (None, Usage(25, 15, 10, 5))
+
+
 def test_a_stream_without_usage_says_so() -> None:
     for reader in (OpenAiStreamReader(hides_usage=True), AnthropicStreamReader()):
         assert (reader.report().usage, reader.report().problem) == (None, "missing")
@@ -88,6 +95,9 @@ def test_a_stream_without_usage_says_so() -> None:
         b'{"prompt_tokens":5.5,"completion_tokens":3}',
         b'{"prompt_tokens":true,"completion_tokens":3}',
         b'{"prompt_tokens":0,"completion_tokens":0}',
+        b'{"prompt_tokens":5}',
+        b'{"prompt_tokens":5,"completion_tokens":null}',
+        b'{"completion_tokens":5}',
         b'{"prompt_tokens":5,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":6}}',
     ],
 )
@@ -103,6 +113,42 @@ def test_an_endless_event_does_not_grow_the_memory() -> None:
     passed = b"".join(reader.feed(b"x" * 65536) for _ in range(64))
     assert len(passed) >= 64 * 65536 - LARGEST_EVENT_BYTES - 65536
     assert passed + reader.flush() == b"x" * 65536 * 64
+
+
+@pytest.mark.parametrize("text", [b"data: [DONE]", b"event: message_stop", b"\\ndata: [DONE]\\n"])
+@pytest.mark.parametrize("reader", [OpenAiStreamReader(hides_usage=True), AnthropicStreamReader()])
+def test_what_a_model_writes_does_not_end_a_stream(reader: EventStreamReader, text: bytes) -> None:
+    event = b'data: {"delta":{"text":"' + text + b'"}}\n\n'
+    assert reader.feed(event) == event
+    long = b'data: {"delta":{"text":"' + b"x" * LARGEST_EVENT_BYTES
+    assert reader.feed(long) + reader.feed(text + b'"}}\n\n') == long + text + b'"}}\n\n'
+    assert not reader.is_finished
+
+
+@pytest.mark.parametrize(
+    ("reader", "last"),
+    [
+        (OpenAiStreamReader(hides_usage=True), b"data:[DONE]\r\n\r\n"),
+        (OpenAiStreamReader(hides_usage=True), b": x\ndata: [DONE] \n\n"),
+        (AnthropicStreamReader(), b'event:message_stop\ndata:{"type":"message_stop"}\n\n'),
+    ],
+)
+def test_the_last_event_may_be_spaced_otherwise(reader: EventStreamReader, last: bytes) -> None:
+    assert reader.feed(last) == last
+    assert reader.is_finished
+
+
+def test_an_error_told_before_the_last_event_is_a_failure() -> None:
+    reader = OpenAiStreamReader(hides_usage=True)
+    data = b'data: {"error":{"message":"overloaded"}}\n\ndata: [DONE]\n\n'
+    assert reader.feed(data) == data
+    assert (reader.has_failed, reader.is_finished) == (True, True)
+
+
+def test_the_word_error_in_a_text_is_no_failure() -> None:
+    reader = AnthropicStreamReader()
+    reader.feed(b'data: {"delta":{"text":"{\\"error\\": {}}"}, "error": null}\n\n')
+    assert not reader.has_failed
 
 
 def test_garbage_with_a_usage_in_it_passes() -> None:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from accounts.models import Account
 from proxy.fake_upstream import FakeUpstream
 from proxy.models import IdempotentRequest, RequestLog
+from tests.faults.test_crash import open_request, wait_for
 from tests.proxy.requests import MESSAGES, assert_reconciles, chat, post
 from tests.serving import Server
 
@@ -32,6 +33,8 @@ def test_a_retry_has_the_stored_answer_and_is_not_billed(
     assert again.data == first.data
     assert again.headers["X-Request-Id"] == first.headers["X-Request-Id"]
     assert (again.headers["Idempotent-Replayed"], again.headers["X-Credits-Cost"]) == ("true", "0.00000000")
+    assert again.headers["X-Credits-Balance"] == first.headers["X-Credits-Balance"] == f"{balance:.8f}"
+    assert int(again.headers["X-RateLimit-Remaining"]) <= int(again.headers["X-RateLimit-Limit"])
     assert len(upstream.requests) == 1
     assert Account.objects.get(pk="alice").credits_new == balance
     assert RequestLog.objects.count() == 1
@@ -107,3 +110,24 @@ def test_an_expired_answer_is_gone(server: Server, insert_user: InsertUser) -> N
     IdempotentRequest.objects.update(expires_at=timezone.now())
     assert "Idempotent-Replayed" not in post(server, chat(), headers=KEY).headers
     assert RequestLog.objects.count() == 2
+
+
+def test_a_retry_counts_as_a_request(server: Server, upstream: FakeUpstream, insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=1, requestsPerMinute=2)
+    assert [post(server, chat(), headers=KEY).headers["X-RateLimit-Remaining"] for _ in range(2)] == ["1", "0"]
+    refused = post(server, chat(), headers=KEY)
+    assert (refused.status, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert len(upstream.requests) == 1
+
+
+def test_an_answer_too_large_to_store_keeps_its_key_until_it_has_ended(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser
+) -> None:
+    insert_user("alice", creditsNew=50)
+    body = chat("[[fake big=10000000]] x")
+    with open_request(server, body, headers="Idempotency-Key: order-66\r\n") as first:
+        assert b"200 OK" in first.recv(1000)
+        assert post(server, body, headers=KEY).status == 409
+        assert len(upstream.requests) == 1
+    wait_for(lambda: IdempotentRequest.objects.count() == 0)
+    assert_reconciles()

@@ -21,6 +21,12 @@ from tests.conftest import key_of
 InsertUser = Callable[..., str]
 
 
+@pytest.fixture
+def opens_ledger() -> bool:
+    """Adoption is what these tests are about."""
+    return False
+
+
 def drifts(username: str = "alice") -> list[Decimal]:
     return [result.drift for result in reconcile_account(username)]
 

@@ -202,6 +202,25 @@ def test_an_answer_closed_early_costs_its_connection(
     assert peer.connections == 2
 
 
+def test_an_answer_that_ends_at_once_keeps_its_connection(answering: Answering) -> None:
+    peer, send = answering([CHUNKED, b"5\r\nhello\r\n", b"0\r\n\r\n"], [HELLO])
+    answer = send()
+    assert answer.read1(5) == b"hello"
+    answer.finish_within(0.5)
+    assert read_all(send()) == b"hello"
+    assert peer.connections == 1
+
+
+def test_an_answer_that_stays_open_costs_its_connection(answering: Answering) -> None:
+    peer, send = answering([CHUNKED, b"5\r\nhello\r\n"], [HELLO])
+    answer = send()
+    assert answer.read1(5) == b"hello"
+    answer.finish_within(0.05)
+    answer.finish_within(0.05)
+    assert read_all(send()) == b"hello"
+    assert peer.connections == 2
+
+
 def test_the_request_is_one_piece_with_its_host_and_length(
     answering: Answering,
 ) -> None:
