@@ -247,8 +247,9 @@ class AccountAdmin(BigCollectionAdmin):
     def find(self, text: str) -> Q:
         """Accounts by name, by the first characters of their key, or by Discord id."""
         if text.startswith("sk-"):
-            prefix = text.rstrip("….")
-            return starts_with("api_key_prefix", prefix[:16]) | starts_with("legacy_api_key", prefix)
+            # No more than pages show of a key: a longer prefix would let one find it letter by letter.
+            prefix = text[:16].rstrip("….")
+            return starts_with("api_key_prefix", prefix) | starts_with("legacy_api_key", prefix)
         condition = name_starts_with("username", text)
         return condition | Q(discord_id=text) if text.isdigit() else condition
 
