@@ -330,6 +330,9 @@ def send(client: Client, deeds: Iterable[Deed]) -> dict[str, str]:
             )
             assert token, deed.address
             form["token"] = token[1]
+        if "/bulk/" in deed.address:  # Only a preview's token is good for a confirmation.
+            shown = root.post(deed.address, {name: value for name, value in form.items() if name != "confirm"})
+            form["token"] = re.search(r'name="token" value="([^"]+)"', shown.content.decode())[1]  # type: ignore[index]
         response = client.post(deed.address, form)
         after = documents()
         found[deed.address] = outcome(response, changed=is_changed(before, after))
