@@ -1,7 +1,7 @@
 """The same action for several accounts that were selected in the list: each account on its own, told one by one."""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from accounts.models import Account
 from billing_site.admin_base import account_url, list_url
 from support.account_actions import ACTIONS, state_of
 from support.actions import Action, ActionForm, Line
-from support.audit import record_refusal
+from support.audit import NotFinished, record_refusal
 
 BULK_ACTIONS = ("transfer", "expiry", "disable", "enable")
 MAX_ACCOUNTS = 50
@@ -35,6 +35,7 @@ class Row:
     lines: list[Line]
     message: str = ""
     error: str = ""
+    is_last: bool = False
 
     @property
     def url(self) -> str:
@@ -77,8 +78,7 @@ def _submit(request: HttpRequest, action: Action, accounts: list[Account]) -> Ht
     is_confirmed = "confirm" in request.POST and "seen" in content  # Nothing is done that no preview showed.
     seen: dict[str, Seen] = content["seen"] if is_confirmed else {}
     if is_confirmed:
-        shown = [account for account in accounts if account.pk in seen]
-        rows = [_do(request, action, account, content["operation"], seen[account.pk]) for account in shown]
+        rows = _do_all(request, action, accounts, content["operation"], seen)
     else:
         rows = [_preview(request, action, account, seen) for account in accounts]
     fixed = {name: request.POST.get(name, "") for name in form.fields}
@@ -99,6 +99,19 @@ def _preview(request: HttpRequest, action: Action, account: Account, seen: dict[
     fixed = {name: value for name, value in form.fixed_values().items() if value != request.POST.get(name, "")}
     seen[account.pk] = {"expires_at": account.expires_at.isoformat() if account.expires_at else "", "fixed": fixed}
     return Row(account, lines)
+
+
+def _do_all(
+    request: HttpRequest, action: Action, accounts: list[Account], operation: str, seen: dict[str, Seen]
+) -> list[Row]:
+    """One account after the other, until the database gives up: the others would only wait for it as long again."""
+    rows: list[Row] = []
+    for account in (account for account in accounts if account.pk in seen):
+        if rows and rows[-1].is_last:
+            rows.append(replace(rows[-1], account=account, error="Not tried, because of the account before."))
+        else:
+            rows.append(_do(request, action, account, operation, seen[account.pk]))
+    return rows
 
 
 def _do(request: HttpRequest, action: Action, account: Account, operation: str, seen: Seen) -> Row:
@@ -124,7 +137,7 @@ def _do(request: HttpRequest, action: Action, account: Account, operation: str, 
             read_state=lambda: state_of(account),
         )
     except BillingError as error:
-        return Row(account, [], error=str(error))
+        return Row(account, [], error=str(error), is_last=isinstance(error, NotFinished))
     return Row(account, [], message=result.message)
 
 

@@ -22,7 +22,7 @@ from billing_site.admin_base import account_url
 from payments.models import Payment, WebhookEvent
 from support import account_actions, desk_actions
 from support.actions import Action, ActionForm
-from support.audit import AlreadyDone, State, record_refusal
+from support.audit import AlreadyDone, NotFinished, State, record_refusal
 
 SALT = "support.dialog"
 LIFETIME_SECONDS = 8 * 3600
@@ -129,6 +129,8 @@ def _submit(request: HttpRequest, opened: Dialog) -> HttpResponse:
             lines = opened.action.preview(opened.target, data)
             return _render(request, opened, form, token=token, lines=lines, fixed=form.fixed_values())
         return _do(request, opened, form, data=data, operation=content["operation"])
+    except NotFinished as error:
+        return _render(request, opened, form, token=token, error=str(error))  # The same operation, if it is sent again.
     except BillingError as error:
         return _render(request, opened, form, token=_new_token(opened), error=str(error))
 

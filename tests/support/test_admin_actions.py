@@ -159,6 +159,21 @@ def test_a_balance_that_shrank_after_the_preview_refuses_with_a_sentence(admin_c
     assert done_to_accounts().get().error.startswith("insufficient OhMyGPT credits")
 
 
+def test_a_database_that_gives_up_is_told_in_a_sentence_and_the_dialog_can_be_sent_again(
+    admin_client: Client, alice: str, refusing_database: Callable[..., None]
+) -> None:
+    data = confirmed(preview(admin_client, "transfer"))
+    refusing_database("alice")
+    response = admin_client.post(url("transfer"), data)
+    assert "The database did not finish this, so probably nothing was done." in text_of(response)
+    assert field(response, "token") == data["token"]
+    assert [(entry.outcome, entry.target) for entry in done_to_accounts()] == [("refused", "alice")]
+    refusing_database()
+    for _ in range(2):
+        admin_client.post(url("transfer"), data)
+    assert balances() == (Decimal("6.5"), 6)
+
+
 @pytest.mark.parametrize(
     ("slug", "fields", "sentence"),
     [

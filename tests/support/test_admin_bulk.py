@@ -101,6 +101,19 @@ def test_a_confirmation_without_a_preview_gives_the_preview(admin_client: Client
     assert Account.objects.filter(is_active=False).count() == 1
 
 
+def test_a_database_that_gives_up_is_told_beside_what_was_done(
+    admin_client: Client, three: list[str], refusing_database: Callable[..., None]
+) -> None:
+    shown = preview(admin_client, "expiry", three, choice="7", reason="campaign")
+    refusing_database("bob")
+    text = text_of(confirm(admin_client, "expiry", shown))
+    assert "alice The credits now expire" in text
+    assert "bob The database did not finish this" in text
+    assert "carol Not tried, because of the account before." in text
+    audit = AuditEntry.objects.filter(action="expiry")
+    assert sorted(audit.values_list("target", "outcome")) == [("alice", "done"), ("bob", "refused")]
+
+
 def test_a_second_click_does_nothing_more(admin_client: Client, three: list[str]) -> None:
     shown = preview(admin_client, "transfer", ["alice"], source="ohmygpt", amount="5", reason="x")
     confirm(admin_client, "transfer", shown)
