@@ -131,6 +131,14 @@ def taken_for(payment: Payment, total: Decimal) -> Taken:
     return Taken(credits=round_usd(credited * share), bonus=round_usd((payment.bonus or ZERO) * share))
 
 
+def credits_of_refund(payment: Payment, amount: Decimal) -> Decimal:
+    """What a further refund of `amount` would take back at most, bonus and all. USD."""
+    total = min((payment.refunded_amount or ZERO) + amount, received_of(payment))
+    target = taken_for(payment, total)
+    taken = (payment.reversed_credits or ZERO) + (payment.reversed_bonus or ZERO)
+    return max(target.credits + target.bonus - taken, ZERO)
+
+
 def _flags(rows: list[Reversal]) -> list[str]:
     flags = {
         Flag.INQUIRY: any(row.state == State.NOTICE for row in rows),

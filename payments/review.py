@@ -5,7 +5,7 @@ somebody else has decided.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -17,7 +17,7 @@ from accounts import credits
 from accounts.models import Balance
 from accounts.money import ZERO
 from billing_site.transactions import run_in_transaction
-from payments import inbox, order_codes
+from payments import inbox, order_codes, orders
 from payments.errors import AlreadyCredited, InvalidDecision, MalformedEvent, NotReviewable, PaymentNotFound
 from payments.models import Payment, WebhookEvent
 from payments.notices import Receipt, Reversal, ReversalState
@@ -83,6 +83,31 @@ def credit(
         return _credit_account(event, receipt, username=username, amount=amount_usd, actor=actor, now=now)
 
     return _decide(event_key, decide, actor=actor, reason=reason, now=now)
+
+
+@dataclass(frozen=True)
+class Money:
+    """What an event says was received; `value` is what that is worth in USD, None if nobody can tell."""
+
+    amount: Decimal
+    currency: str
+    value: Decimal | None
+
+
+def read_money(event: WebhookEvent) -> Money | None:
+    """The money of an event, None if it tells of none that can be read.
+
+    Money that is not certain (not verified, test mode, another account) has no known value.
+    """
+    try:
+        fact = _read_fact(event)
+    except (MalformedEvent, InvalidDecision):
+        return None
+    if isinstance(fact, Reversal):
+        return None
+    is_certain = event.is_verified and not fact.problem
+    value = orders.value_of(amount=fact.amount, currency=fact.currency) if is_certain else None
+    return Money(fact.amount, fact.currency, value)
 
 
 def dismiss(*, event_key: ObjectId, actor: str, reason: str, now: datetime | None = None) -> None:

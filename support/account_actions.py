@@ -300,7 +300,7 @@ ACTIONS = {
             preview=_preview_transfer,
             change=_transfer,
             note="Moves credits between the two balances of this account. Credits held for requests in flight stay.",
-            amount=lambda data: data["amount"],
+            amount=lambda account, data: data["amount"],
         ),
         Action(
             slug="adjust",
@@ -312,7 +312,7 @@ ACTIONS = {
             preview=_preview_adjustment,
             change=_adjust,
             note="Adding credits does not change the expiry; credits added to an expired account cannot be spent.",
-            amount=lambda data: data["amount"],
+            amount=lambda account, data: data["amount"],
         ),
         Action(
             slug="expiry",

@@ -92,7 +92,7 @@ def _preview(request: HttpRequest, action: Action, account: Account, seen: dict[
     try:
         if not form.is_valid():
             raise BillingError(_errors_of(form))
-        lines = action.preview(account, form.cleaned_data)
+        lines = action.show(account, form.cleaned_data, cast(User, request.user))
     except BillingError as error:
         seen[account.pk] = {"refused": str(error)}
         return Row(account, [], error=str(error))
@@ -122,9 +122,8 @@ def _do(request: HttpRequest, action: Action, account: Account, operation: str, 
         values[name] = value
     form = action.form_class(values, target=account)
     if refused := seen.get("refused") or _errors_of(form):
-        record_refusal(
-            actor=f"staff:{user}", action=action.slug, target=account.pk, error=refused, reason=values["reason"]
-        )
+        reason = str(values["reason"])
+        record_refusal(actor=f"staff:{user}", action=action.slug, target=account.pk, error=refused, reason=reason)
         return Row(account, [], error=f"Nothing was done. {refused}")
     expires_at = datetime.fromisoformat(seen["expires_at"]) if seen["expires_at"] else None
     try:

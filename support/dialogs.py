@@ -126,7 +126,7 @@ def _submit(request: HttpRequest, opened: Dialog) -> HttpResponse:
     data = form.cleaned_data | {"seen_expires_at": datetime.fromisoformat(seen) if seen else None}
     try:
         if "confirm" not in request.POST:
-            lines = opened.action.preview(opened.target, data)
+            lines = opened.action.show(opened.target, data, cast(User, request.user))
             return _render(request, opened, form, token=token, lines=lines, fixed=form.fixed_values())
         return _do(request, opened, form, data=data, operation=content["operation"])
     except NotFinished as error:

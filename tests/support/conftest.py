@@ -30,7 +30,7 @@ def send_money(memo: str, amount: int = 50_000) -> WebhookEvent:
 
 @pytest.fixture
 def refusing_database(db: None) -> Iterator[Callable[..., None]]:
-    """Have the database refuse every write to an account: `refusing_database("bob")`; without a name to none any more."""
+    """Have the database refuse every write to an account: `refusing_database("bob")`; without a name, none."""
 
     def run(username: str = "") -> None:
         connection.database.command("collMod", "usersNew", validator={"_id": {"$ne": username}} if username else {})

@@ -89,6 +89,33 @@ def test_credit_shows_before_and_after(admin_client: Client, lost: WebhookEvent)
     assert Account.objects.get().credits_new == 7
 
 
+def test_only_who_may_add_credits_credits_more_than_was_received(log_in: LogIn, lost: WebhookEvent) -> None:
+    support, address = log_in("Support", "sam"), url(lost, "credit-event")
+    assert "Received: 50,000 VND, worth $20.00." in page(support, address)
+    form = {"username": "alice", "amount": "20.01", "reason": "phoned"}
+    refusal = "This is more than what was certainly received (50,000 VND, worth $20.00)."
+    assert refusal in text_of(do(support, address, **form))
+    token = re.search(r'name="token" value="([^"]+)"', support.get(address).content.decode())
+    assert token
+    assert refusal in text_of(support.post(address, {**form, "token": token[1], "confirm": "1"}))
+    assert [entry[:2] for entry in audit()] == [("credit-event", "refused")]
+    assert Account.objects.get().credits_new == 0
+    do(log_in("Billing admin", "boss"), address, **form)
+    assert Account.objects.get().credits_new == Decimal("20.01")
+
+
+@pytest.mark.parametrize("fields", [{"body": b'{"half": '}, {"is_verified": False}])
+def test_what_nobody_can_tell_the_worth_of_is_for_who_may_add_credits(
+    log_in: LogIn, lost: WebhookEvent, fields: dict[str, Any]
+) -> None:
+    WebhookEvent.objects.filter(pk=lost.pk).update(**fields)
+    form = {"username": "alice", "amount": "1", "reason": "phoned"}
+    refused = text_of(do(log_in("Support", "sam"), url(lost, "credit-event"), **form))
+    assert "This is more than what was certainly received" in refused
+    do(log_in("Billing admin", "boss"), url(lost, "credit-event"), **form)
+    assert Account.objects.get().credits_new == 1
+
+
 def test_dismiss_moves_nothing(admin_client: Client, lost: WebhookEvent) -> None:
     do(admin_client, url(lost, "dismiss-event"), reason="a private transfer")
     lost.refresh_from_db()
@@ -153,6 +180,20 @@ def test_a_refund_by_hand_takes_the_credits_back_once(log_in: LogIn, insert_user
     for _ in range(2):
         response = do(admin, address, amount="25000", reference="FT1", reason="double payment")
         assert "$10.00 of this payment has been taken back in all." in text_of(response)
+    assert Account.objects.get().credits_new == 10
+
+
+def test_a_refund_is_bound_by_the_credits_that_it_takes(log_in: LogIn, insert_user: InsertUser, settings: Any) -> None:
+    settings.STAFF_AMOUNT_LIMITS = {"Billing admin": Decimal(10)}
+    insert_user("alice")
+    order = orders.create_order(account=Account.objects.get(), credits=20)
+    send_money(str(order.order_code))
+    admin, address = log_in("Billing admin"), url(order, "record-refund", "payment")
+    form = {"reference": "FT1", "reason": "double payment"}
+    refused = do(admin, address, amount="25001", **form)
+    assert "Your role may move at most $10.00 at once." in text_of(refused)
+    assert Account.objects.get().credits_new == 20
+    do(admin, address, amount="25000", **form)
     assert Account.objects.get().credits_new == 10
 
 
