@@ -362,3 +362,15 @@ def test_only_a_role_that_grants_the_action_lifts_the_limit(
     finally:
         role.delete()
     assert balances()[1] == left
+
+
+def test_an_expired_account_is_adjusted_after_its_expiry_is_set(admin_client: Client, insert_user: InsertUser) -> None:
+    insert_user("alice", credits=10, creditsNew=2.5, expiresAt=timezone.now() + timedelta(hours=1))
+    data = confirmed(preview(admin_client, "adjust"))
+    Account.objects.filter(pk="alice").update(expires_at=timezone.now() - timedelta(hours=1))
+    for response in (preview(admin_client, "adjust"), admin_client.post(url("adjust"), data)):
+        assert "have expired. Set the expiry first, then add or deduct." in text_of(response)
+    assert balances() == (Decimal("2.5"), 10)
+    do(admin_client, "expiry", choice="7")
+    do(admin_client, "adjust")
+    assert balances() == (4, 0)
