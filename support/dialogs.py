@@ -22,7 +22,7 @@ from billing_site.admin_base import account_url
 from payments.models import Payment, WebhookEvent
 from support import account_actions, desk_actions
 from support.actions import Action, ActionForm
-from support.audit import AlreadyDone, NotFinished, State, record_refusal
+from support.audit import AlreadyDone, NotFinished, State
 
 SALT = "support.dialog"
 LIFETIME_SECONDS = 8 * 3600
@@ -100,8 +100,6 @@ def dialog(request: HttpRequest, kind: str, key: str, slug: str) -> HttpResponse
         raise Http404
     user, name = cast(User, request.user), unquote(key)
     if not user.has_perm(action.permission):
-        if request.method == "POST":
-            record_refusal(actor=f"staff:{user}", action=slug, target=name[:200], error="No permission")
         raise PermissionDenied
     target = KINDS[kind].find(name)
     if target is None:

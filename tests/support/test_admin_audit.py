@@ -143,6 +143,28 @@ def test_price_changes_are_recorded(admin_client: Client) -> None:
         connection.database["model_pricing"].delete_one({"_id": "test:audited"})
 
 
+@pytest.mark.parametrize(
+    ("address", "action", "target"),
+    [
+        ("accounts/account/add/", "add account", ""),
+        ("accounts/account/a_2Fb/change/", "change account", "a/b"),
+        ("accounts/ledgerentry/add/", "add ledger entry", ""),
+        ("auth/user/", "action in the list of user", ""),
+        ("support/do/account/a_2Fb/transfer/", "transfer", "a/b"),
+        ("support/bulk/transfer/", "transfer", "alice, bob"),
+        ("support/export/accounts/account/", "export", "Account"),
+    ],
+)
+def test_every_refused_form_is_recorded(
+    log_in: LogIn, insert_user: Callable[..., str], address: str, action: str, target: str
+) -> None:
+    insert_user("a/b")
+    form = {"account": ["alice", "bob"], "username": "secret"}
+    assert log_in("Viewer").post(f"/admin/{address}", form).status_code == 403
+    entry = AuditEntry.objects.exclude(action="log-in").get()
+    assert (entry.actor, entry.action, entry.target, entry.outcome) == ("staff:sam", action, target, "refused")
+
+
 def test_log_ins_and_refused_log_ins_are_recorded(client: Client, db: None) -> None:
     User.objects.create_user("sam", password="right-password", is_staff=True)
     address = "/admin/login/"

@@ -373,3 +373,5 @@ def test_everything_is_done_by_whom_it_is_for(browser_of: Callable[[str], Client
     deeds = [*dialog_deeds(keys), *form_deeds(keys), *other_deeds(keys)]
     found = send(client, deeds)
     assert found == {deed.address: expected(role, deed.roles, deed.done) for deed in deeds}
+    refused = AuditEntry.objects.filter(outcome="refused", actor="staff:sam", error="No permission")
+    assert refused.count() == list(found.values()).count("refused")
