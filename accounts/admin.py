@@ -36,6 +36,7 @@ from billing_site.admin_base import (
     time_of,
     usd,
 )
+from billing_site.admin_edits import ReasonForm
 
 PORTS = {Balance.OPENHANDS: 8004, Balance.OHMYGPT: 8005}
 FIELDS = {Balance.OPENHANDS: "credits_new", Balance.OHMYGPT: "credits"}
@@ -147,6 +148,7 @@ class OhMyGPTFilter(BalanceFilter):
 class AccountAdmin(BigCollectionAdmin):
     """Find an account, see what it has, change its role or Discord id. Money is read-only here."""
 
+    form = ReasonForm
     search_help_text = "Name, API key or its first characters, Discord id"
     list_display = ("username", "status", "openhands_usd", "ohmygpt_usd", "expiry", "key", "purchased")
     list_display_links = ("username",)

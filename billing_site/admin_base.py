@@ -26,6 +26,7 @@ from unfold.contrib.filters.admin import RangeDateFilter
 from unfold.views import ChangeList
 
 from accounts.money import format_usd
+from billing_site.admin_edits import RecordedEdits
 
 Display = Callable[[Any, Any], str | SafeString]
 
@@ -91,7 +92,7 @@ def _parameters_of(list_filter: Any) -> tuple[str, ...]:
     return (list_filter.parameter_name,)
 
 
-class BigCollectionAdmin(DeclaredLookups, ModelAdmin):
+class BigCollectionAdmin(DeclaredLookups, RecordedEdits, ModelAdmin):
     """An admin of a collection of any size: indexed search and order, bounded counts."""
 
     list_per_page = 50
@@ -112,13 +113,6 @@ class BigCollectionAdmin(DeclaredLookups, ModelAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BigChangeList]:
         return BigChangeList
-
-    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
-        """What was changed from what to what, for the history and the audit."""
-        if add:
-            return super().construct_change_message(request, form, formsets, add)
-        old, new = form.initial, form.cleaned_data
-        return "; ".join(f"{form.fields[name].label}: {old.get(name)} → {new.get(name)}" for name in form.changed_data)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         text = search_term.strip().replace("\0", "")

@@ -222,6 +222,7 @@ def test_promotions_are_made_by_billing_admins(log_in: LogIn) -> None:
         "ends_at_0": "2026-12-01",
         "ends_at_1": "00:00:00",
         "is_active": "on",
+        "reason": "new year",
     }
     assert log_in("Support", "support").post(f"{address}add/", form).status_code == 403
     admin = log_in("Billing admin", "boss")
@@ -231,4 +232,5 @@ def test_promotions_are_made_by_billing_admins(log_in: LogIn) -> None:
     refused = admin.post(f"{address}add/", {**form, "ends_at_0": "2026-10-01"})
     assert "The end must be after the start." in text_of(refused)
     assert "Tet" in page(admin, address)
-    assert AuditEntry.objects.filter(action="add promotion").count() == 1
+    entry = AuditEntry.objects.get(action="add promotion", outcome="done")
+    assert (entry.reason, entry.before, entry.after["percent"]) == ("new year", None, "20")
