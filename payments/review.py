@@ -22,7 +22,7 @@ from payments.errors import AlreadyCredited, InvalidDecision, MalformedEvent, No
 from payments.models import Payment, WebhookEvent
 from payments.notices import Receipt, Reversal, ReversalState
 from payments.providers import get_provider
-from payments.reversals import apply_reversal
+from payments.reversals import apply_reversal, with_reason
 from payments.settlement import Outcome, credit_order, currency_of, rate_of, wake_reversals, wrong_currency
 
 Status = WebhookEvent.Status
@@ -52,11 +52,17 @@ def match(
             fact = replace(fact, problem="")
             operation = f"reversal:{event.pk}"
             apply_reversal(
-                payment=payment, provider=event.provider, fact=fact, operation=operation, actor=actor, now=now
+                payment=payment,
+                provider=event.provider,
+                fact=fact,
+                operation=operation,
+                actor=actor,
+                now=now,
+                staff_reason=reason,
             )
             return payment
         receipt = _uncredited(event, fact)
-        return credit_order(event=event, order=payment, receipt=receipt, actor=actor, now=now, is_manual=True)
+        return credit_order(event=event, order=payment, receipt=receipt, actor=actor, now=now, staff_reason=reason)
 
     return _decide(event_key, decide, actor=actor, reason=reason, now=now)
 
@@ -80,7 +86,9 @@ def credit(
             raise InvalidDecision("This is a refund or a dispute: match it with its payment, or dismiss it.")
         receipt = _uncredited(event, fact) if fact else None
         amount_usd = credits.check_amount(amount)
-        return _credit_account(event, receipt, username=username, amount=amount_usd, actor=actor, now=now)
+        return _credit_account(
+            event, receipt, username=username, amount=amount_usd, actor=actor, reason=reason, now=now
+        )
 
     return _decide(event_key, decide, actor=actor, reason=reason, now=now)
 
@@ -167,7 +175,15 @@ def record_refund(
             occurred_at=now,
         )
         provider = payment.provider or "sepay"
-        apply_reversal(payment=payment, provider=provider, fact=fact, operation=fact.reversal_id, actor=actor, now=now)
+        apply_reversal(
+            payment=payment,
+            provider=provider,
+            fact=fact,
+            operation=fact.reversal_id,
+            actor=actor,
+            now=now,
+            staff_reason=reason,
+        )
         return payment
 
     payment = run_in_transaction(run)
@@ -229,7 +245,14 @@ def _uncredited(event: WebhookEvent, receipt: Receipt) -> Receipt:
 
 
 def _credit_account(
-    event: WebhookEvent, receipt: Receipt | None, *, username: str, amount: Decimal, actor: str, now: datetime
+    event: WebhookEvent,
+    receipt: Receipt | None,
+    *,
+    username: str,
+    amount: Decimal,
+    actor: str,
+    reason: str,
+    now: datetime,
 ) -> Payment:
     payment = Payment(
         user_id=username,
@@ -258,7 +281,7 @@ def _credit_account(
         amount=amount,
         operation=f"payment:{payment.pk}",
         actor=actor,
-        reason=f"Payment {payment}, credited by hand for {event}",
+        reason=with_reason(f"Payment {payment}, credited by hand for {event}", reason),
         now=now,
     )
     after = movement.balance_after(Balance.OPENHANDS)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from accounts.models import Account
+from accounts.models import Account, LedgerEntry
 from payments import orders, purchasing
 from payments.models import Payment, Promotion, WebhookEvent
 from support.models import AuditEntry
@@ -71,6 +71,7 @@ def test_match_credits_the_order(admin_client: Client, lost: WebhookEvent) -> No
     order = Payment.objects.get()
     response = do(admin_client, url(lost, "match-event"), order=str(order.order_code).lower(), reason="phoned")
     assert "Matched with" in text_of(response)
+    assert LedgerEntry.objects.get(kind="purchase").reason.endswith(": phoned")
     assert Account.objects.get().credits_new == 20
     lost.refresh_from_db()
     assert (lost.status, lost.resolved_by, lost.resolution) == ("done", "staff:admin", "phoned")
@@ -87,6 +88,7 @@ def test_credit_shows_before_and_after(admin_client: Client, lost: WebhookEvent)
     assert "OpenHands credits of alice $0.00 $7.00" in text_of(shown)
     do(admin_client, address, **EVENT_FORMS["credit-event"])
     assert Account.objects.get().credits_new == 7
+    assert LedgerEntry.objects.get(kind="purchase").reason.endswith(": phoned")
 
 
 def test_only_who_may_add_credits_credits_more_than_was_received(log_in: LogIn, lost: WebhookEvent) -> None:
@@ -180,6 +182,7 @@ def test_a_refund_by_hand_takes_the_credits_back_once(log_in: LogIn, insert_user
     for _ in range(2):
         response = do(admin, address, amount="25000", reference="FT1", reason="double payment")
         assert "$10.00 of this payment has been taken back in all." in text_of(response)
+    assert LedgerEntry.objects.get(kind="refund").reason.endswith(": double payment")
     assert Account.objects.get().credits_new == 10
 
 
