@@ -48,7 +48,7 @@ class RecordedEdits:
         form = getattr(self, "add_form", self.form) if obj is None else self.form
         may = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)  # type: ignore[attr-defined]
         asks = REASON in form.base_fields and may
-        return [*fieldsets, ("Why", {"fields": (REASON,)})] if asks else fieldsets
+        return _with_reason(fieldsets) if asks else fieldsets
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
         """An `Edit`, which the log methods below take apart."""
@@ -73,6 +73,15 @@ class RecordedEdits:
         for document in queryset:
             edited.send(type(self), user=request.user, verb="delete", document=document, edit=Edit())
         return super().log_deletions(request, queryset)  # type: ignore[misc]
+
+
+def _with_reason(fieldsets: Iterable[Any]) -> list[Any]:
+    """The reason below the last group of fields that is not a tab."""
+    groups = list(fieldsets)
+    last = max(index for index, (_, options) in enumerate(groups) if "tab" not in options.get("classes", ()))
+    name, options = groups[last]
+    groups[last] = (name, {**options, "fields": (*options["fields"], REASON)})
+    return groups
 
 
 def _is_secret(name: str) -> bool:

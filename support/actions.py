@@ -58,6 +58,7 @@ class ActionForm(forms.Form):
     def __init__(self, *args: Any, target: Any, **kwargs: Any) -> None:
         self.target = target
         super().__init__(*args, **kwargs)
+        self.auto_id = "dialog_%s"  # A dialog lies over a form of the page that may have fields of the same names.
 
     def fixed_values(self) -> dict[str, str]:
         """What the confirmation sends: the values as entered, and never more than the preview showed."""
