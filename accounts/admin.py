@@ -36,6 +36,7 @@ from billing_site.admin_base import (
     time_of,
     usd,
 )
+from billing_site.admin_edits import ReasonForm
 
 PORTS = {Balance.OPENHANDS: 8004, Balance.OHMYGPT: 8005}
 FIELDS = {Balance.OPENHANDS: "credits_new", Balance.OHMYGPT: "credits"}
@@ -147,6 +148,7 @@ class OhMyGPTFilter(BalanceFilter):
 class AccountAdmin(BigCollectionAdmin):
     """Find an account, see what it has, change its role or Discord id. Money is read-only here."""
 
+    form = ReasonForm
     search_help_text = "Name, API key or its first characters, Discord id"
     list_display = ("username", "status", "openhands_usd", "ohmygpt_usd", "expiry", "key", "purchased")
     list_display_links = ("username",)
@@ -247,8 +249,9 @@ class AccountAdmin(BigCollectionAdmin):
     def find(self, text: str) -> Q:
         """Accounts by name, by the first characters of their key, or by Discord id."""
         if text.startswith("sk-"):
-            prefix = text.rstrip("….")
-            return starts_with("api_key_prefix", prefix[:16]) | starts_with("legacy_api_key", prefix)
+            # No more than pages show of a key: a longer prefix would let one find it letter by letter.
+            prefix = text[:16].rstrip("….")
+            return starts_with("api_key_prefix", prefix) | starts_with("legacy_api_key", prefix)
         condition = name_starts_with("username", text)
         return condition | Q(discord_id=text) if text.isdigit() else condition
 

@@ -104,6 +104,12 @@ class AmountAboveLimit(BillingError):
     code = "amount_above_limit"
 
 
+class PermissionNeeded(BillingError):
+    """These values need a permission that this staff member lacks."""
+
+    code = "permission_needed"
+
+
 class InvalidExpiry(BillingError):
     code = "invalid_expiry"
 

@@ -7,13 +7,20 @@ from django.contrib.auth.models import Group, User
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from billing_site.admin_base import DeclaredLookups
+from billing_site.admin_edits import ReasonForm, RecordedEdits
+
 admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
+class StaffUserForm(ReasonForm, UserChangeForm):
+    """A staff user, its roles and rights."""
+
+
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
-    form = UserChangeForm
+class UserAdmin(DeclaredLookups, RecordedEdits, DjangoUserAdmin, ModelAdmin):
+    form = StaffUserForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     list_display = ("username", "email", "is_active", "is_superuser", "last_login")
@@ -21,5 +28,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(DeclaredLookups, RecordedEdits, DjangoGroupAdmin, ModelAdmin):
+    form = ReasonForm
+    fields = ("name", "permissions")
     search_fields = ()

@@ -26,6 +26,7 @@ from unfold.contrib.filters.admin import RangeDateFilter
 from unfold.views import ChangeList
 
 from accounts.money import format_usd
+from billing_site.admin_edits import RecordedEdits
 
 Display = Callable[[Any, Any], str | SafeString]
 
@@ -72,7 +73,26 @@ class BigChangeList(ChangeList):
         return ordering
 
 
-class BigCollectionAdmin(ModelAdmin):
+class DeclaredLookups:
+    """An address filters only by what `list_filter` declares. Django would allow every field, so a viewer could find a
+    key or a password hash letter by letter, and any pattern would scan the collection.
+    """
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        filters = cast(ModelAdmin, self).get_list_filter(request)
+        return any(lookup in _parameters_of(one) for one in filters)
+
+
+def _parameters_of(list_filter: Any) -> tuple[str, ...]:
+    """The parameters of an address that one entry of `list_filter` reads."""
+    if isinstance(list_filter, str):
+        return f"{list_filter}__exact", f"{list_filter}__isnull"
+    if isinstance(list_filter, tuple):
+        return f"{list_filter[0]}_from", f"{list_filter[0]}_to"
+    return (list_filter.parameter_name,)
+
+
+class BigCollectionAdmin(DeclaredLookups, RecordedEdits, ModelAdmin):
     """An admin of a collection of any size: indexed search and order, bounded counts."""
 
     list_per_page = 50
@@ -93,13 +113,6 @@ class BigCollectionAdmin(ModelAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BigChangeList]:
         return BigChangeList
-
-    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
-        """What was changed from what to what, for the history and the audit."""
-        if add:
-            return super().construct_change_message(request, form, formsets, add)
-        old, new = form.initial, form.cleaned_data
-        return "; ".join(f"{form.fields[name].label}: {old.get(name)} → {new.get(name)}" for name in form.changed_data)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         text = search_term.strip().replace("\0", "")

@@ -3,7 +3,6 @@
 from typing import Any
 
 from bson import ObjectId
-from django import forms
 from django.contrib import admin
 from django.db.models import Q
 from django.urls import reverse
@@ -24,6 +23,7 @@ from billing_site.admin_base import (
     time_of,
     usd,
 )
+from billing_site.admin_edits import ReasonForm
 from payments.models import Payment, Promotion, WebhookEvent
 
 PAYMENT_COLOURS = {"success": "success", "pending": "info", "failed": "danger", "expired": "warning"}
@@ -191,7 +191,7 @@ class WebhookEventAdmin(ReadOnlyAdmin):
         return Q(payment_id__in=keys) if keys and not first_match(WebhookEvent.objects, by_event) else by_event
 
 
-class PromotionForm(forms.ModelForm):
+class PromotionForm(ReasonForm):
     class Meta:
         model = Promotion
         fields = ("name", "percent", "starts_at", "ends_at", "is_active")

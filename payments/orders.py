@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from accounts.errors import AccountDisabled
 from accounts.models import Account
+from accounts.money import round_usd
 from payments import order_codes
 from payments.currencies import decimals_of
 from payments.errors import InvalidOrder, PaymentNotFound
@@ -40,6 +41,17 @@ def price_of(*, credits: int, method: Payment.Method) -> Price:
     smallest_unit = Decimal(1).scaleb(-decimals_of(currency))
     amount = (credits * rate).quantize(smallest_unit, rounding=ROUND_HALF_UP)
     return Price(amount=amount, currency=currency, rate=rate)
+
+
+def value_of(*, amount: Decimal, currency: str) -> Decimal | None:
+    """What money is worth now at the rates of new orders, in USD; None for a currency that nothing is sold in."""
+    rates = {
+        "USD": Decimal(1),
+        settings.STRIPE_CURRENCY.upper(): Decimal(settings.STRIPE_UNITS_PER_USD),
+        "VND": Decimal(settings.ORDER_VND_PER_USD),
+    }
+    rate = rates.get(currency.upper())
+    return round_usd(amount / rate) if rate else None
 
 
 def create_order(

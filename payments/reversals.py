@@ -33,10 +33,18 @@ class Taken:
 
 
 def apply_reversal(
-    *, payment: Payment, provider: str, fact: ReversalFact, operation: str, actor: str, now: datetime
+    *,
+    payment: Payment,
+    provider: str,
+    fact: ReversalFact,
+    operation: str,
+    actor: str,
+    now: datetime,
+    staff_reason: str = "",
 ) -> None:
     """Record what an event says about a refund or dispute and move the credits that follow from it.
 
+    `staff_reason` is why a person decided it; empty = the rules did.
     Inside a transaction; safe to repeat: the second time there is no difference left. Raises `AccountNotFound`.
     """
     _advance(payment, provider, fact)
@@ -58,7 +66,7 @@ def apply_reversal(
                 kind=kind,
                 operation=operation + suffix,
                 actor=actor,
-                reason=reason + (" (its bonus)" if suffix else ""),
+                reason=with_reason(reason + (" (its bonus)" if suffix else ""), staff_reason),
                 now=now,
             )
     others = [flag for flag in payment.flags or () if flag not in _OWN_FLAGS]
@@ -129,6 +137,19 @@ def taken_for(payment: Payment, total: Decimal) -> Taken:
     share = total / received if received else Decimal(0)
     credited = payment.credits if payment.credited is None else payment.credited
     return Taken(credits=round_usd(credited * share), bonus=round_usd((payment.bonus or ZERO) * share))
+
+
+def credits_of_refund(payment: Payment, amount: Decimal) -> Decimal:
+    """What a further refund of `amount` would take back at most, bonus and all. USD."""
+    total = min((payment.refunded_amount or ZERO) + amount, received_of(payment))
+    target = taken_for(payment, total)
+    taken = (payment.reversed_credits or ZERO) + (payment.reversed_bonus or ZERO)
+    return max(target.credits + target.bonus - taken, ZERO)
+
+
+def with_reason(text: str, staff_reason: str) -> str:
+    """What a ledger entry says of itself, and the reason of the person who decided it."""
+    return f"{text}: {staff_reason}"[:500] if staff_reason else text
 
 
 def _flags(rows: list[Reversal]) -> list[str]:

@@ -5,7 +5,7 @@ somebody else has decided.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -17,12 +17,12 @@ from accounts import credits
 from accounts.models import Balance
 from accounts.money import ZERO
 from billing_site.transactions import run_in_transaction
-from payments import inbox, order_codes
+from payments import inbox, order_codes, orders
 from payments.errors import AlreadyCredited, InvalidDecision, MalformedEvent, NotReviewable, PaymentNotFound
 from payments.models import Payment, WebhookEvent
 from payments.notices import Receipt, Reversal, ReversalState
 from payments.providers import get_provider
-from payments.reversals import apply_reversal
+from payments.reversals import apply_reversal, with_reason
 from payments.settlement import Outcome, credit_order, currency_of, rate_of, wake_reversals, wrong_currency
 
 Status = WebhookEvent.Status
@@ -52,11 +52,17 @@ def match(
             fact = replace(fact, problem="")
             operation = f"reversal:{event.pk}"
             apply_reversal(
-                payment=payment, provider=event.provider, fact=fact, operation=operation, actor=actor, now=now
+                payment=payment,
+                provider=event.provider,
+                fact=fact,
+                operation=operation,
+                actor=actor,
+                now=now,
+                staff_reason=reason,
             )
             return payment
         receipt = _uncredited(event, fact)
-        return credit_order(event=event, order=payment, receipt=receipt, actor=actor, now=now, is_manual=True)
+        return credit_order(event=event, order=payment, receipt=receipt, actor=actor, now=now, staff_reason=reason)
 
     return _decide(event_key, decide, actor=actor, reason=reason, now=now)
 
@@ -80,9 +86,36 @@ def credit(
             raise InvalidDecision("This is a refund or a dispute: match it with its payment, or dismiss it.")
         receipt = _uncredited(event, fact) if fact else None
         amount_usd = credits.check_amount(amount)
-        return _credit_account(event, receipt, username=username, amount=amount_usd, actor=actor, now=now)
+        return _credit_account(
+            event, receipt, username=username, amount=amount_usd, actor=actor, reason=reason, now=now
+        )
 
     return _decide(event_key, decide, actor=actor, reason=reason, now=now)
+
+
+@dataclass(frozen=True)
+class Money:
+    """What an event says was received; `value` is what that is worth in USD, None if nobody can tell."""
+
+    amount: Decimal
+    currency: str
+    value: Decimal | None
+
+
+def read_money(event: WebhookEvent) -> Money | None:
+    """The money of an event, None if it tells of none that can be read.
+
+    Money that is not certain (not verified, test mode, another account) has no known value.
+    """
+    try:
+        fact = _read_fact(event)
+    except (MalformedEvent, InvalidDecision):
+        return None
+    if isinstance(fact, Reversal):
+        return None
+    is_certain = event.is_verified and not fact.problem
+    value = orders.value_of(amount=fact.amount, currency=fact.currency) if is_certain else None
+    return Money(fact.amount, fact.currency, value)
 
 
 def dismiss(*, event_key: ObjectId, actor: str, reason: str, now: datetime | None = None) -> None:
@@ -142,7 +175,15 @@ def record_refund(
             occurred_at=now,
         )
         provider = payment.provider or "sepay"
-        apply_reversal(payment=payment, provider=provider, fact=fact, operation=fact.reversal_id, actor=actor, now=now)
+        apply_reversal(
+            payment=payment,
+            provider=provider,
+            fact=fact,
+            operation=fact.reversal_id,
+            actor=actor,
+            now=now,
+            staff_reason=reason,
+        )
         return payment
 
     payment = run_in_transaction(run)
@@ -204,7 +245,14 @@ def _uncredited(event: WebhookEvent, receipt: Receipt) -> Receipt:
 
 
 def _credit_account(
-    event: WebhookEvent, receipt: Receipt | None, *, username: str, amount: Decimal, actor: str, now: datetime
+    event: WebhookEvent,
+    receipt: Receipt | None,
+    *,
+    username: str,
+    amount: Decimal,
+    actor: str,
+    reason: str,
+    now: datetime,
 ) -> Payment:
     payment = Payment(
         user_id=username,
@@ -233,7 +281,7 @@ def _credit_account(
         amount=amount,
         operation=f"payment:{payment.pk}",
         actor=actor,
-        reason=f"Payment {payment}, credited by hand for {event}",
+        reason=with_reason(f"Payment {payment}, credited by hand for {event}", reason),
         now=now,
     )
     after = movement.balance_after(Balance.OPENHANDS)

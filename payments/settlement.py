@@ -19,7 +19,7 @@ from payments import order_codes
 from payments.models import Payment, WebhookEvent
 from payments.notices import NoMoney, Notice, OrderState, OrderUpdate, Receipt, Reversal, reversal_key
 from payments.promotions import bonus_of
-from payments.reversals import apply_reversal
+from payments.reversals import apply_reversal, with_reason
 
 Flag = Payment.Flag
 Status = WebhookEvent.Status
@@ -149,9 +149,11 @@ def _too_late(order: Payment, receipt: Receipt, now: datetime) -> str:
 
 
 def credit_order(
-    *, event: WebhookEvent, order: Payment, receipt: Receipt, actor: str, now: datetime, is_manual: bool = False
+    *, event: WebhookEvent, order: Payment, receipt: Receipt, actor: str, now: datetime, staff_reason: str = ""
 ) -> Payment:
     """Credit money that is certainly for `order`, at the order's rate; return the payment that records it.
+
+    `staff_reason` is why a person decided it; empty = the rules did.
 
     The bonus counts on what was ordered, and only if that was paid in full. Money for an order that was paid before
     becomes a payment of its own, without a bonus. Inside a transaction. Raises `AccountNotFound`, `InvalidAmount`.
@@ -167,11 +169,11 @@ def credit_order(
         bonus=bonus,
         operation=f"payment:{payment.pk}",
         actor=actor,
-        reason=f"Payment {payment}, {event.provider} transaction {receipt.transaction_id}",
+        reason=with_reason(f"Payment {payment}, {event.provider} transaction {receipt.transaction_id}", staff_reason),
         now=now,
     )
     after = movement.balance_after(Balance.OPENHANDS)
-    manual = [Flag.MANUAL.value] if is_manual else []
+    manual = [Flag.MANUAL.value] if staff_reason else []
     flags = [*(payment.flags or ()), *_flags(event, order, receipt, now), *manual]
     _mark_paid(
         payment,

@@ -20,6 +20,7 @@ from billing_site.admin_base import (
     time_of,
     usd,
 )
+from billing_site.admin_edits import REASON, ReasonForm
 from proxy.models import ModelPrice, RequestLog
 
 UPSTREAM_COLOURS = {"openhands": "primary", "ohmygpt": "info"}
@@ -130,7 +131,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         return first_match(RequestLog.objects, Q(pk=text)) or name_is("user_id", text)
 
 
-class ModelPriceForm(forms.ModelForm):
+class ModelPriceForm(ReasonForm):
     """A price row; the database's unique key and this check keep one row a model and upstream."""
 
     class Meta:
@@ -223,7 +224,8 @@ class ModelPriceAdmin(BigCollectionAdmin):
     def save_model(self, request: HttpRequest, obj: ModelPrice, form: Any, change: bool) -> None:
         """Write the fields that were changed; a new row's key says what it is for, so no second one can be made."""
         if change:
-            obj.save(update_fields=[*form.changed_data, "updated_at"])
+            changed = [name for name in form.changed_data if name != REASON]
+            obj.save(update_fields=[*changed, "updated_at"])
         else:
             obj.pk = f"{obj.upstream or 'both'}:{obj.model_id}"
             obj.save(force_insert=True)

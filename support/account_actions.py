@@ -196,7 +196,14 @@ def _signed(data: Data) -> Decimal:
     return amount if data["direction"] == "add" else -amount
 
 
+def _check_adjustable(account: Account) -> None:
+    """What is added to an expired account would be taken off again at once, with all the rest of it."""
+    if account.is_expired():
+        raise BillingError("The credits of this account have expired. Set the expiry first, then add or deduct.")
+
+
 def _preview_adjustment(account: Account, data: Data) -> list[Line]:
+    _check_adjustable(account)
     balance, amount = Balance(data["balance"]), _signed(data)
     if amount < 0 and account.balance(balance) < -amount:
         raise BillingError(
@@ -206,6 +213,7 @@ def _preview_adjustment(account: Account, data: Data) -> list[Line]:
 
 
 def _adjust(account: Account, data: Data, operation: str, actor: str) -> Result:
+    _check_adjustable(account)
     balance, amount = Balance(data["balance"]), _signed(data)
     credits.adjust(
         username=account.pk, balance=balance, amount=amount, operation=operation, actor=actor, reason=data["reason"]
@@ -300,7 +308,7 @@ ACTIONS = {
             preview=_preview_transfer,
             change=_transfer,
             note="Moves credits between the two balances of this account. Credits held for requests in flight stay.",
-            amount=lambda data: data["amount"],
+            amount=lambda account, data: data["amount"],
         ),
         Action(
             slug="adjust",
@@ -311,8 +319,8 @@ ACTIONS = {
             form_class=AdjustForm,
             preview=_preview_adjustment,
             change=_adjust,
-            note="Adding credits does not change the expiry; credits added to an expired account cannot be spent.",
-            amount=lambda data: data["amount"],
+            note="Does not change the expiry. If the credits have expired, set the expiry first.",
+            amount=lambda account, data: data["amount"],
         ),
         Action(
             slug="expiry",

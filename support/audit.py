@@ -1,17 +1,21 @@
 """Does what staff ask for together with its audit entry: both or neither, and only once."""
 
+import contextlib
+import logging
 import secrets
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError
+from django.db import DatabaseError, IntegrityError
 from django.utils import timezone
+from pymongo.errors import PyMongoError
 
 from accounts.errors import BillingError
 from billing_site.transactions import run_in_transaction
 from support.models import AuditEntry
 
+logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 State = dict[str, Any] | None
 
@@ -20,6 +24,17 @@ class AlreadyDone(BillingError):
     """The same operation was done before: a double click, or a page sent twice. Nothing was done again."""
 
     code = "already_done"
+
+
+class NotFinished(BillingError):
+    """The database refused, or did not answer in time. Hardly ever it was done all the same."""
+
+    code = "not_finished"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The database did not finish this, so probably nothing was done. Send it again: it is never done twice."
+        )
 
 
 def perform(
@@ -38,7 +53,8 @@ def perform(
     A change that handles its own failures (`is_atomic=False`) must be safe to repeat: its entry is written after it.
 
     Raises `AlreadyDone` on a second call with the same `operation`. What `change` raises as `BillingError` is
-    recorded as a refused attempt and raised again; then nothing has changed.
+    recorded as a refused attempt and raised again; then nothing has changed. `NotFinished` when the database gave up:
+    then nobody knows yet, and another call with the same operation says it.
     """
     fields = {"actor": actor, "action": action, "target": target, "reason": reason}
 
@@ -49,16 +65,23 @@ def perform(
         AuditEntry(id=operation, at=timezone.now(), outcome=done, before=before, after=read_state(), **fields).save()
         return result
 
-    if AuditEntry.objects.filter(pk=operation).exists():
-        raise AlreadyDone("This was done already; nothing was done a second time.")
     try:
+        if AuditEntry.objects.filter(pk=operation).exists():
+            raise AlreadyDone("This was done already; nothing was done a second time.")
         return run_in_transaction(run) if is_atomic else run()
     except IntegrityError as error:
         # Two at once: the unique key let one of them through.
         raise AlreadyDone("This was done already; nothing was done a second time.") from error
+    except AlreadyDone:
+        raise
     except BillingError as error:
         record_refusal(error=str(error), **fields)
         raise
+    except (DatabaseError, PyMongoError) as error:
+        logger.exception("%s of %s was not finished", action, target)
+        with contextlib.suppress(DatabaseError, PyMongoError):  # Perhaps nothing can be written at all.
+            record_refusal(error="The database did not finish it.", **fields)
+        raise NotFinished from error
 
 
 def actor_named(name: str) -> str:

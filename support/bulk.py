@@ -1,7 +1,8 @@
 """The same action for several accounts that were selected in the list: each account on its own, told one by one."""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, cast
 
 from django.contrib import admin
@@ -15,13 +16,15 @@ from accounts.errors import BillingError
 from accounts.models import Account
 from billing_site.admin_base import account_url, list_url
 from support.account_actions import ACTIONS, state_of
-from support.actions import Action, Line
-from support.audit import record_refusal
+from support.actions import Action, ActionForm, Line
+from support.audit import NotFinished, record_refusal
 
 BULK_ACTIONS = ("transfer", "expiry", "disable", "enable")
 MAX_ACCOUNTS = 50
 SALT = "support.bulk"
 LIFETIME_SECONDS = 8 * 3600
+Seen = dict[str, Any]
+"""What a preview showed of an account: why it is `refused`, or `expires_at` and what it `fixed` (all: the amount)."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Row:
     lines: list[Line]
     message: str = ""
     error: str = ""
+    is_last: bool = False
 
     @property
     def url(self) -> str:
@@ -47,66 +51,108 @@ def bulk_action(request: HttpRequest, slug: str) -> HttpResponse:
     sent = request.POST if request.method == "POST" else request.GET
     names = list(dict.fromkeys(sent.getlist("account")))[:MAX_ACCOUNTS]
     if not user.has_perm(action.permission):
-        if request.method == "POST":
-            target = ", ".join(names)[:200]
-            record_refusal(actor=f"staff:{user}", action=slug, target=target, error="No permission")
         raise PermissionDenied
     accounts = list(Account.objects.filter(pk__in=names).order_by("pk"))
     if not accounts:
         raise Http404("No account was selected.")
     if request.method == "POST":
         return _submit(request, action, accounts)
-    return _render(request, action, accounts, form=action.form_class(target=accounts[0]), token=_new_token())
+    return _render(request, action, accounts, form=action.form_class(target=accounts[0]), token=_new_token(action))
 
 
 def _submit(request: HttpRequest, action: Action, accounts: list[Account]) -> HttpResponse:
     form = action.form_class(request.POST, target=accounts[0])
     try:
-        operation = signing.loads(request.POST.get("token", ""), salt=SALT, max_age=LIFETIME_SECONDS)
+        content = _read_token(request.POST.get("token", ""), action)
     except signing.BadSignature:
         return _render(
-            request, action, accounts, form=form, token=_new_token(), error="This page is too old. Send it again."
+            request, action, accounts, form=form, token=_new_token(action), error="This page is too old. Send it again."
         )
     # What is wrong with the values is wrong for every account; what is wrong with one account stands in its row.
     common_errors = set(form.errors) - {"source"}
     if common_errors:
         return _render(request, action, accounts, form=form, token=request.POST["token"])
-    is_confirmed = "confirm" in request.POST
-    user = cast(User, request.user)
-    rows = [
-        _row(request, action, account, operation=f"{operation}:{account.pk}" if is_confirmed else "", user=user)
-        for account in accounts
-    ]
+    is_confirmed = "confirm" in request.POST and "seen" in content  # Nothing is done that no preview showed.
+    seen: dict[str, Seen] = content["seen"] if is_confirmed else {}
+    if is_confirmed:
+        rows = _do_all(request, action, accounts, content["operation"], seen)
+    else:
+        rows = [_preview(request, action, account, seen) for account in accounts]
     fixed = {name: request.POST.get(name, "") for name in form.fields}
-    return _render(
-        request, action, accounts, form=form, token=request.POST["token"], rows=rows, fixed=fixed, is_done=is_confirmed
-    )
+    token = _new_token(action, operation=content["operation"], seen=seen)
+    return _render(request, action, accounts, form=form, token=token, rows=rows, fixed=fixed, is_done=is_confirmed)
 
 
-def _row(request: HttpRequest, action: Action, account: Account, *, operation: str, user: User) -> Row:
-    """Preview one account, or do it (with an `operation`)."""
+def _preview(request: HttpRequest, action: Action, account: Account, seen: dict[str, Seen]) -> Row:
+    """What would happen to one account; what the confirmation may do to it is added to `seen`."""
     form = action.form_class(request.POST, target=account)
-    if not form.is_valid():
-        return Row(account, [], error=" ".join(str(text) for texts in form.errors.values() for text in texts))
-    data = form.cleaned_data | {"seen_expires_at": account.expires_at}
     try:
-        if not operation:
-            return Row(account, action.preview(account, data))
+        if not form.is_valid():
+            raise BillingError(_errors_of(form))
+        lines = action.show(account, form.cleaned_data, cast(User, request.user))
+    except BillingError as error:
+        seen[account.pk] = {"refused": str(error)}
+        return Row(account, [], error=str(error))
+    fixed = {name: value for name, value in form.fixed_values().items() if value != request.POST.get(name, "")}
+    seen[account.pk] = {"expires_at": account.expires_at.isoformat() if account.expires_at else "", "fixed": fixed}
+    return Row(account, lines)
+
+
+def _do_all(
+    request: HttpRequest, action: Action, accounts: list[Account], operation: str, seen: dict[str, Seen]
+) -> list[Row]:
+    """One account after the other, until the database gives up: the others would only wait for it as long again."""
+    rows: list[Row] = []
+    for account in (account for account in accounts if account.pk in seen):
+        if rows and rows[-1].is_last:
+            rows.append(replace(rows[-1], account=account, error="Not tried, because of the account before."))
+        else:
+            rows.append(_do(request, action, account, operation, seen[account.pk]))
+    return rows
+
+
+def _do(request: HttpRequest, action: Action, account: Account, operation: str, seen: Seen) -> Row:
+    """Do to one account what its preview showed, whatever has become possible since."""
+    user = cast(User, request.user)
+    values = request.POST.copy()
+    for name, value in seen.get("fixed", {}).items():
+        values[name] = value
+    form = action.form_class(values, target=account)
+    if refused := seen.get("refused") or _errors_of(form):
+        reason = str(values["reason"])
+        record_refusal(actor=f"staff:{user}", action=action.slug, target=account.pk, error=refused, reason=reason)
+        return Row(account, [], error=f"Nothing was done. {refused}")
+    expires_at = datetime.fromisoformat(seen["expires_at"]) if seen["expires_at"] else None
+    try:
         result = action.run(
             target=account,
             name=account.pk,
-            data=data,
-            operation=operation,
+            data=form.cleaned_data | {"seen_expires_at": expires_at},
+            operation=f"{operation}:{account.pk}",
             user=user,
             read_state=lambda: state_of(account),
         )
     except BillingError as error:
-        return Row(account, [], error=str(error))
+        return Row(account, [], error=str(error), is_last=isinstance(error, NotFinished))
     return Row(account, [], message=result.message)
 
 
-def _new_token() -> str:
-    return signing.dumps(f"staff:{secrets.token_hex(12)}", salt=SALT)
+def _errors_of(form: ActionForm) -> str:
+    return " ".join(str(text) for texts in form.errors.values() for text in texts)
+
+
+def _new_token(action: Action, *, operation: str = "", seen: dict[str, Seen] | None = None) -> str:
+    """A signed operation id, and after a preview what it showed of each account: the same is done, or nothing."""
+    content: dict[str, Any] = {"operation": operation or f"staff:{secrets.token_hex(12)}", "for": action.slug}
+    return signing.dumps(content | ({"seen": seen} if seen else {}), salt=SALT)
+
+
+def _read_token(token: str, action: Action) -> dict[str, Any]:
+    """Raises `BadSignature` for a token that is forged, too old, or of another action."""
+    content: dict[str, Any] = signing.loads(token, salt=SALT, max_age=LIFETIME_SECONDS)
+    if content["for"] != action.slug:
+        raise signing.BadSignature("another action's token")
+    return content
 
 
 def _render(request: HttpRequest, action: Action, accounts: list[Account], **context: Any) -> HttpResponse:

@@ -14,7 +14,8 @@ from payments import review
 from payments.errors import NotReviewable, PaymentNotFound
 from payments.models import Payment, WebhookEvent
 from payments.purchasing import read_purchasing, switch_purchasing
-from support.actions import Action, ActionForm, Data, Line, Result
+from payments.reversals import credits_of_refund
+from support.actions import Action, ActionForm, Data, Line, Need, Result
 from support.audit import State
 
 REVIEW = "support.review_payments"
@@ -37,6 +38,10 @@ class CreditForm(ActionForm):
         widget=UnfoldAdminDecimalFieldWidget,
     )
     field_order = ("username", "amount", "reason")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["amount"].help_text = f"Received: {_received(self.target)}."
 
 
 class RefundForm(ActionForm):
@@ -107,6 +112,22 @@ def _match(event: WebhookEvent, data: Data, operation: str, actor: str) -> Resul
     return Result(f"Matched with {payment} of {payment.user_id}.")
 
 
+def _received(event: WebhookEvent) -> str:
+    money = review.read_money(event)
+    if money is None:
+        return "nothing that can be read"
+    worth = "nobody can tell what it is worth" if money.value is None else f"worth {format_usd(money.value)}"
+    return f"{money.amount:,f} {money.currency}, {worth}"
+
+
+def _need_of_credit(event: WebhookEvent, data: Data) -> Need | None:
+    """To credit what was received is to review; to credit more, or what nobody can tell, is to add credits."""
+    money = review.read_money(event)
+    if money is not None and money.value is not None and data["amount"] <= money.value:
+        return None
+    return Need("support.adjust_credits", f"This is more than what was certainly received ({_received(event)}).")
+
+
 def _preview_credit(event: WebhookEvent, data: Data) -> list[Line]:
     _check_waiting(event)
     account = Account.objects.filter(pk=data["username"]).first()
@@ -115,6 +136,7 @@ def _preview_credit(event: WebhookEvent, data: Data) -> list[Line]:
     left = ZERO if account.is_expired() else account.credits_new
     return [
         Line("Event", event.get_status_display(), "Done"),
+        Line("Received", _received(event), f"{format_usd(data['amount'])} credited"),
         Line(f"OpenHands credits of {account}", format_usd(account.credits_new), format_usd(left + data["amount"])),
     ]
 
@@ -174,7 +196,8 @@ EVENT_ACTIONS = {
             preview=_preview_credit,
             change=_credit,
             note="For money without an order. Goes to OpenHands and restarts the expiry, as a purchase does.",
-            amount=lambda data: data["amount"],
+            amount=lambda event, data: data["amount"],
+            need=_need_of_credit,
             is_offered=lambda event: event.is_waiting_for_staff,
         ),
         Action(
@@ -216,7 +239,12 @@ def state_of_payment(payment: Payment) -> State:
 def _preview_refund(payment: Payment, data: Data) -> list[Line]:
     currency = payment.currency or "VND"
     before = payment.refunded_amount or ZERO
-    return [Line("Refunded", f"{before:,.2f} {currency}", f"{before + data['amount']:,.2f} {currency}")]
+    taken = (payment.reversed_credits or ZERO) + (payment.reversed_bonus or ZERO)
+    after = taken + credits_of_refund(payment, data["amount"])
+    return [
+        Line("Refunded", f"{before:,.2f} {currency}", f"{before + data['amount']:,.2f} {currency}"),
+        Line("Credits taken back", format_usd(taken), format_usd(after)),
+    ]
 
 
 def _refund(payment: Payment, data: Data, operation: str, actor: str) -> Result:
@@ -241,6 +269,7 @@ PAYMENT_ACTIONS = {
         preview=_preview_refund,
         change=_refund,
         note="For money sent back by bank transfer. Takes the credits back in proportion, below zero if need be.",
+        amount=lambda payment, data: credits_of_refund(payment, data["amount"]),
         is_offered=lambda payment: payment.status == Payment.Status.SUCCESS,
     )
 }

@@ -22,7 +22,7 @@ from billing_site.admin_base import account_url
 from payments.models import Payment, WebhookEvent
 from support import account_actions, desk_actions
 from support.actions import Action, ActionForm
-from support.audit import AlreadyDone, State, record_refusal
+from support.audit import AlreadyDone, NotFinished, State
 
 SALT = "support.dialog"
 LIFETIME_SECONDS = 8 * 3600
@@ -100,8 +100,6 @@ def dialog(request: HttpRequest, kind: str, key: str, slug: str) -> HttpResponse
         raise Http404
     user, name = cast(User, request.user), unquote(key)
     if not user.has_perm(action.permission):
-        if request.method == "POST":
-            record_refusal(actor=f"staff:{user}", action=slug, target=name[:200], error="No permission")
         raise PermissionDenied
     target = KINDS[kind].find(name)
     if target is None:
@@ -126,9 +124,11 @@ def _submit(request: HttpRequest, opened: Dialog) -> HttpResponse:
     data = form.cleaned_data | {"seen_expires_at": datetime.fromisoformat(seen) if seen else None}
     try:
         if "confirm" not in request.POST:
-            lines = opened.action.preview(opened.target, data)
+            lines = opened.action.show(opened.target, data, cast(User, request.user))
             return _render(request, opened, form, token=token, lines=lines, fixed=form.fixed_values())
         return _do(request, opened, form, data=data, operation=content["operation"])
+    except NotFinished as error:
+        return _render(request, opened, form, token=token, error=str(error))  # The same operation, if it is sent again.
     except BillingError as error:
         return _render(request, opened, form, token=_new_token(opened), error=str(error))
 

@@ -10,6 +10,8 @@ from django.db.models import Model
 from django.http import Http404, HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 
+from accounts.admin import looks_like_a_key
+from accounts.keys import mask_key
 from accounts.models import Account, LedgerEntry
 from payments.models import Payment, WebhookEvent
 from proxy.models import RequestLog
@@ -91,9 +93,10 @@ def export_list(request: HttpRequest, app: str, model: str) -> StreamingHttpResp
     user = cast(User, request.user)
     if not user.has_perm("support.export_lists") or not model_admin.has_view_permission(request):
         raise PermissionDenied
+    asked = [(name, value) for name, values in request.GET.lists() for value in values]
     queryset = model_admin.get_changelist_instance(request).queryset
-    filters = request.GET.urlencode()[:500]
-    record(actor=f"staff:{user.get_username()}", action="export", target=found.__name__, reason=filters)
+    filters = "&".join(f"{name}={mask_key(value) if looks_like_a_key(value) else value}" for name, value in asked)
+    record(actor=f"staff:{user.get_username()}", action="export", target=found.__name__, reason=filters[:500])
     name = f"{model}-{timezone.now():%Y%m%d-%H%M%S}.csv"
     return StreamingHttpResponse(
         stream_csv(COLUMNS[found], _rows(queryset, COLUMNS[found])),

@@ -2,33 +2,31 @@
 
 from typing import Any
 
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
-from django.db.models.signals import post_save
+from django.db.models import Model
 
+from billing_site.admin_edits import Edit, edited
 from support.audit import actor_named, record, record_refusal
-
-VERBS = {1: "add", 2: "change", 3: "delete"}
 
 
 def connect() -> None:
     """Called once, when the app is ready."""
-    post_save.connect(_edited, sender=LogEntry)
+    edited.connect(_edited)
     user_logged_in.connect(_logged_in)
     user_logged_out.connect(_logged_out)
     user_login_failed.connect(_login_failed)
 
 
-def _edited(sender: type, instance: LogEntry, created: bool, **kwargs: Any) -> None:
-    if created:
-        model = instance.content_type.name if instance.content_type else ""
-        record(
-            actor=f"staff:{instance.user.get_username()}",
-            action=f"{VERBS.get(instance.action_flag, 'edit')} {model}"[:60],
-            target=instance.object_repr[:200],
-            reason=instance.get_change_message()[:500],
-        )
+def _edited(sender: type, user: User, verb: str, document: Model, edit: Edit, **kwargs: Any) -> None:
+    record(
+        actor=f"staff:{user.get_username()}",
+        action=f"{verb} {document._meta.verbose_name}"[:60],
+        target=str(document)[:200],
+        reason=edit.reason,
+        before=edit.before,
+        after=edit.after,
+    )
 
 
 def _logged_in(sender: type, user: User, **kwargs: Any) -> None:

@@ -30,7 +30,7 @@ def change_url(username: str) -> str:
 
 
 def form_of(**fields: Any) -> dict[str, Any]:
-    return {"role": "user", "is_active": "on", "discord_id": "", "_save": "Save", **fields}
+    return {"role": "user", "is_active": "on", "discord_id": "", "reason": "asked", "_save": "Save", **fields}
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_accounts_cannot_be_deleted(admin_client: Client, insert_user: InsertUse
 
 
 def test_a_new_account_shows_its_key_once(admin_client: Client, usersnew: Any) -> None:
-    response = admin_client.post(f"{LIST}add/", {"username": "newbie", "role": "user", "discord_id": ""})
+    response = admin_client.post(f"{LIST}add/", form_of(username="newbie"))
 
     (key,) = set(re.findall(r"sk-trollllm-[0-9a-f]{64}", response.content.decode()))
     assert "no-store" in response["Cache-Control"]
@@ -222,7 +222,7 @@ def test_a_new_account_with_a_wrong_or_taken_name_is_refused(
     admin_client: Client, insert_user: InsertUser, usersnew: Any, name: str
 ) -> None:
     insert_user("alice", credits=5)
-    response = admin_client.post(f"{LIST}add/", {"username": name, "role": "user", "discord_id": ""})
+    response = admin_client.post(f"{LIST}add/", form_of(username=name))
     assert response.status_code == 200
     assert "Please correct the error" in text_of(response)
     assert [document["_id"] for document in usersnew.find()] == ["alice"]

@@ -188,10 +188,25 @@ def test_a_refusal_is_a_sentence_in_the_dialog(staff: Page, alice: str) -> None:
     assert balances() == (Decimal("22.5"), 10)
 
 
+def test_what_the_server_did_not_answer_is_said_in_the_dialog(
+    staff: Page, alice: str, browser: Browser, server: Server
+) -> None:
+    context = browser.new_context(storage_state=staff.context.storage_state(), base_url=server.site)
+    page = context.new_page()  # A window of its own: a browser reports every refused answer as an error.
+    open_account(page, "alice")
+    page.get_by_role("link", name="Transfer credits").click()
+    expect(page.get_by_role("button", name="Preview")).to_be_visible()
+    connection.database["usersNew"].delete_one({"_id": "alice"})
+    page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_have_text("This is not there any more.")
+    expect(page.get_by_role("button", name="Show the page again")).to_be_visible()
+    context.close()
+
+
 def test_a_new_key_is_shown_once(staff: Page, alice: str) -> None:
     open_account(staff, "alice")
     staff.get_by_role("link", name="Replace the API key").click()
-    staff.get_by_label("Reason").fill("Leaked")
+    staff.get_by_role("dialog").get_by_label("Reason").fill("Leaked")
     staff.get_by_role("button", name="Preview").click()
     staff.get_by_role("button", name="Replace now").click()
     expect(staff.locator(".whole-key")).to_have_text(re.compile("^sk-trollllm-[0-9a-f]{64}$"))

@@ -102,6 +102,7 @@ def price_form(**fields: Any) -> dict[str, Any]:
         "output_price": "5",
         "multiplier": "1.15",
         "is_active": "on",
+        "reason": "asked",
         **fields,
     }
 

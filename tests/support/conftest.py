@@ -1,10 +1,11 @@
 """Staff of each role, and money that comes in."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import connection
 from django.test import Client
 
 from payments.models import WebhookEvent
@@ -25,6 +26,17 @@ def send_money(memo: str, amount: int = 50_000) -> WebhookEvent:
     )
     assert response.status_code == 200, response.content
     return WebhookEvent.objects.get(event_id__endswith=str(payload["id"]))
+
+
+@pytest.fixture
+def refusing_database(db: None) -> Iterator[Callable[..., None]]:
+    """Have the database refuse every write to an account: `refusing_database("bob")`; without a name, none."""
+
+    def run(username: str = "") -> None:
+        connection.database.command("collMod", "usersNew", validator={"_id": {"$ne": username}} if username else {})
+
+    yield run
+    run()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.utils import timezone
 
@@ -157,6 +157,21 @@ def test_a_balance_that_shrank_after_the_preview_refuses_with_a_sentence(admin_c
     assert "insufficient OhMyGPT credits. Required: $10.00, Balance: $1.00" in text_of(response)
     assert balances() == (Decimal("2.5"), 1)
     assert done_to_accounts().get().error.startswith("insufficient OhMyGPT credits")
+
+
+def test_a_database_that_gives_up_is_told_in_a_sentence_and_the_dialog_can_be_sent_again(
+    admin_client: Client, alice: str, refusing_database: Callable[..., None]
+) -> None:
+    data = confirmed(preview(admin_client, "transfer"))
+    refusing_database("alice")
+    response = admin_client.post(url("transfer"), data)
+    assert "The database did not finish this, so probably nothing was done." in text_of(response)
+    assert field(response, "token") == data["token"]
+    assert [(entry.outcome, entry.target) for entry in done_to_accounts()] == [("refused", "alice")]
+    refusing_database()
+    for _ in range(2):
+        admin_client.post(url("transfer"), data)
+    assert balances() == (Decimal("6.5"), 6)
 
 
 @pytest.mark.parametrize(
@@ -309,10 +324,53 @@ def test_names_with_blanks_and_slashes_work(admin_client: Client, insert_user: I
 def test_a_role_moves_no_more_than_its_limit(log_in: LogIn, alice: str, settings: Any) -> None:
     settings.STAFF_AMOUNT_LIMITS = {"Support": Decimal(3)}
     client = log_in("Support")
-    assert "Your role may move at most $3.00 at once." in text_of(do(client, "transfer"))
+    refused = preview(client, "transfer")
+    assert "Your role may move at most $3.00 at once." in text_of(refused)
+    again = client.post(url("transfer"), {**FORMS["transfer"], "token": field(refused, "token"), "confirm": "1"})
+    assert "Your role may move at most $3.00 at once." in text_of(again)
+    assert done_to_accounts().get().outcome == "refused"
     assert balances() == (Decimal("2.5"), 10)
     do(client, "transfer", amount="3")
     assert balances() == (Decimal("5.5"), 7)
     User.objects.get().groups.add(Group.objects.get(name="Billing admin"))
     do(client, "transfer", amount="4")
     assert balances() == (Decimal("9.5"), 3)
+
+
+@pytest.mark.parametrize(
+    ("granted", "to", "left"),
+    [
+        ("view_account", "role", 10),  # Says nothing about transfers.
+        ("transfer_credits", "role", 6),
+        ("transfer_credits", "user", 10),
+    ],
+)
+def test_only_a_role_that_grants_the_action_lifts_the_limit(
+    log_in: LogIn, alice: str, settings: Any, granted: str, to: str, left: int
+) -> None:
+    settings.STAFF_AMOUNT_LIMITS = {"Support": Decimal(3), "Viewer": Decimal(2)}
+    client = log_in("Support" if to == "role" else "Viewer")
+    user, permission = User.objects.get(), Permission.objects.get(codename=granted)
+    role = Group.objects.create(name="temporary")
+    try:
+        if to == "role":
+            role.permissions.add(permission)
+            user.groups.add(role)
+        else:
+            user.user_permissions.add(permission)
+        do(client, "transfer", amount="4")
+    finally:
+        role.delete()
+    assert balances()[1] == left
+
+
+def test_an_expired_account_is_adjusted_after_its_expiry_is_set(admin_client: Client, insert_user: InsertUser) -> None:
+    insert_user("alice", credits=10, creditsNew=2.5, expiresAt=timezone.now() + timedelta(hours=1))
+    data = confirmed(preview(admin_client, "adjust"))
+    Account.objects.filter(pk="alice").update(expires_at=timezone.now() - timedelta(hours=1))
+    for response in (preview(admin_client, "adjust"), admin_client.post(url("adjust"), data)):
+        assert "have expired. Set the expiry first, then add or deduct." in text_of(response)
+    assert balances() == (Decimal("2.5"), 10)
+    do(admin_client, "expiry", choice="7")
+    do(admin_client, "adjust")
+    assert balances() == (4, 0)

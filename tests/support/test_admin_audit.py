@@ -4,11 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib import admin
+from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client
 
 from accounts.errors import BillingError
+from billing_site.admin_edits import RecordedEdits
 from proxy.models import ModelPrice
 from support.audit import AlreadyDone, perform, record
 from support.models import AuditEntry
@@ -127,9 +129,13 @@ def test_edits_in_forms_are_recorded_with_old_and_new_values(
 ) -> None:
     insert_user("alice", role="user")
     admin_client.post("/admin/accounts/account/alice/change/", {"role": "priority", "discord_id": ""})
+    assert AuditEntry.objects.exclude(action="log-in").count() == 0  # Nobody said why.
+    form = {"role": "priority", "discord_id": "", "reason": "asked"}
+    admin_client.post("/admin/accounts/account/alice/change/", form)
     entry = AuditEntry.objects.get(action="change account")
-    assert (entry.actor, entry.target, entry.reason) == ("staff:admin", "alice", "Role: user → priority")
-    assert "Role: user → priority" in page(admin_client, "/admin/accounts/account/alice/history/")
+    assert (entry.actor, entry.target, entry.reason) == ("staff:admin", "alice", "asked")
+    assert (entry.before, entry.after) == ({"role": "user"}, {"role": "priority"})
+    assert "Role: user → priority (asked)" in page(admin_client, "/admin/accounts/account/alice/history/")
 
 
 def test_price_changes_are_recorded(admin_client: Client) -> None:
@@ -137,10 +143,67 @@ def test_price_changes_are_recorded(admin_client: Client) -> None:
     ModelPrice(id="test:audited", model_id="audited", upstream="openhands", input_price=1, output_price=2).save()
     try:
         form = {"aliases": "[]", "input_price": "1", "output_price": "3", "multiplier": "1", "is_active": "on"}
+        form["reason"] = "the upstream's new price"
         admin_client.post("/admin/proxy/modelprice/test_3Aaudited/change/", form)
-        assert "Output: 2.00000000 → 3" in AuditEntry.objects.get(action="change model price").reason
+        entry = AuditEntry.objects.get(action="change model price")
+        assert (entry.before["output_price"], entry.after["output_price"]) == ("2.00000000", "3")
+        assert entry.reason == "the upstream's new price"
     finally:
         connection.database["model_pricing"].delete_one({"_id": "test:audited"})
+
+
+def test_edits_of_staff_are_recorded_without_their_passwords(admin_client: Client) -> None:
+    user = User.objects.create_user("sam", password="old", is_staff=True)
+    roles = {group.name: group.pk for group in Group.objects.all()}
+    address = f"/admin/auth/user/{user.pk}/"
+    joined = {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
+    form = {"username": "sam", "groups": [roles["Support"], roles["Viewer"]], "reason": "new colleague", **joined}
+    admin_client.post(f"{address}change/", form)
+    password = {"password1": "a-long-new-password", "password2": "a-long-new-password", "usable_password": "true"}
+    admin_client.post(f"{address}password/", password)
+    new = {"username": "sue", **password}
+    admin_client.post("/admin/auth/user/add/", new)
+    pks = list(User.objects.exclude(username="admin").values_list("pk", flat=True))
+    selected = {"action": "delete_selected", "_selected_action": [str(pk) for pk in pks], "post": "yes"}
+    admin_client.post("/admin/auth/user/", selected)
+    entries = list(AuditEntry.objects.exclude(action="log-in").order_by("at"))
+    assert [(entry.action, entry.target) for entry in entries] == [
+        ("change user", "sam"),
+        ("change user", "sam"),
+        ("add user", "sue"),
+        ("delete user", "sam"),
+        ("delete user", "sue"),
+    ]
+    assert (entries[0].before["groups"], entries[0].after["groups"]) == ([], ["Support", "Viewer"])
+    assert entries[0].reason == "new colleague"
+    assert set(entries[1].after.values()) == {"changed"}
+    assert "a-long-new" not in str([(entry.before, entry.after, entry.reason) for entry in entries])
+
+
+def test_every_admin_records_its_edits() -> None:
+    assert all(isinstance(model_admin, RecordedEdits) for model_admin in admin.site._registry.values())
+
+
+@pytest.mark.parametrize(
+    ("address", "action", "target"),
+    [
+        ("accounts/account/add/", "add account", ""),
+        ("accounts/account/a_2Fb/change/", "change account", "a/b"),
+        ("accounts/ledgerentry/add/", "add ledger entry", ""),
+        ("auth/user/", "action in the list of user", ""),
+        ("support/do/account/a_2Fb/transfer/", "transfer", "a/b"),
+        ("support/bulk/transfer/", "transfer", "alice, bob"),
+        ("support/export/accounts/account/", "export", "Account"),
+    ],
+)
+def test_every_refused_form_is_recorded(
+    log_in: LogIn, insert_user: Callable[..., str], address: str, action: str, target: str
+) -> None:
+    insert_user("a/b")
+    form = {"account": ["alice", "bob"], "username": "secret"}
+    assert log_in("Viewer").post(f"/admin/{address}", form).status_code == 403
+    entry = AuditEntry.objects.exclude(action="log-in").get()
+    assert (entry.actor, entry.action, entry.target, entry.outcome) == ("staff:sam", action, target, "refused")
 
 
 def test_log_ins_and_refused_log_ins_are_recorded(client: Client, db: None) -> None:

@@ -10,7 +10,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts.models import Account, LedgerEntry
+from accounts import credits
+from accounts.models import Account, Balance, LedgerEntry
 from support.models import AuditEntry
 from tests.pages import text_of
 
@@ -53,7 +54,7 @@ def test_a_transfer_for_a_selection_tells_each_account(admin_client: Client, thr
 
     done = text_of(confirm(admin_client, "transfer", shown))
     assert "alice Transferred $5.00 from OhMyGPT to OpenHands." in done
-    assert "bob insufficient OhMyGPT credits" in done
+    assert "bob Nothing was done. Only $3.00 of the OhMyGPT credits is free." in done
     assert dict(Account.objects.values_list("pk", "credits_new")) == {"alice": 5, "bob": 0, "carol": 0}
     audit = AuditEntry.objects.filter(action="transfer")
     assert sorted(audit.values_list("target", "outcome")) == [
@@ -68,6 +69,49 @@ def test_everything_is_each_accounts_own(admin_client: Client, three: list[str])
     assert "carol There is nothing to transfer from this balance." in text_of(shown)
     confirm(admin_client, "transfer", shown)
     assert dict(Account.objects.values_list("pk", "credits_new")) == {"alice": 10, "bob": 3, "carol": 0}
+
+
+def test_everything_moves_what_the_preview_showed(admin_client: Client, three: list[str]) -> None:
+    shown = preview(admin_client, "transfer", three, source="ohmygpt", is_all="on", reason="campaign")
+    for name in ("alice", "carol"):
+        credits.adjust(
+            username=name, balance=Balance.OHMYGPT, amount=Decimal(5), operation=name, actor="x", reason="meanwhile"
+        )
+    text = text_of(confirm(admin_client, "transfer", shown))
+    assert "carol Nothing was done. There is nothing to transfer from this balance." in text
+    assert dict(Account.objects.values_list("pk", "credits_new")) == {"alice": 10, "bob": 3, "carol": 0}
+    assert "This was done already" in text_of(confirm(admin_client, "transfer", shown))
+
+
+def test_an_expiry_that_changed_after_the_preview_is_not_undone(admin_client: Client, three: list[str]) -> None:
+    shown = preview(admin_client, "expiry", three, choice="1", reason="campaign")
+    credits.top_up(username="alice", amount=Decimal(20), operation="payment:1", actor="sepay")
+    text = text_of(confirm(admin_client, "expiry", shown))
+    assert "alice The expiry was changed meanwhile, perhaps by a purchase." in text
+    assert "bob The credits now expire" in text
+    assert Account.objects.get(pk="alice").expires_at > timezone.now() + timedelta(days=6)
+
+
+def test_a_confirmation_without_a_preview_gives_the_preview(admin_client: Client, three: list[str]) -> None:
+    opened = inputs(select(admin_client, "disable_selected", three))
+    data = {**opened, "reason": "x", "confirm": "1"}
+    assert "active → disabled" in text_of(admin_client.post("/admin/support/bulk/disable/", data))
+    foreign = {**data, "token": inputs(select(admin_client, "enable_selected", three))["token"]}
+    assert "This page is too old." in text_of(admin_client.post("/admin/support/bulk/disable/", foreign))
+    assert Account.objects.filter(is_active=False).count() == 1
+
+
+def test_a_database_that_gives_up_is_told_beside_what_was_done(
+    admin_client: Client, three: list[str], refusing_database: Callable[..., None]
+) -> None:
+    shown = preview(admin_client, "expiry", three, choice="7", reason="campaign")
+    refusing_database("bob")
+    text = text_of(confirm(admin_client, "expiry", shown))
+    assert "alice The credits now expire" in text
+    assert "bob The database did not finish this" in text
+    assert "carol Not tried, because of the account before." in text
+    audit = AuditEntry.objects.filter(action="expiry")
+    assert sorted(audit.values_list("target", "outcome")) == [("alice", "done"), ("bob", "refused")]
 
 
 def test_a_second_click_does_nothing_more(admin_client: Client, three: list[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from accounts.models import Account
+from accounts.models import Account, LedgerEntry
 from payments import orders, purchasing
 from payments.models import Payment, Promotion, WebhookEvent
 from support.models import AuditEntry
@@ -71,6 +71,7 @@ def test_match_credits_the_order(admin_client: Client, lost: WebhookEvent) -> No
     order = Payment.objects.get()
     response = do(admin_client, url(lost, "match-event"), order=str(order.order_code).lower(), reason="phoned")
     assert "Matched with" in text_of(response)
+    assert LedgerEntry.objects.get(kind="purchase").reason.endswith(": phoned")
     assert Account.objects.get().credits_new == 20
     lost.refresh_from_db()
     assert (lost.status, lost.resolved_by, lost.resolution) == ("done", "staff:admin", "phoned")
@@ -87,6 +88,34 @@ def test_credit_shows_before_and_after(admin_client: Client, lost: WebhookEvent)
     assert "OpenHands credits of alice $0.00 $7.00" in text_of(shown)
     do(admin_client, address, **EVENT_FORMS["credit-event"])
     assert Account.objects.get().credits_new == 7
+    assert LedgerEntry.objects.get(kind="purchase").reason.endswith(": phoned")
+
+
+def test_only_who_may_add_credits_credits_more_than_was_received(log_in: LogIn, lost: WebhookEvent) -> None:
+    support, address = log_in("Support", "sam"), url(lost, "credit-event")
+    assert "Received: 50,000 VND, worth $20.00." in page(support, address)
+    form = {"username": "alice", "amount": "20.01", "reason": "phoned"}
+    refusal = "This is more than what was certainly received (50,000 VND, worth $20.00)."
+    assert refusal in text_of(do(support, address, **form))
+    token = re.search(r'name="token" value="([^"]+)"', support.get(address).content.decode())
+    assert token
+    assert refusal in text_of(support.post(address, {**form, "token": token[1], "confirm": "1"}))
+    assert [entry[:2] for entry in audit()] == [("credit-event", "refused")]
+    assert Account.objects.get().credits_new == 0
+    do(log_in("Billing admin", "boss"), address, **form)
+    assert Account.objects.get().credits_new == Decimal("20.01")
+
+
+@pytest.mark.parametrize("fields", [{"body": b'{"half": '}, {"is_verified": False}])
+def test_what_nobody_can_tell_the_worth_of_is_for_who_may_add_credits(
+    log_in: LogIn, lost: WebhookEvent, fields: dict[str, Any]
+) -> None:
+    WebhookEvent.objects.filter(pk=lost.pk).update(**fields)
+    form = {"username": "alice", "amount": "1", "reason": "phoned"}
+    refused = text_of(do(log_in("Support", "sam"), url(lost, "credit-event"), **form))
+    assert "This is more than what was certainly received" in refused
+    do(log_in("Billing admin", "boss"), url(lost, "credit-event"), **form)
+    assert Account.objects.get().credits_new == 1
 
 
 def test_dismiss_moves_nothing(admin_client: Client, lost: WebhookEvent) -> None:
@@ -153,6 +182,21 @@ def test_a_refund_by_hand_takes_the_credits_back_once(log_in: LogIn, insert_user
     for _ in range(2):
         response = do(admin, address, amount="25000", reference="FT1", reason="double payment")
         assert "$10.00 of this payment has been taken back in all." in text_of(response)
+    assert LedgerEntry.objects.get(kind="refund").reason.endswith(": double payment")
+    assert Account.objects.get().credits_new == 10
+
+
+def test_a_refund_is_bound_by_the_credits_that_it_takes(log_in: LogIn, insert_user: InsertUser, settings: Any) -> None:
+    settings.STAFF_AMOUNT_LIMITS = {"Billing admin": Decimal(10)}
+    insert_user("alice")
+    order = orders.create_order(account=Account.objects.get(), credits=20)
+    send_money(str(order.order_code))
+    admin, address = log_in("Billing admin"), url(order, "record-refund", "payment")
+    form = {"reference": "FT1", "reason": "double payment"}
+    refused = do(admin, address, amount="25001", **form)
+    assert "Your role may move at most $10.00 at once." in text_of(refused)
+    assert Account.objects.get().credits_new == 20
+    do(admin, address, amount="25000", **form)
     assert Account.objects.get().credits_new == 10
 
 
@@ -181,6 +225,7 @@ def test_promotions_are_made_by_billing_admins(log_in: LogIn) -> None:
         "ends_at_0": "2026-12-01",
         "ends_at_1": "00:00:00",
         "is_active": "on",
+        "reason": "new year",
     }
     assert log_in("Support", "support").post(f"{address}add/", form).status_code == 403
     admin = log_in("Billing admin", "boss")
@@ -190,4 +235,5 @@ def test_promotions_are_made_by_billing_admins(log_in: LogIn) -> None:
     refused = admin.post(f"{address}add/", {**form, "ends_at_0": "2026-10-01"})
     assert "The end must be after the start." in text_of(refused)
     assert "Tet" in page(admin, address)
-    assert AuditEntry.objects.filter(action="add promotion").count() == 1
+    entry = AuditEntry.objects.get(action="add promotion", outcome="done")
+    assert (entry.reason, entry.before, entry.after["percent"]) == ("new year", None, "20")

@@ -80,6 +80,13 @@ def test_exports_hold_no_key_and_no_hash(admin_client: Client, insert_user: Call
         assert "f" * 64 not in text
 
 
+@pytest.mark.parametrize("name", ["q", "status"])
+def test_no_whole_key_of_an_address_is_kept(admin_client: Client, insert_user: Callable[..., str], name: str) -> None:
+    insert_user("alice")
+    export(admin_client, f"accounts/account/?{name}={key_of('alice')}")
+    assert AuditEntry.objects.get(action="export").reason == f"{name}={key_of('alice')[:16]}…"
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -93,6 +100,9 @@ def test_exports_hold_no_key_and_no_hash(admin_client: Client, insert_user: Call
 )
 def test_every_role_exports_only_what_it_may(log_in: LogIn, path: str) -> None:
     assert log_in("Viewer", "v").get(f"/admin/support/export/{path}").status_code == 403
+    entry = AuditEntry.objects.get(action="export")
+    assert (entry.actor, entry.outcome) == ("staff:v", "refused")
+    assert entry.target.lower() == path.split("/")[1]
     assert export(log_in("Support", "s"), path)[0]
 
 

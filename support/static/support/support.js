@@ -3,10 +3,28 @@ document.addEventListener("htmx:afterSwap", (event) => {
     const dialog = document.getElementById("staff-dialog");
     if (dialog && event.detail.target.id === "staff-dialog-body" && !dialog.open) dialog.showModal();
 });
-document.addEventListener("htmx:responseError", (event) => {
-    const dialog = document.getElementById("staff-dialog-body");
-    if (dialog && event.detail.target === dialog) window.location.reload();
-});
+// What the server could not answer is said in the dialog: a page that only loads again would look as if it were done.
+const sayFailure = (event) => {
+    const body = document.getElementById("staff-dialog-body");
+    if (!body || event.detail.target !== body) return;
+    const text = document.createElement("p");
+    text.className = "action-error";
+    text.setAttribute("role", "alert");
+    const status = event.detail.xhr.status;
+    text.textContent = status === 403 ? "This was refused: you lack the permission, or have logged in anew since."
+        : status === 404 ? "This is not there any more."
+        : "The server did not answer this. Look at the page again before you repeat it: it may have been done.";
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "action-button";
+    button.textContent = "Show the page again";
+    button.addEventListener("click", () => window.location.reload());
+    body.replaceChildren(text, button);
+    const dialog = document.getElementById("staff-dialog");
+    if (!dialog.open) dialog.showModal();
+};
+document.addEventListener("htmx:responseError", sayFailure);
+document.addEventListener("htmx:sendError", sayFailure);
 document.addEventListener("click", (event) => {
     const dialog = document.getElementById("staff-dialog");
     if (dialog && event.target.closest("[data-close-dialog]")) {
