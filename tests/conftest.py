@@ -11,6 +11,7 @@ import pytest
 from django.apps import apps
 from django.db import connection
 from django.test import TransactionTestCase, override_settings
+from pymongo.write_concern import WriteConcern
 
 from proxy.fake_upstream import FakeUpstream
 from proxy.reconciliation import reconcile_account
@@ -21,10 +22,14 @@ KEPT_APPS = {"contenttypes", "auth"}
 
 
 def _empty_collections(self: TransactionTestCase) -> None:
-    """Delete the documents of our collections. (Django's flush re-creates permissions each time: 0.25 s a test.)"""
+    """Delete the documents of our collections. (Django's flush re-creates permissions each time: 0.25 s a test.)
+
+    Nothing reads them any more, so nobody waits until the journal is on disk.
+    """
+    database = connection.database.with_options(write_concern=WriteConcern(w=1, j=False))
     for model in apps.get_models():
         if model._meta.app_label not in KEPT_APPS or model._meta.model_name == "user":
-            connection.database[model._meta.db_table].delete_many({})
+            database[model._meta.db_table].delete_many({})
 
 
 @pytest.fixture(autouse=True, scope="session")
