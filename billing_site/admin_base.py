@@ -32,6 +32,7 @@ Display = Callable[[Any, Any], str | SafeString]
 MAX_COUNT = 10_000
 COUNT_SECONDS = 0.5
 LAST_CHARACTER = "\U0010ffff"
+END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 # --- Lists -------------------------------------------------------------------------------------------------------
 
@@ -158,7 +159,7 @@ class DayRangeFilter(RangeDateFilter):
         if first:
             queryset = queryset.filter(**{f"{self.parameter_name}__gte": first})
         if last:
-            queryset = queryset.filter(**{f"{self.parameter_name}__lt": last + timedelta(days=1)})
+            queryset = queryset.filter(**{f"{self.parameter_name}__lt": day_after(last)})
         return queryset
 
     def _day(self, end: str) -> datetime | None:
@@ -166,6 +167,11 @@ class DayRangeFilter(RangeDateFilter):
             return datetime.fromisoformat(self.used_parameters[f"{self.parameter_name}_{end}"]).replace(tzinfo=UTC)
         except (KeyError, ValueError):
             return None
+
+
+def day_after(time: datetime) -> datetime:
+    """A day later; the end of all time for the last day of all."""
+    return time + timedelta(days=1) if time < END_OF_TIME - timedelta(days=1) else END_OF_TIME
 
 
 # --- How values are shown ----------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The timeline of one account, as fragments of its page."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import cast
 
 from django.contrib.admin.utils import unquote
@@ -10,12 +10,14 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from accounts.models import Account, Balance
-from billing_site.admin_base import list_url
+from billing_site.admin_base import day_after, list_url
 from proxy.models import RequestLog
 from support.reconciliation import read_reconciliation
 from support.timeline import KINDS, read_timeline
 
 MAX_REQUESTS = 100
+FIRST_TIME, LAST_TIME = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""What is outside has no days before or after it that could be counted with."""
 
 
 def timeline(request: HttpRequest, username: str) -> HttpResponse:
@@ -72,6 +74,8 @@ def _time(text: str) -> datetime | None:
         value = datetime.fromisoformat(text)
     except ValueError:
         return None
-    if len(text) == len("2026-01-31"):
-        value += timedelta(days=1)
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
+    if not value.tzinfo:
+        value = value.replace(tzinfo=UTC)
+    if not FIRST_TIME <= value <= LAST_TIME:
+        return None
+    return day_after(value) if len(text) == len("2026-01-31") else value

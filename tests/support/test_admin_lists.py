@@ -1,11 +1,13 @@
 """Lists of huge collections: bounded counts, and no query that reads a whole collection."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
+from django.utils import timezone
 
 from billing_site import admin_base
 from tests.pages import page
@@ -72,3 +74,27 @@ def stages_of(plan: Any) -> set[str]:
         return set()
     own = {plan["stage"]} if "stage" in plan else set()
     return own.union(*(stages_of(part) for part in plan.values()))
+@pytest.mark.parametrize(
+    "address",
+    [
+        "proxy/requestlog/?created_at_to=9999-12-31",
+        "proxy/requestlog/?created_at_from=0001-01-01",
+        "support/accounts/alice/timeline/?before=9999-12-31",
+        "support/accounts/alice/timeline/?before=0001-01-01",
+        "support/accounts/alice/timeline/?before=0001-01-01T00:00:00%2B23:59",
+        "support/export/proxy/requestlog/?created_at_to=9999-12-31",
+        "support/export/proxy/requestlog/?p=99",
+        "support/export/proxy/requestlog/?p=x",
+    ],
+)
+def test_any_date_gives_a_page(admin_client: Client, insert_user: Callable[..., str], address: str) -> None:
+    insert_user("alice")
+    connection.database["request_logs"].insert_one({"_id": "r1", "userId": "alice", "createdAt": timezone.now()})
+    assert admin_client.get(f"/admin/{address}").status_code == 200
+
+
+@pytest.mark.parametrize("query", ["?nonsense=1", "?is_success__exact=maybe"])
+def test_an_export_of_a_list_that_cannot_be_is_no_error(admin_client: Client, query: str) -> None:
+    response = admin_client.get(f"/admin/support/export/proxy/requestlog/{query}")
+    assert response.status_code == 302
+    assert response["Location"] == "/admin/proxy/requestlog/"
