@@ -8,7 +8,7 @@ from typing import Any, cast
 from urllib.parse import quote as quote_url
 
 import pymongo
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ORDER_VAR
 from django.core.paginator import Paginator
@@ -21,6 +21,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from pymongo.errors import PyMongoError
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import RangeDateFilter
 from unfold.views import ChangeList
@@ -31,7 +32,12 @@ Display = Callable[[Any, Any], str | SafeString]
 
 MAX_COUNT = 10_000
 COUNT_SECONDS = 0.5
+PAGE_SECONDS = 5.0
 LAST_CHARACTER = "\U0010ffff"
+TOO_SLOW = (
+    "These filters together match too few rows to be found in time. "
+    "Choose fewer days, search for an account, or leave a filter out."
+)
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 # --- Lists -------------------------------------------------------------------------------------------------------
@@ -41,6 +47,8 @@ class CappedPaginator(Paginator):
     """Counts at most `MAX_COUNT` rows, for half a second at most: an exact count would read the whole collection."""
 
     template_name = "admin/capped_pagination.html"
+    is_uncounted = False
+    """Whether the time was over before the count: `count` then only says how many pages there may be."""
 
     @cached_property
     def count(self) -> int:
@@ -48,6 +56,7 @@ class CappedPaginator(Paginator):
             with pymongo.timeout(COUNT_SECONDS):
                 return int(cast(Any, self.object_list)[:MAX_COUNT].count())
         except DatabaseError:
+            self.is_uncounted = True
             return MAX_COUNT
 
     @property
@@ -63,6 +72,24 @@ class BigChangeList(ChangeList):
         super().__init__(*args, **kwargs)
         self.title = str(self.opts.verbose_name_plural).capitalize()
         self.full_result_count = self.result_count  # Nothing to compare with: the whole is not counted.
+
+    def get_results(self, request: HttpRequest) -> None:
+        """The rows of the page, or a sentence when they are not found in time."""
+        super().get_results(request)
+        try:
+            with pymongo.timeout(PAGE_SECONDS):
+                found = len(self.result_list)
+        except DatabaseError as error:
+            if not is_timeout(error):
+                raise
+            messages.warning(request, TOO_SLOW)
+            self.result_list = self.model._default_manager.none()
+            return
+        if self.paginator.is_uncounted and found < self.list_per_page:
+            # The last page: so many there are.
+            self.result_count = self.paginator.count = (self.page_num - 1) * self.list_per_page + found
+            self.paginator.is_uncounted = False
+            self.multi_page = self.page_num > 1
 
     def get_ordering(self, request: HttpRequest, queryset: Any) -> list[str]:
         """One key where a column was chosen: Django would append the list's own order."""
@@ -122,6 +149,11 @@ class ReadOnlyAdmin(BigCollectionAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+def is_timeout(error: Exception) -> bool:
+    """Whether an error of the database says that the time for an answer was over."""
+    return isinstance(error.__cause__, PyMongoError) and error.__cause__.timeout
 
 
 def starts_with(field: str, prefix: str) -> Q:

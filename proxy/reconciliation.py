@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from accounts import credits
 from accounts.models import Account, Balance, LedgerEntry
@@ -54,7 +56,7 @@ def reconcile_all() -> Iterator[Reconciliation]:
 
 def _read(username: str) -> list[Reconciliation]:
     account = Account.objects.get(pk=username)
-    spent = _settled_costs(account)
+    spent = settled_costs(account)
     ledger = dict.fromkeys(Balance.values, ZERO)
     for entry in LedgerEntry.objects.filter(account_id=username).order_by():
         ledger[entry.balance] += entry.amount
@@ -71,17 +73,24 @@ def _read(username: str) -> list[Reconciliation]:
     ]
 
 
-def _settled_costs(account: Account) -> dict[str, Decimal]:
-    """Costs by balance of this platform's requests (those with a hold), except the ones not settled yet."""
-    pipeline = [
-        {"$match": {"userId": account.pk, "hold": {"$exists": True}, "_id": {"$nin": list(account.holds)}}},
-        # As Decimal128, so that the sum of many doubles does not wander off the eighth place.
-        {
-            "$group": {
-                "_id": "$creditType",
-                "cost": {"$sum": {"$round": [{"$toDecimal": "$creditsCost"}, 8]}},
-            }
-        },
-    ]
+def settled_costs(account: Account, *, since: datetime | None = None) -> dict[str, Decimal]:
+    """Costs by balance of this platform's requests (those with a hold) from `since` on, but those not settled yet.
+
+    Read from an index alone, whose fields the query must keep to; what is not settled is taken off again.
+    """
+    query: dict[str, Any] = {"userId": account.pk, "hold": {"$gte": 0}}
+    if since is not None:
+        query["createdAt"] = {"$gte": since}
+    spent = _costs(query)
+    if account.holds:
+        for balance, cost in _costs(query | {"_id": {"$in": list(account.holds)}}).items():
+            spent[balance] -= cost
+    return spent
+
+
+def _costs(query: dict[str, Any]) -> dict[str, Decimal]:
+    # As Decimal128, so that the sum of many doubles does not wander off the eighth place.
+    cost = {"$round": [{"$toDecimal": "$creditsCost"}, 8]}
+    pipeline = [{"$match": query}, {"$group": {"_id": "$creditType", "cost": {"$sum": cost}}}]
     rows = collection_of(RequestLog).aggregate(pipeline, session=current_session())
     return dict.fromkeys(Balance.values, ZERO) | {row["_id"]: from_bson(row["cost"]) for row in rows}

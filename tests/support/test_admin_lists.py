@@ -34,7 +34,7 @@ LISTS = {
     "accounts/ledgerentry": ["", "?q=user7", "?q=operation:7"],
     "payments/payment": ["", "?q=user7", "?q=TROLL7", "?q=txn7", "?q=123456789012345678"],
     "payments/webhookevent": ["", "?q=evt7", "?q=user7", "?status__exact=review"],
-    "proxy/requestlog": ["", "?q=user7", "?q=req7", "?credit_type__exact=openhands", "?result=failed"],
+    "proxy/requestlog": ["", "?q=user7", "?q=req7", "?upstream=openhands", "?result=failed"],
 }
 MORE = [
     "accounts/account/?status=disabled",
@@ -74,6 +74,8 @@ def stages_of(plan: Any) -> set[str]:
         return set()
     own = {plan["stage"]} if "stage" in plan else set()
     return own.union(*(stages_of(part) for part in plan.values()))
+
+
 @pytest.mark.parametrize(
     "address",
     [
@@ -98,3 +100,25 @@ def test_an_export_of_a_list_that_cannot_be_is_no_error(admin_client: Client, qu
     response = admin_client.get(f"/admin/support/export/proxy/requestlog/{query}")
     assert response.status_code == 302
     assert response["Location"] == "/admin/proxy/requestlog/"
+
+
+def test_a_list_that_is_not_counted_in_time_says_so(
+    admin_client: Client, insert_user: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_base, "COUNT_SECONDS", 1e-6)
+    insert_user("alice")
+    text = page(admin_client, "/admin/accounts/account/")
+    assert "1 account" in text
+    assert "10000 or more" not in text
+    connection.database["usersNew"].insert_many({"_id": f"user{index}"} for index in range(60))
+    text = page(admin_client, "/admin/accounts/account/")
+    assert "Not counted in time" in text
+    assert "10000 or more" not in text
+
+
+def test_a_page_that_is_not_found_in_time_says_so(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_base, "PAGE_SECONDS", 1e-6)
+    connection.database["usersNew"].insert_one({"_id": "alice"})
+    text = page(admin_client, "/admin/accounts/account/?status=active&openhands=some")
+    assert "These filters together match too few rows to be found in time." in text
+    assert "alice" not in text
