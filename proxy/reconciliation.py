@@ -2,16 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+
+from django.utils import timezone
 
 from accounts import credits
 from accounts.models import Account, Balance, LedgerEntry
 from accounts.money import ZERO, from_bson
-from billing_site.database import collection_of, current_session
+from billing_site.database import collection_of, current_session, wrapper
 from billing_site.transactions import run_in_transaction
 from proxy.models import RequestLog
+
+COLLECTION, LAST = "reconciliations", "last"
+MAX_NAMES = 20
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,16 @@ class Reconciliation:
     @property
     def drift(self) -> Decimal:
         return self.available + self.held - (self.ledger - self.spent)
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """When all accounts were checked last, how many there were, and which of them drifted (the first `MAX_NAMES`)."""
+
+    at: datetime
+    accounts: int
+    drifting: tuple[str, ...]
+    count: int
 
 
 def reconcile_account(username: str) -> list[Reconciliation]:
@@ -52,6 +67,26 @@ def reconcile_all() -> Iterator[Reconciliation]:
     # Small batches: each asks for the next well within the half hour after which the server drops a cursor.
     for document in collection_of(Account).find({}, projection={"_id": 1}).batch_size(1000):
         yield from reconcile_account(document["_id"])
+
+
+def record_run(*, accounts: int, drifting: list[str], now: datetime | None = None) -> None:
+    """Keep what the check of all accounts found, for the dashboard; `drifting` are names."""
+    found = {
+        "at": now or timezone.now(),
+        "accounts": accounts,
+        "drifting": drifting[:MAX_NAMES],
+        "count": len(drifting),
+    }
+    wrapper().get_collection(COLLECTION).replace_one({"_id": LAST}, found, upsert=True)
+
+
+def read_last_run() -> LastRun | None:
+    """What the last check of all accounts found; None if there was none yet."""
+    found = wrapper().get_collection(COLLECTION).find_one({"_id": LAST})
+    if found is None:
+        return None
+    at = found["at"].replace(tzinfo=UTC)
+    return LastRun(at=at, accounts=found["accounts"], drifting=tuple(found["drifting"]), count=found["count"])
 
 
 def _read(username: str) -> list[Reconciliation]:

@@ -14,6 +14,7 @@ from django.utils import timezone
 from accounts.models import Account, Balance, LedgerEntry
 from accounts.money import from_bson
 from billing_site.database import collection_of
+from payments.bad_signatures import read_bad_signatures
 from payments.models import Payment, WebhookEvent
 from proxy.models import RequestLog
 from proxy.refusals import read_refusals
@@ -65,6 +66,7 @@ def count_day(*, day: date, now: datetime | None = None, is_reconciling: bool = 
         "use": _use(day),
         "revenue": _revenue(day),
         "events": _events(day),
+        "bad_signatures": sum(read_bad_signatures(day=day).values()),
         "refusals": {balance.value: read_refusals(upstream=balance, day=day) for balance in Balance},
     }
     if day == now.astimezone(UTC).date():
@@ -190,8 +192,10 @@ def _reconcile(day: date) -> Figures:
     ]
     names = [row["_id"] for row in collection_of(LedgerEntry).aggregate(pipeline)]
     present = Account.objects.filter(pk__in=names).values_list("pk", flat=True)
-    drifting = [name for name in present if any(result.drift for result in read_reconciliation(name))]
-    return {"checked": len(present), "drifting": sorted(drifting)}
+    # Nothing can be said of accounts that no reconciliation has adopted yet.
+    checked = {name: results for name in present if (results := read_reconciliation(name))}
+    drifting = sorted(name for name, results in checked.items() if any(result.drift for result in results))
+    return {"checked": len(checked), "drifting": drifting}
 
 
 def _last_reconciliation(day: date) -> Figures | None:
