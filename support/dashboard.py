@@ -53,7 +53,7 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "revenue_rows": _revenue_rows(periods),
         "webhook_rows": [(label, [read(days) for days in periods.values()]) for label, read in _WEBHOOK_ROWS],
         "alerts": _alerts(current, ordered),
-        "liability": [(f"{balance.label} credits", _usd(current["liability"][balance.value])) for balance in Balance],
+        "liability": [(f"{balance.label} credits", _outstanding(current, balance)) for balance in Balance],
         "charts": _charts(ordered, today),
     }
 
@@ -144,6 +144,10 @@ _WEBHOOK_ROWS = [
     ("Gave up", _events("dead")),
     ("Refused: bad signature", lambda days: f"{sum(day.get('bad_signatures', 0) for day in days):,}"),
 ]
+
+
+def _outstanding(current: Figures, balance: Balance) -> str:
+    return _usd(current["liability"][balance.value]) if current["liability"] else "being counted"
 
 
 def _usd(amount: str) -> str:

@@ -118,7 +118,7 @@ def _filtered(request: HttpRequest, model_admin: Any) -> Any:
 
 def _rows(queryset: Any, columns: tuple[str, ...]) -> Iterator[list[Any]]:
     """The rows in the order of the list; the last one says so where there are more than `MAX_ROWS`."""
-    for index, found in enumerate(queryset[: MAX_ROWS + 1].iterator(chunk_size=1000)):
+    for index, found in enumerate(queryset[: MAX_ROWS + 1].iterator(chunk_size=100)):
         if index == MAX_ROWS:
             yield [f"The export ends here, after {MAX_ROWS:,} rows; there are more. Narrow the list by its filters."]
             return

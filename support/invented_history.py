@@ -52,8 +52,8 @@ class History:
     def __init__(self, *, accounts: int, requests: int) -> None:
         self._accounts = accounts
         self._requests = requests
-        self._heavy_entries = min(HEAVY_ENTRIES, accounts)
-        self._heavy_requests = min(HEAVY_REQUESTS, requests)
+        self._heavy_entries = min(HEAVY_ENTRIES, accounts // 10)
+        self._heavy_requests = min(HEAVY_REQUESTS, requests // 10)
         self._now = timezone.now()
 
     def collections(self) -> Iterator[tuple[type[Model], Iterator[Document]]]:

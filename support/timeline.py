@@ -16,7 +16,7 @@ from proxy.models import RequestLog
 from proxy.reconciliation import settled_costs
 
 WINDOW = timedelta(days=30)
-MAX_ENTRIES = 200
+MAX_ENTRIES = 100
 MAX_REQUESTS = 20_000
 """What a page may read, however much an account is used: a busier month is cut into shorter pages."""
 USE = "use"

@@ -18,6 +18,7 @@ from accounts import credits
 from accounts.models import Balance
 from proxy.reconciliation import reconcile_account
 from proxy.refusals import count_refusal, read_refusals
+from support import figures as figures_module
 from support.figures import count_day, refresh_figures
 from support.models import DailyFigures
 from tests.pages import page, text_of
@@ -105,6 +106,17 @@ def test_refresh_counts_what_is_missing_then_only_what_is_stale(business: None) 
     assert refresh_figures(now=settled) == 2
     assert refresh_figures(now=settled + timedelta(hours=5)) == 1
     assert DailyFigures.objects.get(pk="2026-11-21").figures["use"]["ohmygpt"]["cost"] == "9.00000000"
+
+
+def test_a_page_keeps_the_outstanding_credits_that_it_has_no_time_to_count(
+    admin_client: Client, business: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures_module, "LIABILITY_SECONDS", 1e-6)
+    now = timezone.now()
+    assert "Outstanding OhMyGPT credits being counted" in page(admin_client, "/admin/")
+    refresh_figures(now=now + timedelta(minutes=2))
+    refresh_figures(now=now + timedelta(minutes=4), seconds=0)
+    assert "Outstanding OhMyGPT credits $8.00" in page(admin_client, "/admin/")
 
 
 def test_a_page_counts_today_and_leaves_the_rest_to_the_sweeper(business: None) -> None:

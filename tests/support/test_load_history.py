@@ -31,15 +31,15 @@ def test_every_document_is_inserted_and_a_second_run_is_refused(monkeypatch: pyt
     connection.database["usersNew"].insert_one({"_id": "alice"})
     with override_settings(ENVIRONMENT="development"):
         load()
-        # Each account has an entry, the heavy one a second time as many, and its two opening ones.
-        assert counts() == [205, 408, 203, 101, 20, 202]
+        # Each account has an entry; the heavy one has a tenth as many on top, and its two opening ones.
+        assert counts() == [205, 225, 203, 101, 20, 111]
         assert [result.drift for result in read_reconciliation(HEAVY)] == [0, 0]
         assert not LedgerEntry.objects.filter(kind="purchase", balance="ohmygpt").exists()
         assert not connection.database["request_logs"].find_one({"creditType": "ohmygpt", "model": OPENHANDS_MODEL})
         with pytest.raises(CommandError, match="--replace"):
             load()
         load("--replace")
-    assert counts() == [205, 408, 203, 101, 20, 202]
+    assert counts() == [205, 225, 203, 101, 20, 111]
 
 
 @pytest.mark.django_db
