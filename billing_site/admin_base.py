@@ -68,6 +68,9 @@ class CappedPaginator(Paginator):
 class BigChangeList(ChangeList):
     """A list sorted by an index alone: Django's extra sort by primary key would sort the whole collection in memory."""
 
+    result_count: int
+    result_list: Any
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.title = str(self.opts.verbose_name_plural).capitalize()

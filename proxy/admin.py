@@ -26,7 +26,7 @@ from proxy.models import ModelPrice, RequestLog
 UPSTREAM_COLOURS = {"openhands": "primary", "ohmygpt": "info"}
 
 
-CREDIT_TYPES = {
+CREDIT_TYPES: dict[str, Q] = {
     Balance.OPENHANDS: Q(credit_type=Balance.OPENHANDS),
     # Documents older than the dual credits have no credit type: they were billed to the one balance there was.
     Balance.OHMYGPT: Q(credit_type=Balance.OHMYGPT) | Q(credit_type=None),
@@ -42,7 +42,7 @@ class UpstreamFilter(admin.SimpleListFilter):
         return list(Balance.choices)
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        return queryset.filter(CREDIT_TYPES[Balance(self.value())]) if self.value() in Balance.values else queryset
+        return queryset.filter(CREDIT_TYPES.get(self.value() or "", Q()))
 
 
 class ResultFilter(admin.SimpleListFilter):

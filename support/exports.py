@@ -111,8 +111,9 @@ def export_list(request: HttpRequest, app: str, model: str) -> StreamingHttpResp
 
 def _filtered(request: HttpRequest, model_admin: Any) -> Any:
     """All rows of the list that the address shows a page of."""
-    request.GET = request.GET.copy()
-    request.GET.pop(PAGE_VAR, None)
+    query = request.GET.copy()
+    query.pop(PAGE_VAR, None)
+    request.GET = query  # type: ignore[assignment]
     return model_admin.get_changelist_instance(request).queryset
 
 
