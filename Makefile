@@ -8,10 +8,10 @@ INSTALLED := $(VENV)/.installed
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test check fix clean reset system browser bench
+.PHONY: help run test check fix clean reset system browser bench bench-admin
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: system ## start everything for a try-out, on http://127.0.0.1:8000 (Ctrl-C stops it)
 	@exec $(BIN)/python -m billing_site.development
@@ -21,6 +21,9 @@ test: system browser check ## install, check and test everything, on a real Mong
 
 bench: system ## measure speed and memory, in about 4 minutes (`make bench QUICK=1`: one)
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
+bench-admin: system ## measure every page of the admin with a million accounts (the first run loads them: 20 minutes)
+	@$(BIN)/python -m benchmarks.admin
 
 check: $(INSTALLED) ## style, types, directions of imports
 	$(BIN)/ruff check .

@@ -1,7 +1,6 @@
 """Accounts as support staff see them, and the read-only ledger."""
 
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +14,15 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from accounts.admin_filters import (
+    FIELDS,
+    SOON,
+    BalanceRangeFilter,
+    ExpiryFilter,
+    OhMyGPTFilter,
+    OpenHandsFilter,
+    StatusFilter,
+)
 from accounts.errors import BillingError
 from accounts.keys import hash_key, mask_key
 from accounts.models import Account, Balance, LedgerEntry, Role
@@ -39,9 +47,7 @@ from billing_site.admin_base import (
 from billing_site.admin_edits import ReasonForm
 
 PORTS = {Balance.OPENHANDS: 8004, Balance.OHMYGPT: 8005}
-FIELDS = {Balance.OPENHANDS: "credits_new", Balance.OHMYGPT: "credits"}
 BALANCE_LABELS = {balance: f"{balance.label} credits (port {port})" for balance, port in PORTS.items()}
-SOON = timedelta(days=1)
 WHOLE_KEY_LENGTH = 32
 
 
@@ -78,72 +84,6 @@ def to_account_of_key(request: HttpRequest, key: str) -> HttpResponseRedirect:
     return HttpResponseRedirect(list_url(Account))
 
 
-class ExpiryFilter(admin.SimpleListFilter):
-    title = "expiry"
-    parameter_name = "expiry"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("soon", "Expires in 24 hours"), ("valid", "Valid"), ("expired", "Expired"), ("never", "Never expires")]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        now = timezone.now()
-        conditions = {
-            "soon": Q(expires_at__gt=now, expires_at__lte=now + SOON),
-            "valid": Q(expires_at__gt=now),
-            "expired": Q(expires_at__gt=datetime.min.replace(tzinfo=now.tzinfo), expires_at__lte=now),
-            "never": Q(expires_at=None),
-        }
-        condition = conditions.get(self.value() or "")
-        return queryset.filter(condition) if condition else queryset
-
-
-class StatusFilter(admin.SimpleListFilter):
-    title = "status"
-    parameter_name = "status"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("active", "Active"), ("disabled", "Disabled")]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if self.value() == "disabled":
-            return queryset.filter(is_active=False)
-        return queryset.exclude(is_active=False) if self.value() == "active" else queryset
-
-
-class BalanceFilter(admin.SimpleListFilter):
-    """Accounts by what one balance holds: the usual questions as links, served by the balance's index."""
-
-    balance: Balance
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            ("debt", "Below $0"),
-            ("some", "Above $0"),
-            ("1", "$1 or more"),
-            ("20", "$20 or more"),
-            ("100", "$100 or more"),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        name = FIELDS[self.balance]
-        conditions = {"debt": {f"{name}__lt": 0}, "some": {f"{name}__gt": 0}} | {
-            least: {f"{name}__gte": Decimal(least)} for least in ("1", "20", "100")
-        }
-        return queryset.filter(**conditions.get(self.value() or "", {}))
-
-
-class OpenHandsFilter(BalanceFilter):
-    title = "OpenHands credits"
-    parameter_name = "openhands"
-    balance = Balance.OPENHANDS
-
-
-class OhMyGPTFilter(BalanceFilter):
-    title = "OhMyGPT credits"
-    parameter_name = "ohmygpt"
-    balance = Balance.OHMYGPT
-
-
 @admin.register(Account)
 class AccountAdmin(BigCollectionAdmin):
     """Find an account, see what it has, change its role or Discord id. Money is read-only here."""
@@ -153,7 +93,14 @@ class AccountAdmin(BigCollectionAdmin):
     list_display = ("username", "status", "openhands_usd", "ohmygpt_usd", "expiry", "key", "purchased")
     list_display_links = ("username",)
     actions = ("transfer_selected", "expiry_selected", "disable_selected", "enable_selected")
-    list_filter = (ExpiryFilter, StatusFilter, OpenHandsFilter, OhMyGPTFilter)
+    list_filter = (
+        ExpiryFilter,
+        StatusFilter,
+        OpenHandsFilter,
+        ("credits_new", BalanceRangeFilter),
+        OhMyGPTFilter,
+        ("credits", BalanceRangeFilter),
+    )
     sortable_by = ("username", "expiry")
     ordering = ("username",)
     change_form_outer_before_template = "admin/accounts/account/summary.html"
@@ -258,8 +205,8 @@ class AccountAdmin(BigCollectionAdmin):
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """By the index that serves the filter."""
         for balance, name in FIELDS.items():
-            if request.GET.get(balance.value):
-                return (name,) if request.GET[balance.value] == "debt" else (f"-{name}",)
+            if any(request.GET.get(parameter) for parameter in (balance.value, f"{name}_from", f"{name}_to")):
+                return (name,) if request.GET.get(balance.value) == "debt" else (f"-{name}",)
         return ("expires_at",) if request.GET.get("expiry") else ("username",)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:

@@ -85,18 +85,18 @@ def run_platform(directory: Path, *, accounts: int) -> Iterator[Platform]:
     with contextlib.ExitStack() as stack:
         mongod = stack.enter_context(Mongod(directory / "mongodb", cache_gb=0.5))
         upstream = _start(stack, directory, "upstream", ["-m", "proxy.fake_upstream", "--port"])
-        environment = _environment(mongod, upstream)
+        environment = platform_environment(mongod, upstream_url=f"http://{HOST}:{upstream.port}")
         for command in ("migrate", "seed_prices"):
-            manage(directory, environment, command)
+            manage(environment, command)
         api_keys = _insert_accounts(mongod, accounts)
-        manage(directory, environment, "reconcile")
-        gateway = _start_gateway(stack, directory, environment)
+        manage(environment, "reconcile")
+        gateway = start_gunicorn(stack, directory, environment, port="OPENHANDS_PORT")
         nginx = _start_nginx(stack, directory, upstream)
         yield Platform(upstream, mongod, gateway, nginx, api_keys)
-        manage(directory, environment, "reconcile")
+        manage(environment, "reconcile")
 
 
-def _environment(mongod: Mongod, upstream: Server) -> dict[str, str]:
+def platform_environment(mongod: Mongod, *, upstream_url: str) -> dict[str, str]:
     """Only what has no default: everything else runs as shipped, whatever the caller's environment sets."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "VIRTUAL_ENV") if name in os.environ}
     return {
@@ -104,18 +104,18 @@ def _environment(mongod: Mongod, upstream: Server) -> dict[str, str]:
         "DJANGO_SETTINGS_MODULE": "billing_site.settings",
         "SECRET_KEY": secrets.token_urlsafe(50),
         "DATABASE_URL": mongod.url_of(DATABASE),
-        "OPENHANDS_BASE_URL": f"http://{HOST}:{upstream.port}",
+        "OPENHANDS_BASE_URL": upstream_url,
         "OPENHANDS_API_KEY": "mock",
     }
 
 
-def manage(directory: Path, environment: dict[str, str], command: str) -> None:
+def manage(environment: dict[str, str], *command: str) -> None:
     """Run a management command; raises RuntimeError with its output if it fails."""
     done = subprocess.run(
-        [sys.executable, "manage.py", command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "manage.py", *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise RuntimeError(f"manage.py {command} failed:\n{done.stdout}{done.stderr}")
+        raise RuntimeError(f"manage.py {' '.join(command)} failed:\n{done.stdout}{done.stderr}")
 
 
 def _insert_accounts(mongod: Mongod, count: int) -> list[str]:
@@ -129,13 +129,13 @@ def _insert_accounts(mongod: Mongod, count: int) -> list[str]:
     return api_keys
 
 
-def _start_gateway(stack: contextlib.ExitStack, directory: Path, environment: dict[str, str]) -> Server:
+def start_gunicorn(stack: contextlib.ExitStack, directory: Path, environment: dict[str, str], *, port: str) -> Server:
+    """gunicorn as shipped; `port` names the setting of the port that will be asked."""
     ports = {name: str(free_port()) for name in ("SITE_PORT", "OPENHANDS_PORT", "OHMYGPT_PORT")}
     command = [sys.executable, "-m", "gunicorn", "-c", "billing_site/gunicorn.conf.py", "billing_site.wsgi:application"]
     pid = _spawn(stack, directory, "gunicorn", command, environment | ports)
-    port = int(ports["OPENHANDS_PORT"])
-    _wait_for(port, directory / "gunicorn.log")
-    return Server(port, pid)
+    _wait_for(int(ports[port]), directory / "gunicorn.log")
+    return Server(int(ports[port]), pid)
 
 
 def _start_nginx(stack: contextlib.ExitStack, directory: Path, upstream: Server) -> Server | None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 from urllib.parse import quote as quote_url
 
 import pymongo
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ORDER_VAR
 from django.core.paginator import Paginator
@@ -21,6 +21,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from pymongo.errors import PyMongoError
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import RangeDateFilter
 from unfold.views import ChangeList
@@ -31,16 +32,24 @@ from billing_site.admin_edits import RecordedEdits
 Display = Callable[[Any, Any], str | SafeString]
 
 MAX_COUNT = 10_000
-COUNT_SECONDS = 0.5
+COUNT_SECONDS = 0.3
+PAGE_SECONDS = 5.0
 LAST_CHARACTER = "\U0010ffff"
+TOO_SLOW = (
+    "These filters together match too few rows to be found in time. "
+    "Choose fewer days, search for an account, or leave a filter out."
+)
+END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 # --- Lists -------------------------------------------------------------------------------------------------------
 
 
 class CappedPaginator(Paginator):
-    """Counts at most `MAX_COUNT` rows, for half a second at most: an exact count would read the whole collection."""
+    """Counts at most `MAX_COUNT` rows, for 0.3 s at most: an exact count would read the whole collection."""
 
     template_name = "admin/capped_pagination.html"
+    is_uncounted = False
+    """Whether the time was over before the count: `count` then only says how many pages there may be."""
 
     @cached_property
     def count(self) -> int:
@@ -48,6 +57,7 @@ class CappedPaginator(Paginator):
             with pymongo.timeout(COUNT_SECONDS):
                 return int(cast(Any, self.object_list)[:MAX_COUNT].count())
         except DatabaseError:
+            self.is_uncounted = True
             return MAX_COUNT
 
     @property
@@ -59,10 +69,31 @@ class CappedPaginator(Paginator):
 class BigChangeList(ChangeList):
     """A list sorted by an index alone: Django's extra sort by primary key would sort the whole collection in memory."""
 
+    result_count: int
+    result_list: Any
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.title = str(self.opts.verbose_name_plural).capitalize()
         self.full_result_count = self.result_count  # Nothing to compare with: the whole is not counted.
+
+    def get_results(self, request: HttpRequest) -> None:
+        """The rows of the page, or a sentence when they are not found in time."""
+        super().get_results(request)
+        try:
+            with pymongo.timeout(PAGE_SECONDS):
+                found = len(self.result_list)
+        except DatabaseError as error:
+            if not is_timeout(error):
+                raise
+            messages.warning(request, TOO_SLOW)
+            self.result_list = self.model._default_manager.none()
+            return
+        if self.paginator.is_uncounted and found < self.list_per_page:
+            # The last page: so many there are.
+            self.result_count = self.paginator.count = (self.page_num - 1) * self.list_per_page + found
+            self.paginator.is_uncounted = False
+            self.multi_page = self.page_num > 1
 
     def get_ordering(self, request: HttpRequest, queryset: Any) -> list[str]:
         """One key where a column was chosen: Django would append the list's own order."""
@@ -136,6 +167,11 @@ class ReadOnlyAdmin(BigCollectionAdmin):
         return False
 
 
+def is_timeout(error: Exception) -> bool:
+    """Whether an error of the database says that the time for an answer was over."""
+    return isinstance(error.__cause__, PyMongoError) and error.__cause__.timeout
+
+
 def starts_with(field: str, prefix: str) -> Q:
     """A prefix search as a range, which any index serves. (The back end's `startswith` is an unescaped pattern.)"""
     return Q(**{f"{field}__gte": prefix, f"{field}__lt": prefix + LAST_CHARACTER})
@@ -171,7 +207,7 @@ class DayRangeFilter(RangeDateFilter):
         if first:
             queryset = queryset.filter(**{f"{self.parameter_name}__gte": first})
         if last:
-            queryset = queryset.filter(**{f"{self.parameter_name}__lt": last + timedelta(days=1)})
+            queryset = queryset.filter(**{f"{self.parameter_name}__lt": day_after(last)})
         return queryset
 
     def _day(self, end: str) -> datetime | None:
@@ -179,6 +215,11 @@ class DayRangeFilter(RangeDateFilter):
             return datetime.fromisoformat(self.used_parameters[f"{self.parameter_name}_{end}"]).replace(tzinfo=UTC)
         except (KeyError, ValueError):
             return None
+
+
+def day_after(time: datetime) -> datetime:
+    """A day later; the end of all time for the last day of all."""
+    return time + timedelta(days=1) if time < END_OF_TIME - timedelta(days=1) else END_OF_TIME
 
 
 # --- How values are shown ----------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from billing_site.admin_base import (
     usd,
 )
 from billing_site.admin_edits import ReasonForm
-from payments.models import Payment, Promotion, WebhookEvent
+from payments.models import WAITING_FOR_STAFF, Payment, Promotion, WebhookEvent
 
 PAYMENT_COLOURS = {"success": "success", "pending": "info", "failed": "danger", "expired": "warning"}
 EVENT_COLOURS = {"done": "success", "received": "info", "review": "warning", "dead": "danger"}
@@ -118,6 +118,19 @@ class PaymentAdmin(ReadOnlyAdmin):
         return first_match(Payment.objects, *looked_up) or name_is("user_id", text)
 
 
+class QueueFilter(admin.SimpleListFilter):
+    """What the number in the sidebar counts."""
+
+    title = "queue"
+    parameter_name = "queue"
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
+        return [("waiting", "Waits for staff")]
+
+    def queryset(self, request: Any, queryset: Any) -> Any:
+        return queryset.filter(status__in=WAITING_FOR_STAFF) if self.value() == "waiting" else queryset
+
+
 @admin.register(WebhookEvent)
 class WebhookEventAdmin(ReadOnlyAdmin):
     """Every delivery of a provider, as it came."""
@@ -135,7 +148,7 @@ class WebhookEventAdmin(ReadOnlyAdmin):
         "short_error",
     )
     list_display_links = ("received",)
-    list_filter = ("status", ("received_at", DayRangeFilter))
+    list_filter = (QueueFilter, "status", ("received_at", DayRangeFilter))
     ordering = ("-received_at",)
     fields = (
         ("provider", "event_id"),

@@ -16,7 +16,8 @@ from pymongo.errors import PyMongoError
 from accounts.errors import BillingError
 from billing_site.one_by_one import sum_one_by_one
 from billing_site.transactions import run_in_transaction
-from payments.errors import EndpointOff, MalformedEvent, StaleSignature, StorageUnavailable
+from payments.bad_signatures import count_bad_signature
+from payments.errors import EndpointOff, InvalidSignature, MalformedEvent, StaleSignature, StorageUnavailable
 from payments.models import WebhookEvent
 from payments.notices import NoMoney, Notice, Receipt, reversal_key
 from payments.providers import get_provider
@@ -62,8 +63,9 @@ def receive(
     stored_headers = _pick_headers(provider, headers)
     try:
         provider.verify(body=body, headers=headers, now=now)
-    except StaleSignature as error:
-        if provider.keeps_stale:
+    except InvalidSignature as error:
+        count_bad_signature(provider=provider.name, now=now)
+        if isinstance(error, StaleSignature) and provider.keeps_stale:
             _store_stale(provider, body, stored_headers, str(error), now)
         raise
     try:

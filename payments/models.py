@@ -219,7 +219,10 @@ class WebhookEvent(models.Model):
     @property
     def is_waiting_for_staff(self) -> bool:
         """Whether a person has to decide what becomes of it."""
-        return self.status in (self.Status.REVIEW, self.Status.DEAD)
+        return self.status in WAITING_FOR_STAFF
+
+
+WAITING_FOR_STAFF = (WebhookEvent.Status.REVIEW, WebhookEvent.Status.DEAD)
 
 
 class Reversal(models.Model):

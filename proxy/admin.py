@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.db.models import Q
 from django.http import HttpRequest
 
+from accounts.models import Balance
 from billing_site.admin_base import (
     BigCollectionAdmin,
     DayRangeFilter,
@@ -24,6 +25,25 @@ from billing_site.admin_edits import REASON, ReasonForm
 from proxy.models import ModelPrice, RequestLog
 
 UPSTREAM_COLOURS = {"openhands": "primary", "ohmygpt": "info"}
+
+
+CREDIT_TYPES: dict[str, Q] = {
+    Balance.OPENHANDS: Q(credit_type=Balance.OPENHANDS),
+    # Documents older than the dual credits have no credit type: they were billed to the one balance there was.
+    Balance.OHMYGPT: Q(credit_type=Balance.OHMYGPT) | Q(credit_type=None),
+}
+ANY_CREDIT_TYPE = CREDIT_TYPES[Balance.OPENHANDS] | CREDIT_TYPES[Balance.OHMYGPT]
+
+
+class UpstreamFilter(admin.SimpleListFilter):
+    title = "upstream"
+    parameter_name = "upstream"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return list(Balance.choices)
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(CREDIT_TYPES.get(self.value() or "", Q()))
 
 
 class ResultFilter(admin.SimpleListFilter):
@@ -47,7 +67,11 @@ class ModelFilter(admin.SimpleListFilter):
         return [(name, name) for name in sorted(names - {""})]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        return queryset.filter(model=self.value()) if self.value() else queryset
+        """Without an upstream, all of them are named, which changes nothing but lets the index of both serve."""
+        if not self.value():
+            return queryset
+        has_upstream = request.GET.get(UpstreamFilter.parameter_name)
+        return queryset.filter(Q() if has_upstream else ANY_CREDIT_TYPE, model=self.value())
 
 
 @admin.register(RequestLog)
@@ -68,7 +92,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         "latency",
     )
     list_display_links = ("time",)
-    list_filter = ("credit_type", ModelFilter, ResultFilter, ("created_at", DayRangeFilter))
+    list_filter = (UpstreamFilter, ModelFilter, ResultFilter, ("created_at", DayRangeFilter))
     ordering = ("-created_at",)
     fields = (
         ("id", "time"),
@@ -103,7 +127,6 @@ class RequestLogAdmin(ReadOnlyAdmin):
 
     @admin.display(description="upstream")
     def upstream(self, log: RequestLog) -> str:
-        # Documents older than the dual credits have no credit type: they were billed to the one balance there was.
         return badge(log.get_credit_type_display() or "OhMyGPT", UPSTREAM_COLOURS.get(log.credit_type or "ohmygpt", ""))
 
     @admin.display(description="input tokens")

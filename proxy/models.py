@@ -115,7 +115,8 @@ class RequestLog(models.Model):
         ordering = ("-created_at",)
         indexes = (
             models.Index(fields=["-created_at"], name="log_time"),
-            models.Index(fields=["user_id", "-created_at"], name="log_account_time"),
+            # The last three let an account of any size be reconciled from the index alone.
+            models.Index(fields=["user_id", "-created_at", "credit_type", "hold", "cost"], name="log_account_use"),
             models.Index(fields=["credit_type", "-created_at"], name="log_balance_time"),
         )
 

@@ -2,14 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
+
+from django.utils import timezone
 
 from accounts import credits
 from accounts.models import Account, Balance, LedgerEntry
 from accounts.money import ZERO, from_bson
-from billing_site.database import collection_of, current_session
+from billing_site.database import collection_of, current_session, wrapper
 from billing_site.transactions import run_in_transaction
 from proxy.models import RequestLog
+
+COLLECTION, LAST = "reconciliations", "last"
+MAX_NAMES = 20
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,16 @@ class Reconciliation:
     @property
     def drift(self) -> Decimal:
         return self.available + self.held - (self.ledger - self.spent)
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """When all accounts were checked last, how many there were, and which of them drifted (the first `MAX_NAMES`)."""
+
+    at: datetime
+    accounts: int
+    drifting: tuple[str, ...]
+    count: int
 
 
 def reconcile_account(username: str) -> list[Reconciliation]:
@@ -52,9 +69,29 @@ def reconcile_all() -> Iterator[Reconciliation]:
         yield from reconcile_account(document["_id"])
 
 
+def record_run(*, accounts: int, drifting: list[str], now: datetime | None = None) -> None:
+    """Keep what the check of all accounts found, for the dashboard; `drifting` are names."""
+    found = {
+        "at": now or timezone.now(),
+        "accounts": accounts,
+        "drifting": drifting[:MAX_NAMES],
+        "count": len(drifting),
+    }
+    wrapper().get_collection(COLLECTION).replace_one({"_id": LAST}, found, upsert=True)
+
+
+def read_last_run() -> LastRun | None:
+    """What the last check of all accounts found; None if there was none yet."""
+    found = wrapper().get_collection(COLLECTION).find_one({"_id": LAST})
+    if found is None:
+        return None
+    at = found["at"].replace(tzinfo=UTC)
+    return LastRun(at=at, accounts=found["accounts"], drifting=tuple(found["drifting"]), count=found["count"])
+
+
 def _read(username: str) -> list[Reconciliation]:
     account = Account.objects.get(pk=username)
-    spent = _settled_costs(account)
+    spent = settled_costs(account)
     ledger = dict.fromkeys(Balance.values, ZERO)
     for entry in LedgerEntry.objects.filter(account_id=username).order_by():
         ledger[entry.balance] += entry.amount
@@ -71,17 +108,24 @@ def _read(username: str) -> list[Reconciliation]:
     ]
 
 
-def _settled_costs(account: Account) -> dict[str, Decimal]:
-    """Costs by balance of this platform's requests (those with a hold), except the ones not settled yet."""
-    pipeline = [
-        {"$match": {"userId": account.pk, "hold": {"$exists": True}, "_id": {"$nin": list(account.holds)}}},
-        # As Decimal128, so that the sum of many doubles does not wander off the eighth place.
-        {
-            "$group": {
-                "_id": "$creditType",
-                "cost": {"$sum": {"$round": [{"$toDecimal": "$creditsCost"}, 8]}},
-            }
-        },
-    ]
+def settled_costs(account: Account, *, since: datetime | None = None) -> dict[str, Decimal]:
+    """Costs by balance of this platform's requests (those with a hold) from `since` on, but those not settled yet.
+
+    Read from an index alone, whose fields the query must keep to; what is not settled is taken off again.
+    """
+    query: dict[str, Any] = {"userId": account.pk, "hold": {"$gte": 0}}
+    if since is not None:
+        query["createdAt"] = {"$gte": since}
+    spent = _costs(query)
+    if account.holds:
+        for balance, cost in _costs(query | {"_id": {"$in": list(account.holds)}}).items():
+            spent[balance] -= cost
+    return spent
+
+
+def _costs(query: dict[str, Any]) -> dict[str, Decimal]:
+    # As Decimal128, so that the sum of many doubles does not wander off the eighth place.
+    cost = {"$round": [{"$toDecimal": "$creditsCost"}, 8]}
+    pipeline = [{"$match": query}, {"$group": {"_id": "$creditType", "cost": {"$sum": cost}}}]
     rows = collection_of(RequestLog).aggregate(pipeline, session=current_session())
     return dict.fromkeys(Balance.values, ZERO) | {row["_id"]: from_bson(row["cost"]) for row in rows}

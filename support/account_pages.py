@@ -2,20 +2,28 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import cast
+from urllib.parse import urlencode
 
+import pymongo
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from accounts.models import Account, Balance
-from billing_site.admin_base import list_url
+from billing_site.admin_base import day_after, is_timeout, list_url
+from proxy.admin import CREDIT_TYPES
 from proxy.models import RequestLog
 from support.reconciliation import read_reconciliation
 from support.timeline import KINDS, read_timeline
 
 MAX_REQUESTS = 100
+TIMELINE_SECONDS = 10.0
+FIRST_TIME, LAST_TIME = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""What is outside has no days before or after it that could be counted with."""
 
 
 def timeline(request: HttpRequest, username: str) -> HttpResponse:
@@ -24,15 +32,25 @@ def timeline(request: HttpRequest, username: str) -> HttpResponse:
     query = request.GET
     kind = query.get("kind", "") if query.get("kind") in KINDS else ""
     balance = Balance(query["balance"]) if query.get("balance") in Balance.values else None
-    page = read_timeline(username=account.pk, before=_time(query.get("before", "")), balance=balance, kind=kind)
+    try:
+        with pymongo.timeout(TIMELINE_SECONDS):
+            before = _time(query.get("before", ""))
+            page = read_timeline(username=account.pk, before=before, balance=balance, kind=kind)
+            reconciliation = None if page.end else read_reconciliation(account.pk)
+    except DatabaseError as error:
+        if not is_timeout(error):
+            raise
+        return render(request, "support/timeline_failed.html", {"account": account})
     context = {
         "account": account,
         "page": page,
+        # The last day on the page, so that another filter keeps it.
+        "up_to": page.end and (page.end - timedelta(microseconds=1)).date(),
         "kinds": KINDS,
         "kind": kind,
         "balance": balance,
         "balances": list(Balance),
-        "reconciliation": None if page.end else read_reconciliation(account.pk),
+        "reconciliation": reconciliation,
     }
     return render(request, "support/timeline.html", context)
 
@@ -43,16 +61,19 @@ def timeline_requests(request: HttpRequest, username: str) -> HttpResponse:
     if not cast(User, request.user).has_perm("proxy.view_requestlog"):
         raise PermissionDenied
     first, last = _time(request.GET.get("first", "")), _time(request.GET.get("last", ""))
-    if first is None or last is None:
+    balance, model = request.GET.get("balance", ""), request.GET.get("model", "")
+    if first is None or last is None or balance not in Balance.values:
         raise Http404
-    logs = RequestLog.objects.filter(user_id=account.pk, created_at__gte=first, created_at__lte=last)
-    shown = [
-        log
-        for log in logs.order_by("-created_at")[: MAX_REQUESTS * 5]
-        if (log.credit_type or Balance.OHMYGPT) == request.GET.get("balance")
-        and (log.model or "") == request.GET.get("model")
-    ]
-    context = {"logs": shown[:MAX_REQUESTS], "all_url": list_url(RequestLog, q=account.pk)}
+    logs = RequestLog.objects.filter(CREDIT_TYPES[balance], user_id=account.pk)
+    logs = logs.filter(Q(model=model) if model else Q(model=None) | Q(model=""))
+    found = list(logs.filter(created_at__gte=first, created_at__lte=last).order_by("-created_at")[: MAX_REQUESTS + 1])
+    days = {"created_at_from": f"{first:%Y-%m-%d}", "created_at_to": f"{last:%Y-%m-%d}"}
+    filters = {"upstream": balance, **({"model": model} if model else {}), **days}
+    context = {
+        "logs": found[:MAX_REQUESTS],
+        "has_more": len(found) > MAX_REQUESTS,
+        "all_url": f"{list_url(RequestLog)}?{urlencode({'q': account.pk, **filters})}",
+    }
     return render(request, "support/timeline_requests.html", context)
 
 
@@ -72,6 +93,8 @@ def _time(text: str) -> datetime | None:
         value = datetime.fromisoformat(text)
     except ValueError:
         return None
-    if len(text) == len("2026-01-31"):
-        value += timedelta(days=1)
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
+    if not value.tzinfo:
+        value = value.replace(tzinfo=UTC)
+    if not FIRST_TIME <= value <= LAST_TIME:
+        return None
+    return day_after(value) if len(text) == len("2026-01-31") else value

@@ -12,9 +12,10 @@ from django.utils import timezone
 
 from accounts.models import Balance
 from accounts.money import ZERO
-from billing_site.admin_base import account_url
+from billing_site.admin_base import account_url, in_words
 from payments.promotions import find_promotion
 from payments.purchasing import read_purchasing
+from proxy.reconciliation import LastRun, read_last_run
 from support.figures import Figures, count_day, refresh_figures
 from support.models import DailyFigures
 
@@ -50,8 +51,9 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             for balance, rows in ((balance, _use_rows(balance)) for balance in Balance)
         ],
         "revenue_rows": _revenue_rows(periods),
+        "webhook_rows": [(label, [read(days) for days in periods.values()]) for label, read in _WEBHOOK_ROWS],
         "alerts": _alerts(current, ordered),
-        "liability": [(f"{balance.label} credits", _usd(current["liability"][balance.value])) for balance in Balance],
+        "liability": [(f"{balance.label} credits", _outstanding(current, balance)) for balance in Balance],
         "charts": _charts(ordered, today),
     }
 
@@ -128,6 +130,26 @@ def _revenue(days: list[Figures], provider: str, currency: str) -> str:
     return f"{amount:,.{0 if currency == 'VND' else 2}f} ({count})"
 
 
+def _events(*statuses: str) -> Any:
+    def read(days: list[Figures]) -> str:
+        counts = (day.get("events", {}) for day in days)
+        return f"{sum(n for day in counts for status, n in day.items() if not statuses or status in statuses):,}"
+
+    return read
+
+
+_WEBHOOK_ROWS = [
+    ("Events received", _events()),
+    ("Needed review", _events("review")),
+    ("Gave up", _events("dead")),
+    ("Refused: bad signature", lambda days: f"{sum(day.get('bad_signatures', 0) for day in days):,}"),
+]
+
+
+def _outstanding(current: Figures, balance: Balance) -> str:
+    return _usd(current["liability"][balance.value]) if current["liability"] else "being counted"
+
+
 def _usd(amount: str) -> str:
     return _cents(Decimal(amount))
 
@@ -151,7 +173,9 @@ def _alerts(current: Figures, days: list[Figures]) -> list[dict[str, str]]:
     if uncollected:
         logs = reverse("admin:proxy_requestlog_changelist")
         alerts.append(_alert("danger", f"{_cents(uncollected)} of cost was not collected today", logs))
-    alerts += _reconciliation_alerts(current.get("reconciliation"))
+    if refused := days[0].get("bad_signatures"):
+        alerts.append(_alert("warning", f"Webhooks refused today for a bad signature: {refused}"))
+    alerts += _reconciliation_alerts(current.get("reconciliation"), read_last_run())
     alerts.append(_alert("", f"Accounts that expire in 24 hours: {current['expiring']}", f"{accounts}?expiry=soon"))
     purchasing = read_purchasing()
     alerts.append(_alert("success", "Purchasing is on") if purchasing.is_on else _alert("danger", "Purchasing is off"))
@@ -160,12 +184,21 @@ def _alerts(current: Figures, days: list[Figures]) -> list[dict[str, str]]:
     return alerts
 
 
-def _reconciliation_alerts(checked: Figures | None) -> list[dict[str, str]]:
-    if not checked:
-        return [_alert("", "Not reconciled yet today")]
-    if not checked["drifting"]:
-        return [_alert("success", f"Reconciled today: {checked['checked']} accounts add up")]
-    return [_alert("danger", f"Drift: {name}", account_url(name)) for name in checked["drifting"]]
+def _reconciliation_alerts(checked: Figures | None, last: LastRun | None) -> list[dict[str, str]]:
+    """What the sweeper found among the accounts that moved today, and `manage.py reconcile` among all."""
+    today = set(checked["drifting"]) if checked else set()
+    alerts = [_alert("danger", f"Drift: {name}", account_url(name)) for name in sorted(today)]
+    if checked and checked["checked"] > len(today):
+        words = f"Of those with movements today, {checked['checked'] - len(today)} checked accounts add up"
+        alerts.append(_alert("success", words))
+    if last is None:
+        return [*alerts, _alert("", "Never were all accounts reconciled")]
+    ago = in_words(last.at - timezone.now())
+    if not last.count:
+        return [*alerts, _alert("success", f"All accounts reconciled {ago}: {last.accounts:,} add up")]
+    alerts.append(_alert("danger", f"All accounts reconciled {ago}: {last.count:,} of {last.accounts:,} drift"))
+    earlier = (name for name in last.drifting if name not in today)
+    return [*alerts, *(_alert("danger", f"Drift {ago}: {name}", account_url(name)) for name in earlier)]
 
 
 def _alert(colour: str, text: str, link: str = "") -> dict[str, str]:

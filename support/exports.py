@@ -3,16 +3,19 @@
 from collections.abc import Iterator
 from typing import Any, cast
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import PAGE_VAR
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
-from django.http import Http404, HttpRequest, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponseRedirect, StreamingHttpResponse
 from django.utils import timezone
 
 from accounts.admin import looks_like_a_key
 from accounts.keys import mask_key
 from accounts.models import Account, LedgerEntry
+from billing_site.admin_base import list_url
 from payments.models import Payment, WebhookEvent
 from proxy.models import RequestLog
 from support.audit import record
@@ -84,7 +87,7 @@ COLUMNS: dict[type[Model], tuple[str, ...]] = {
 }
 
 
-def export_list(request: HttpRequest, app: str, model: str) -> StreamingHttpResponse:
+def export_list(request: HttpRequest, app: str, model: str) -> StreamingHttpResponse | HttpResponseRedirect:
     """The list of a model as CSV, with the search and the filters of its address. Needs the permission to export."""
     found = next((one for one in COLUMNS if one._meta.label_lower == f"{app}.{model}"), None)
     if found is None:
@@ -93,8 +96,12 @@ def export_list(request: HttpRequest, app: str, model: str) -> StreamingHttpResp
     user = cast(User, request.user)
     if not user.has_perm("support.export_lists") or not model_admin.has_view_permission(request):
         raise PermissionDenied
+    try:
+        queryset = _filtered(request, model_admin)
+    except IncorrectLookupParameters:
+        messages.error(request, "Nothing was exported: the list has no such filter. Choose it again.")
+        return HttpResponseRedirect(list_url(found))
     asked = [(name, value) for name, values in request.GET.lists() for value in values]
-    queryset = model_admin.get_changelist_instance(request).queryset
     filters = "&".join(f"{name}={mask_key(value) if looks_like_a_key(value) else value}" for name, value in asked)
     record(actor=f"staff:{user.get_username()}", action="export", target=found.__name__, reason=filters[:500])
     name = f"{model}-{timezone.now():%Y%m%d-%H%M%S}.csv"
@@ -105,6 +112,18 @@ def export_list(request: HttpRequest, app: str, model: str) -> StreamingHttpResp
     )
 
 
+def _filtered(request: HttpRequest, model_admin: Any) -> Any:
+    """All rows of the list that the address shows a page of."""
+    query = request.GET.copy()
+    query.pop(PAGE_VAR, None)
+    request.GET = query  # type: ignore[assignment]
+    return model_admin.get_changelist_instance(request).queryset
+
+
 def _rows(queryset: Any, columns: tuple[str, ...]) -> Iterator[list[Any]]:
-    for found in queryset[:MAX_ROWS].iterator(chunk_size=1000):
+    """The rows in the order of the list; the last one says so where there are more than `MAX_ROWS`."""
+    for index, found in enumerate(queryset[: MAX_ROWS + 1].iterator(chunk_size=100)):
+        if index == MAX_ROWS:
+            yield [f"The export ends here, after {MAX_ROWS:,} rows; there are more. Narrow the list by its filters."]
+            return
         yield [getattr(found, column) for column in columns]

@@ -8,12 +8,15 @@ from datetime import UTC, date, datetime, time, timedelta
 from time import monotonic
 from typing import Any
 
+import pymongo
 from django.db.models import Model
 from django.utils import timezone
+from pymongo.errors import PyMongoError
 
 from accounts.models import Account, Balance, LedgerEntry
 from accounts.money import from_bson
 from billing_site.database import collection_of
+from payments.bad_signatures import read_bad_signatures
 from payments.models import Payment, WebhookEvent
 from proxy.models import RequestLog
 from proxy.refusals import read_refusals
@@ -27,6 +30,7 @@ SETTLING_TIME = timedelta(hours=2)
 """A request that began before midnight is settled, and logged, by then."""
 DAYS_KEPT_READY = 31
 MAX_RECONCILED = 50
+LIABILITY_SECONDS = 0.3
 
 
 def refresh_figures(*, now: datetime | None = None, seconds: float | None = None) -> int:
@@ -43,7 +47,7 @@ def refresh_figures(*, now: datetime | None = None, seconds: float | None = None
     for counted, day in enumerate(due):
         if counted and deadline is not None and monotonic() > deadline:
             return counted
-        count_day(day=day, now=now, is_reconciling=deadline is None)
+        count_day(day=day, now=now, is_patient=deadline is None)
     return len(due)
 
 
@@ -54,10 +58,11 @@ def _is_due(day: date, computed_at: datetime | None, now: datetime) -> bool:
     return not is_final and (now - computed_at).total_seconds() >= FRESH_SECONDS
 
 
-def count_day(*, day: date, now: datetime | None = None, is_reconciling: bool = False) -> Figures:
+def count_day(*, day: date, now: datetime | None = None, is_patient: bool = False) -> Figures:
     """Count one day (UTC) and keep the result. Amounts are text in USD, or in units of their currency.
 
-    `is_reconciling`: also check the accounts that moved today; else today's last check is kept.
+    `is_patient`: also check the accounts that moved today, and read the balances of all accounts however long it
+    takes; else what was found last is kept.
     """
     now = now or timezone.now()
     figures: Figures = {
@@ -65,14 +70,16 @@ def count_day(*, day: date, now: datetime | None = None, is_reconciling: bool = 
         "use": _use(day),
         "revenue": _revenue(day),
         "events": _events(day),
+        "bad_signatures": sum(read_bad_signatures(day=day).values()),
         "refusals": {balance.value: read_refusals(upstream=balance, day=day) for balance in Balance},
     }
     if day == now.astimezone(UTC).date():
+        last = {} if is_patient else _last_found(day)
         figures["now"] = {
-            "liability": _liability(),
+            "liability": _liability() if is_patient else _liability_in_time() or last.get("liability"),
             "expiring": _expiring(now),
             "waiting": _waiting(),
-            "reconciliation": _reconcile(day) if is_reconciling else _last_reconciliation(day),
+            "reconciliation": _reconcile(day) if is_patient else last.get("reconciliation"),
         }
     collection_of(DailyFigures).replace_one(
         {"_id": day.isoformat()}, {"figures": figures, "computedAt": now}, upsert=True
@@ -167,6 +174,17 @@ def _liability() -> Figures:
     return figures
 
 
+def _liability_in_time() -> Figures | None:
+    """The same, unless there are too many accounts for a page to wait: a million take seconds."""
+    try:
+        with pymongo.timeout(LIABILITY_SECONDS):
+            return _liability()
+    except PyMongoError as error:
+        if not error.timeout:
+            raise
+        return None
+
+
 def _expiring(now: datetime) -> int:
     soon = {"expiresAt": {"$gt": now, "$lte": now + timedelta(days=1)}}
     return collection_of(Account).count_documents(soon, limit=100_000)
@@ -190,11 +208,14 @@ def _reconcile(day: date) -> Figures:
     ]
     names = [row["_id"] for row in collection_of(LedgerEntry).aggregate(pipeline)]
     present = Account.objects.filter(pk__in=names).values_list("pk", flat=True)
-    drifting = [name for name in present if any(result.drift for result in read_reconciliation(name))]
-    return {"checked": len(present), "drifting": sorted(drifting)}
+    # Nothing can be said of accounts that no reconciliation has adopted yet.
+    checked = {name: results for name in present if (results := read_reconciliation(name))}
+    drifting = sorted(name for name, results in checked.items() if any(result.drift for result in results))
+    return {"checked": len(checked), "drifting": drifting}
 
 
-def _last_reconciliation(day: date) -> Figures | None:
+def _last_found(day: date) -> Figures:
+    """What was counted of the present earlier today."""
     found = DailyFigures.objects.filter(pk=day.isoformat()).first()
-    last: Figures | None = found.figures.get("now", {}).get("reconciliation") if found else None
+    last: Figures = found.figures.get("now", {}) if found else {}
     return last

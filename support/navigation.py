@@ -8,7 +8,8 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
 
-from payments.models import WebhookEvent
+from billing_site.admin_base import list_url
+from payments.models import WAITING_FOR_STAFF, WebhookEvent
 
 Item = dict[str, Any]
 
@@ -34,14 +35,7 @@ def environment(request: HttpRequest) -> list[str]:
     return [settings.ENVIRONMENT.capitalize(), colour]
 
 
-def waiting_badge(request: HttpRequest) -> str:
-    """How many events wait for a person; nothing when none does."""
-    waiting = WebhookEvent.objects.filter(status__in=[WebhookEvent.Status.REVIEW, WebhookEvent.Status.DEAD])
-    count = waiting[:100].count()
-    return "99+" if count > 99 else str(count or "")
-
-
-def _list(title: str, icon: str, model: str, **extra: Any) -> Item:
+def _list(title: str, icon: str, model: str) -> Item:
     """A sidebar entry to the list of `app.model`, for those who may view it."""
     app, name = model.split(".")
 
@@ -54,8 +48,19 @@ def _list(title: str, icon: str, model: str, **extra: Any) -> Item:
         "icon": icon,
         "link": reverse(f"admin:{app}_{name}_changelist"),
         "permission": may_view,
-        **extra,
     }
+
+
+def _webhook_events(request: HttpRequest) -> Item:
+    """The inbox: with a badge and a link to those that wait for a person, or neither."""
+    item = _list("Webhook events", "inbox", "payments.webhookevent")
+    if not item["permission"](request):
+        return item
+    count = WebhookEvent.objects.filter(status__in=WAITING_FOR_STAFF)[:100].count()
+    if not count:
+        return item
+    address = list_url(WebhookEvent, queue="waiting")
+    return item | {"badge": "99+" if count > 99 else str(count), "badge_variant": "warning", "link": address}
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
@@ -80,13 +85,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "separator": True,
             "items": [
                 _list("Payments", "payments", "payments.payment"),
-                _list(
-                    "Webhook events",
-                    "inbox",
-                    "payments.webhookevent",
-                    badge="support.navigation.waiting_badge",
-                    badge_variant="warning",
-                ),
+                _webhook_events(request),
                 _list("Promotions", "redeem", "payments.promotion"),
             ],
         },

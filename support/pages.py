@@ -24,8 +24,12 @@ SCREENS = {
     "accounts": ("admin:accounts_account_changelist", ""),
     "expiring": ("admin:accounts_account_changelist", "?expiry=soon"),
     "expired": ("admin:accounts_account_changelist", "?expiry=expired"),
+    "nothing": ("admin:accounts_account_changelist", "?openhands=zero&ohmygpt=some"),
+    "onlyopenhands": ("admin:accounts_account_changelist", "?openhands=some&ohmygpt=zero"),
+    "ledger": ("admin:accounts_ledgerentry_changelist", ""),
+    "dashboard": ("admin:index", ""),
     "payments": ("admin:payments_payment_changelist", ""),
-    "review": ("admin:payments_webhookevent_changelist", "?status__exact=review"),
+    "review": ("admin:payments_webhookevent_changelist", "?queue=waiting"),
     "requests": ("admin:proxy_requestlog_changelist", ""),
     "audit": ("admin:support_auditentry_changelist", ""),
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,9 +13,12 @@ from accounts.money import from_bson
 from billing_site.database import collection_of, current_session
 from billing_site.transactions import run_in_transaction
 from proxy.models import RequestLog
+from proxy.reconciliation import settled_costs
 
 WINDOW = timedelta(days=30)
-MAX_ENTRIES = 200
+MAX_ENTRIES = 100
+MAX_REQUESTS = 20_000
+"""What a page may read, however much an account is used: a busier month is cut into shorter pages."""
 USE = "use"
 KINDS = {**dict(LedgerEntry.Kind.choices), USE: "Use"}
 
@@ -60,7 +63,7 @@ class Timeline:
 def read_timeline(
     *, username: str, before: datetime | None = None, balance: Balance | None = None, kind: str = ""
 ) -> Timeline:
-    """A page of at most `WINDOW` and `MAX_ENTRIES` ledger entries that ends at `before` (now). Reads one snapshot.
+    """A page of at most `WINDOW`, `MAX_ENTRIES` and `MAX_REQUESTS` that ends at `before` (now). Reads one snapshot.
 
     Raises `Account.DoesNotExist`.
     """
@@ -69,7 +72,7 @@ def read_timeline(
 
 def _read(username: str, before: datetime | None, balance: Balance | None, kind: str) -> Timeline:
     account = Account.objects.get(pk=username)
-    start = (before or timezone.now()) - WINDOW
+    start = _first_that_fits(username, (before or timezone.now()) - WINDOW, before)
     entries, start = _entries(username, start, before)
     boundaries = sorted({entry.created_at for entry in entries})
     rows = [_row_of(entry) for entry in entries] + list(_use(account, start, before, boundaries))
@@ -78,6 +81,21 @@ def _read(username: str, before: datetime | None, balance: Balance | None, kind:
     counted = _with_running_balance(rows, running)
     shown = tuple(row for row in counted if balance in (None, row.balance) and kind in ("", row.kind))
     return Timeline(shown, start, before, _newest_before(username, start))
+
+
+def _first_that_fits(username: str, start: datetime, end: datetime | None) -> datetime:
+    """Where a page starts so that it has at most `MAX_REQUESTS`: with a whole day, unless one day has more."""
+
+    def times_from(first: datetime) -> Any:
+        query = {"userId": username, "createdAt": _between(first, end)}
+        found = collection_of(RequestLog).find(query, {"_id": 0, "createdAt": 1}, session=current_session())
+        return found.sort("createdAt", -1)
+
+    for too_many in times_from(start).skip(MAX_REQUESTS).limit(1):
+        cut = too_many["createdAt"].replace(tzinfo=UTC)
+        next_day = datetime.combine(cut.date() + timedelta(days=1), time(), UTC)
+        return next_day if list(times_from(next_day).limit(1)) else cut + timedelta(milliseconds=1)
+    return start
 
 
 def _entries(username: str, start: datetime, end: datetime | None) -> tuple[list[LedgerEntry], datetime]:
@@ -107,12 +125,11 @@ def _row_of(entry: LedgerEntry) -> Row:
 
 def _use(account: Account, start: datetime, end: datetime | None, boundaries: list[datetime]) -> Iterator[Row]:
     """Use by balance, day and model, split where a ledger entry falls in between, so the running balance is true."""
-    segment = {"$size": {"$filter": {"input": boundaries, "cond": {"$lte": ["$$this", "$createdAt"]}}}}
     key = {
         "balance": {"$ifNull": ["$creditType", Balance.OHMYGPT.value]},
         "model": {"$ifNull": ["$model", ""]},
         "day": {"$dateTrunc": {"date": "$createdAt", "unit": "day"}},
-        "segment": segment,
+        "segment": _segment(boundaries),
         "isOurs": {"$ne": [{"$type": "$hold"}, "missing"]},
     }
     tokens = ["$inputTokens", "$outputTokens", "$cacheWriteTokens", "$cacheHitTokens"]
@@ -141,13 +158,24 @@ def _use(account: Account, start: datetime, end: datetime | None, boundaries: li
         )
 
 
-def _logs(account: Account, start: datetime | None, end: datetime | None) -> dict[str, Any]:
+def _segment(boundaries: list[datetime], before: int = 0) -> Any:
+    """How many of the sorted boundaries a log is not older than, found by halves: hundreds of them a log are slow."""
+    if not boundaries:
+        return {"$literal": before}
+    middle = len(boundaries) // 2
+    older, newer = boundaries[:middle], boundaries[middle + 1 :]
+    is_older = {"$lt": ["$createdAt", boundaries[middle]]}
+    return {"$cond": [is_older, _segment(older, before), _segment(newer, before + middle + 1)]}
+
+
+def _logs(account: Account, start: datetime, end: datetime | None) -> dict[str, Any]:
     """The account's logs in a window, without those not settled yet, whose cost is still in the hold."""
-    times = {"$gte": start} if start is not None else {}
-    if end is not None:
-        times["$lt"] = end
-    query: dict[str, Any] = {"userId": account.pk, "createdAt": times or {"$ne": None}}
+    query: dict[str, Any] = {"userId": account.pk, "createdAt": _between(start, end)}
     return query | ({"_id": {"$nin": list(account.holds)}} if account.holds else {})
+
+
+def _between(start: datetime, end: datetime | None) -> dict[str, datetime]:
+    return {"$gte": start} | ({"$lt": end} if end is not None else {})
 
 
 def _exact(path: str) -> dict[str, Any]:
@@ -167,12 +195,8 @@ def _totals_at(account: Account, end: datetime | None) -> dict[Balance, Decimal]
         later = LedgerEntry.objects.filter(account_id=account.pk, created_at__gte=end)
         for entry in later.exclude(kind=LedgerEntry.Kind.OPENING).order_by():
             totals[Balance(entry.balance)] -= entry.amount
-        pipeline = [
-            {"$match": {**_logs(account, end, None), "hold": {"$exists": True}}},
-            {"$group": {"_id": "$creditType", "cost": {"$sum": _exact("$creditsCost")}}},
-        ]
-        for found in collection_of(RequestLog).aggregate(pipeline, session=current_session()):
-            totals[_balance_of(found["_id"])] += from_bson(found["cost"])
+        spent = settled_costs(account, since=end)
+        totals = {balance: total + spent[balance] for balance, total in totals.items()}
     return totals
 
 

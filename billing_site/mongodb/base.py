@@ -5,8 +5,9 @@ already there, and would write a default into every old document when a field is
 is kept, and documents are never touched by a migration.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, cast
 
+import pymongo
 from django.db.models import Field, Index, Model
 from django_mongodb_backend.base import DatabaseWrapper as MongoDatabaseWrapper
 from django_mongodb_backend.operations import DatabaseOperations as MongoDatabaseOperations
@@ -19,10 +20,23 @@ from billing_site.mongodb.direct_writes import DirectWriter
 # https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
 INDEX_EXISTS_UNDER_ANOTHER_NAME = 85
 NAMESPACE_EXISTS = 48
+BUILD_SECONDS = 6 * 3600
 
 
 class DatabaseSchemaEditor(MongoSchemaEditor):
-    """Creates what is missing, keeps what exists."""
+    """Creates what is missing, keeps what exists, and waits for the index of a big collection as long as it takes."""
+
+    def __enter__(self) -> Self:
+        # In place of the 30 s that a socket has for an answer: 5,000,000 documents take a minute, live ones are more.
+        self._patience = pymongo.timeout(BUILD_SECONDS)
+        self._patience.__enter__()
+        return cast(Self, super().__enter__())
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            super().__exit__(*error)
+        finally:
+            self._patience.__exit__(*error)
 
     def create_model(self, model: type[Model]) -> None:
         """Create the collection unless it exists, then its indexes. Safe to repeat."""

@@ -137,20 +137,30 @@ def test_expiry_in_words(left: timedelta | None, words: str) -> None:
     assert words in expiry_badge(account, NOW)
 
 
+EVERYBODY = {"soon", "valid", "expired", "never", "missing", "off", "empty"}
+
+
 @pytest.mark.parametrize(
     ("query", "found"),
     [
         ({"expiry": "soon"}, {"soon"}),
         ({"expiry": "valid"}, {"soon", "valid"}),
         ({"expiry": "expired"}, {"expired"}),
-        ({"expiry": "never"}, {"never", "missing", "off"}),
+        ({"expiry": "never"}, {"never", "missing", "off", "empty"}),
         ({"status": "disabled"}, {"off"}),
-        ({"status": "active"}, {"soon", "valid", "expired", "never", "missing"}),
+        ({"status": "active"}, {"soon", "valid", "expired", "never", "missing", "empty"}),
         ({"openhands": "debt"}, {"off"}),
         ({"openhands": "some"}, {"soon"}),
         ({"ohmygpt": "20"}, {"valid"}),
-        ({"ohmygpt": "x"}, {"soon", "valid", "expired", "never", "missing", "off"}),
-        ({"expiry": "nonsense"}, {"soon", "valid", "expired", "never", "missing", "off"}),
+        ({"openhands": "zero"}, {"valid", "expired", "never", "missing", "empty"}),
+        ({"openhands": "zero", "ohmygpt": "some"}, {"valid"}),
+        ({"credits_from": "19.99", "credits_to": "20"}, {"soon", "valid"}),
+        ({"credits_new_from": "0.1"}, {"soon"}),
+        ({"credits_new_to": "-0.5"}, {"off"}),
+        ({"credits_to": "5"}, {"expired", "never", "missing", "off", "empty"}),
+        ({"credits_from": "NaN", "credits_to": "1e999999"}, EVERYBODY),
+        ({"ohmygpt": "x"}, EVERYBODY),
+        ({"expiry": "nonsense"}, EVERYBODY),
     ],
 )
 def test_filters(admin_client: Client, insert_user: InsertUser, query: dict[str, str], found: set[str]) -> None:
@@ -161,6 +171,7 @@ def test_filters(admin_client: Client, insert_user: InsertUser, query: dict[str,
     insert_user("never", expiresAt=None, isActive=True)
     insert_user("missing")
     insert_user("off", isActive=False, creditsNew=-1)
+    insert_user("empty", creditsNew=0.0, credits=None)
     response = admin_client.get(LIST, query)
     assert {account.pk for account in response.context["cl"].result_list} == found
 

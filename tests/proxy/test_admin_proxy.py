@@ -137,7 +137,10 @@ def test_page_of_a_request_shows_the_price_it_was_billed_at(admin_client: Client
         ({"q": "zoe"}, []),
         ({"result": "failed"}, [str(OLD_LOG)]),
         ({"result": "ok"}, ["req-1"]),
-        ({"credit_type__exact": "openhands"}, ["req-1"]),
+        ({"upstream": "openhands"}, ["req-1"]),
+        ({"upstream": "ohmygpt"}, [str(OLD_LOG), "65a000000000000000000002"]),
+        ({"upstream": "ohmygpt", "model": "claude-opus"}, [str(OLD_LOG)]),
+        ({"upstream": "openhands", "model": "claude-opus"}, []),
         ({"model": "claude-opus"}, [str(OLD_LOG)]),
     ],
 )

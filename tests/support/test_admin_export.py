@@ -11,6 +11,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from support import exports
 from support.csv_export import cell, stream_csv
 from support.models import AuditEntry
 from tests.conftest import key_of
@@ -69,6 +70,18 @@ def test_an_export_holds_what_is_filtered(admin_client: Client, insert_user: Cal
     _, row = export(admin_client, "accounts/account/?q=bo")
     assert row[3] == "2.50000000"
     assert AuditEntry.objects.filter(action="export", target="Account").count() == 2
+
+
+def test_an_export_that_is_cut_says_so(
+    admin_client: Client, insert_user: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("alice", "bob", "carol"):
+        insert_user(name)
+    monkeypatch.setattr(exports, "MAX_ROWS", 3)
+    assert [row[0] for row in export(admin_client, "accounts/account/")[1:]] == ["alice", "bob", "carol"]
+    monkeypatch.setattr(exports, "MAX_ROWS", 2)
+    (last,) = export(admin_client, "accounts/account/")[3:]
+    assert last == ["The export ends here, after 2 rows; there are more. Narrow the list by its filters."]
 
 
 def test_exports_hold_no_key_and_no_hash(admin_client: Client, insert_user: Callable[..., str]) -> None:

@@ -1,5 +1,6 @@
 """The FAQ in the admin."""
 
+import html
 import re
 
 import pytest
@@ -27,7 +28,18 @@ def test_every_link_leads_to_a_screen(admin_client: Client) -> None:
     addresses = set(re.findall(r'class="text-link" href="([^"]+)"', admin_client.get(URL).content.decode()))
     assert len(addresses) == len(set(re.findall(r"\(screen:\w+\)", FAQ_PATH.read_text())))
     for address in addresses:
-        assert admin_client.get(address).status_code == 200
+        assert admin_client.get(html.unescape(address)).status_code == 200
+
+
+def test_every_answer_leads_to_the_screen_that_does_it(admin_client: Client) -> None:
+    content = admin_client.get(URL).content.decode()
+    assert "(screen:" not in content
+    without = [
+        answer.question
+        for answer in read_faq(FAQ_PATH.read_text())
+        if not any('class="text-link"' in paragraph for paragraph in answer.paragraphs)
+    ]
+    assert without == []
 
 
 def test_text_is_escaped() -> None:

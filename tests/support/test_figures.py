@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from io import StringIO
 from typing import Any
 
 import pytest
 from bson import Decimal128, Int64
 from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -16,9 +18,10 @@ from accounts import credits
 from accounts.models import Balance
 from proxy.reconciliation import reconcile_account
 from proxy.refusals import count_refusal, read_refusals
+from support import figures as figures_module
 from support.figures import count_day, refresh_figures
 from support.models import DailyFigures
-from tests.pages import page
+from tests.pages import page, text_of
 
 InsertUser = Callable[..., str]
 LogIn = Callable[..., Client]
@@ -28,7 +31,8 @@ DAY = NOW.date()
 
 @pytest.fixture(autouse=True)
 def _no_refusals(db: None) -> None:
-    connection.database["refusals"].delete_many({})
+    for name in ("refusals", "bad_signatures", "reconciliations"):
+        connection.database[name].delete_many({})
 
 
 @pytest.fixture
@@ -104,6 +108,17 @@ def test_refresh_counts_what_is_missing_then_only_what_is_stale(business: None) 
     assert DailyFigures.objects.get(pk="2026-11-21").figures["use"]["ohmygpt"]["cost"] == "9.00000000"
 
 
+def test_a_page_keeps_the_outstanding_credits_that_it_has_no_time_to_count(
+    admin_client: Client, business: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures_module, "LIABILITY_SECONDS", 1e-6)
+    now = timezone.now()
+    assert "Outstanding OhMyGPT credits being counted" in page(admin_client, "/admin/")
+    refresh_figures(now=now + timedelta(minutes=2))
+    refresh_figures(now=now + timedelta(minutes=4), seconds=0)
+    assert "Outstanding OhMyGPT credits $8.00" in page(admin_client, "/admin/")
+
+
 def test_a_page_counts_today_and_leaves_the_rest_to_the_sweeper(business: None) -> None:
     assert refresh_figures(now=NOW, seconds=0) == 1
     assert DailyFigures.objects.get().pk == "2026-11-20"
@@ -113,19 +128,58 @@ def test_a_page_counts_today_and_leaves_the_rest_to_the_sweeper(business: None) 
 def test_the_sweeper_reconciles_the_accounts_that_moved_today(
     admin_client: Client, insert_user: InsertUser, usersnew: Any
 ) -> None:
-    assert "Not reconciled yet today" in page(admin_client, "/admin/")
+    assert "Never were all accounts reconciled" in page(admin_client, "/admin/")
     for name in ("alice", "bob", "carol"):
         insert_user(name, credits=3)
+    insert_user("not-adopted")
+    credits.top_up(username="not-adopted", amount=Decimal(20), operation="p:n", actor="sepay")
     for name in ("alice", "bob"):
         credits.top_up(username=name, amount=Decimal(20), operation=f"p:{name}", actor="sepay")
         reconcile_account(name)
     later = timezone.now() + timedelta(minutes=2)
     refresh_figures(now=later)
-    assert "Reconciled today: 2 accounts add up" in page(admin_client, "/admin/")
+    assert "Of those with movements today, 2 checked accounts add up" in page(admin_client, "/admin/")
 
     usersnew.update_one({"_id": "bob"}, {"$inc": {"credits": 1}})
     refresh_figures(now=later + timedelta(minutes=2))
-    assert "Drift: bob" in page(admin_client, "/admin/")
+    text = page(admin_client, "/admin/")
+    assert "Drift: bob" in text
+    assert "1 checked accounts add up" in text
+
+
+def test_the_dashboard_shows_what_the_command_found(
+    admin_client: Client, insert_user: InsertUser, usersnew: Any
+) -> None:
+    for name in ("alice", "bob"):
+        insert_user(name, credits=3)
+    call_command("reconcile", stdout=StringIO())
+    assert "All accounts reconciled just now: 2 add up" in page(admin_client, "/admin/")
+    usersnew.update_one({"_id": "bob"}, {"$inc": {"credits": 1}})
+    with pytest.raises(CommandError):
+        call_command("reconcile", stdout=StringIO(), stderr=StringIO())
+    with pytest.raises(CommandError):
+        call_command("reconcile", "bob", stdout=StringIO(), stderr=StringIO())
+    response = admin_client.get("/admin/")
+    assert "All accounts reconciled just now: 1 of 2 drift" in text_of(response)
+    assert "/admin/accounts/account/bob/change/" in response.content.decode()
+
+
+def test_the_dashboard_shows_webhooks_that_failed(admin_client: Client) -> None:
+    connection.database["webhook_events"].insert_many(
+        {"status": status, "receivedAt": timezone.now()} for status in ("done", "done", "review", "dead")
+    )
+    for _ in range(3):
+        response = Client().post(
+            "/api/payment/webhook", b"{}", content_type="application/json", headers={"Authorization": "Apikey wrong"}
+        )
+        assert response.status_code == 401
+    text = page(admin_client, "/admin/")
+    assert "Events received 4 4 4" in text
+    assert "Needed review 1 1 1" in text
+    assert "Gave up 1 1 1" in text
+    assert "Refused: bad signature 3 3 3" in text
+    assert "Webhooks refused today for a bad signature: 3" in text
+    assert not connection.database["webhook_events"].find_one({"body": {"$exists": True}})
 
 
 def test_refusals_are_counted_without_loss(in_threads: Callable[..., list[Any]]) -> None:

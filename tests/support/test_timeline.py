@@ -1,5 +1,7 @@
 """The timeline of an account: every movement and all use, with a running balance that adds up."""
 
+import html
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,6 +18,7 @@ from accounts.models import Balance, LedgerEntry
 from billing_site.database import collection_of
 from proxy.models import RequestLog
 from proxy.reconciliation import reconcile_account
+from support import account_pages
 from support import timeline as timeline_module
 from support.timeline import read_timeline
 from tests.conftest import key_of
@@ -219,3 +222,51 @@ def test_reading_uses_the_indexes(busy: None) -> None:
     query = {"userId": "alice", "createdAt": {"$gte": datetime(2020, 1, 1, tzinfo=UTC)}}
     plan = connection.database.command({"explain": {"find": "request_logs", "filter": query}})
     assert "IXSCAN" in str(plan["queryPlanner"]["winningPlan"])
+
+
+def test_a_month_of_many_requests_is_cut_into_pages(insert_user: InsertUser, monkeypatch: pytest.MonkeyPatch) -> None:
+    insert_user("alice", creditsNew=100)
+    top_up("20", "payment:1", NOON - timedelta(days=2, minutes=5))
+    for index in range(4):
+        spend(f"old{index}", "1", at=NOON - timedelta(days=2, minutes=index))
+    for index in range(6):
+        spend(f"new{index}", "1", at=NOON - timedelta(minutes=index))
+    whole = summary()
+    monkeypatch.setattr(timeline_module, "MAX_REQUESTS", 4)
+    seen, before, requests = [], None, []
+    while True:
+        shown = read_timeline(username="alice", before=before)
+        seen += [row.after for row in shown.rows if row.kind == "purchase"]
+        requests.append(sum(row.requests for row in shown.rows))
+        before = shown.older_than
+        if before is None:
+            break
+    assert requests == [4, 2, 4]
+    assert seen == [row[3] for row in whole if row[0] == "purchase"]
+
+
+def test_a_timeline_that_is_not_read_in_time_is_a_sentence(
+    admin_client: Client, busy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account_pages, "TIMELINE_SECONDS", 1e-6)
+    assert "The database did not answer in time" in page(admin_client, URL)
+
+
+def test_a_line_of_use_says_when_it_shows_only_the_newest(
+    admin_client: Client, busy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account_pages, "MAX_REQUESTS", 1)
+    query = {"balance": "openhands", "model": "sonnet", "first": NOON.isoformat()}
+    response = admin_client.get(f"{URL}requests/", {**query, "last": (NOON + timedelta(minutes=2)).isoformat()})
+    assert "Only the newest 1 are shown here." in text_of(response)
+    assert "$0.10" not in text_of(response)
+    all_url = html.unescape(re.findall(r'href="([^"]+)">All requests', response.content.decode())[0])
+    assert "model=sonnet" in all_url
+    found = admin_client.get(all_url).context["cl"].result_list
+    assert sorted(log.pk for log in found) == ["r1", "r2", "r3"]
+
+
+def test_another_kind_keeps_the_chosen_date(admin_client: Client, busy: None) -> None:
+    shown = admin_client.get(f"{URL}?before=2030-01-31&kind=use").content.decode()
+    assert '<input type="date" name="before" value="2030-01-31">' in shown
+    assert '<input type="date" name="before">' in admin_client.get(URL).content.decode()

@@ -4,9 +4,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from accounts.models import Account
+from accounts.models import Account, Balance
 from accounts.money import format_usd
-from proxy.reconciliation import reconcile_account, reconcile_all
+from proxy.reconciliation import reconcile_account, reconcile_all, record_run
 
 
 class Command(BaseCommand):
@@ -21,15 +21,19 @@ class Command(BaseCommand):
         except Account.DoesNotExist as error:
             raise CommandError("No such account.") from error
         checked = drifting = 0
+        names: dict[str, None] = {}  # In the order they were found; an account may drift in both balances.
         for result in named if options["usernames"] else reconcile_all():
             checked += 1
             if result.drift:
                 drifting += 1
+                names[result.username] = None
                 self.stderr.write(
                     f"{result.username} {result.balance.label}: drift {format_usd(result.drift)} "
                     f"(balance {format_usd(result.available)} + held {format_usd(result.held)}, "
                     f"ledger {format_usd(result.ledger)} - spent {format_usd(result.spent)})"
                 )
+        if not options["usernames"]:
+            record_run(accounts=checked // len(Balance), drifting=list(names))
         self.stdout.write(f"{checked} balances checked, {drifting} with drift")
         if drifting:
             raise CommandError("Some balances are not explained by the ledger and the request log.")
