@@ -205,6 +205,8 @@ class AccountAdmin(BigCollectionAdmin):
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """By the index that serves the filter."""
         for balance, name in FIELDS.items():
+            if request.GET.get(balance.value) == "zero" and request.GET.get("expiry"):
+                continue  # Those with $0 are in no order by it.
             if any(request.GET.get(parameter) for parameter in (balance.value, f"{name}_from", f"{name}_to")):
                 return (name,) if request.GET.get(balance.value) == "debt" else (f"-{name}",)
         return ("expires_at",) if request.GET.get("expiry") else ("username",)

@@ -30,8 +30,10 @@ DIRECTORY = ROOT / "var" / "bench-admin"
 CACHE_GB = 2.0
 ROUNDS = 3
 MOST_SECONDS = 1.0
-MOST_DOCUMENTS = 21_000
-"""What one query may read: the 20,000 requests on a page of a timeline."""
+MOST_DOCUMENTS = 20_000
+"""What one query may read: the 10,000th row of a list, or all requests of a day (14,000) that the dashboard counts."""
+EXPORT_SECONDS = 1.0
+"""How long the server may still read ahead for an export that nobody reads on."""
 STAFF = "bench"
 
 
@@ -104,7 +106,9 @@ def measure(
             if page.is_cold:
                 database["daily_figures"].delete_many({})
             seconds.append(browser.open(page.address, is_long=page.is_export))
-        queries = profiler.new_queries()  # An export reads all, and the next page's begin after it.
+        if page.is_export:
+            time.sleep(EXPORT_SECONDS)
+        queries = profiler.new_queries()
         yield Timing(page, seconds, [] if page.is_export else list(dict.fromkeys(problems_of(queries))))
 
 

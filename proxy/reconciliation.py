@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from django.db.models import Model
 from django.utils import timezone
 
 from accounts import credits
@@ -92,9 +93,7 @@ def read_last_run() -> LastRun | None:
 def _read(username: str) -> list[Reconciliation]:
     account = Account.objects.get(pk=username)
     spent = settled_costs(account)
-    ledger = dict.fromkeys(Balance.values, ZERO)
-    for entry in LedgerEntry.objects.filter(account_id=username).order_by():
-        ledger[entry.balance] += entry.amount
+    ledger = ledger_sums({"account": username})
     return [
         Reconciliation(
             username=username,
@@ -123,9 +122,18 @@ def settled_costs(account: Account, *, since: datetime | None = None) -> dict[st
     return spent
 
 
+def ledger_sums(query: dict[str, Any]) -> dict[str, Decimal]:
+    """The ledger's amounts by balance, of the entries that `query` means, in USD."""
+    return _sums(LedgerEntry, query, by="$balance", amount="$amount")
+
+
 def _costs(query: dict[str, Any]) -> dict[str, Decimal]:
+    return _sums(RequestLog, query, by="$creditType", amount="$creditsCost")
+
+
+def _sums(model: type[Model], query: dict[str, Any], *, by: str, amount: str) -> dict[str, Decimal]:
     # As Decimal128, so that the sum of many doubles does not wander off the eighth place.
-    cost = {"$round": [{"$toDecimal": "$creditsCost"}, 8]}
-    pipeline = [{"$match": query}, {"$group": {"_id": "$creditType", "cost": {"$sum": cost}}}]
-    rows = collection_of(RequestLog).aggregate(pipeline, session=current_session())
-    return dict.fromkeys(Balance.values, ZERO) | {row["_id"]: from_bson(row["cost"]) for row in rows}
+    exact = {"$round": [{"$toDecimal": amount}, 8]}
+    pipeline = [{"$match": query}, {"$group": {"_id": by, "sum": {"$sum": exact}}}]
+    rows = collection_of(model).aggregate(pipeline, session=current_session())
+    return dict.fromkeys(Balance.values, ZERO) | {row["_id"]: from_bson(row["sum"]) for row in rows}

@@ -13,11 +13,11 @@ from accounts.money import from_bson
 from billing_site.database import collection_of, current_session
 from billing_site.transactions import run_in_transaction
 from proxy.models import RequestLog
-from proxy.reconciliation import settled_costs
+from proxy.reconciliation import ledger_sums, settled_costs
 
 WINDOW = timedelta(days=30)
-MAX_ENTRIES = 100
-MAX_REQUESTS = 20_000
+MAX_ENTRIES = 40
+MAX_REQUESTS = 5_000
 """What a page may read, however much an account is used: a busier month is cut into shorter pages."""
 USE = "use"
 KINDS = {**dict(LedgerEntry.Kind.choices), USE: "Use"}
@@ -192,11 +192,9 @@ def _totals_at(account: Account, end: datetime | None) -> dict[Balance, Decimal]
     """Each balance with its open holds, as it was at the end of the window: today's, less what came after."""
     totals = {balance: account.balance(balance) + account.held(balance) for balance in Balance}
     if end is not None:
-        later = LedgerEntry.objects.filter(account_id=account.pk, created_at__gte=end)
-        for entry in later.exclude(kind=LedgerEntry.Kind.OPENING).order_by():
-            totals[Balance(entry.balance)] -= entry.amount
-        spent = settled_costs(account, since=end)
-        totals = {balance: total + spent[balance] for balance, total in totals.items()}
+        later = {"createdAt": {"$gte": end}, "kind": {"$ne": LedgerEntry.Kind.OPENING.value}}
+        moved, spent = ledger_sums({"account": account.pk, **later}), settled_costs(account, since=end)
+        totals = {balance: total - moved[balance] + spent[balance] for balance, total in totals.items()}
     return totals
 
 
