@@ -62,9 +62,9 @@ def timeline_requests(request: HttpRequest, username: str) -> HttpResponse:
         raise PermissionDenied
     first, last = _time(request.GET.get("first", "")), _time(request.GET.get("last", ""))
     balance, model = request.GET.get("balance", ""), request.GET.get("model", "")
-    if first is None or last is None or balance not in Balance.values:
+    if first is None or last is None:
         raise Http404
-    logs = RequestLog.objects.filter(CREDIT_TYPES[balance], user_id=account.pk)
+    logs = RequestLog.objects.filter(CREDIT_TYPES.get(balance, Q(pk__in=())), user_id=account.pk)
     logs = logs.filter(Q(model=model) if model else Q(model=None) | Q(model=""))
     found = list(logs.filter(created_at__gte=first, created_at__lte=last).order_by("-created_at")[: MAX_REQUESTS + 1])
     days = {"created_at_from": f"{first:%Y-%m-%d}", "created_at_to": f"{last:%Y-%m-%d}"}

@@ -20,6 +20,7 @@ from billing_site.mongodb.direct_writes import DirectWriter
 # https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
 INDEX_EXISTS_UNDER_ANOTHER_NAME = 85
 NAMESPACE_EXISTS = 48
+INDEX_NOT_FOUND = 27
 BUILD_SECONDS = 6 * 3600
 
 
@@ -70,6 +71,14 @@ class DatabaseSchemaEditor(MongoSchemaEditor):
             super().add_index(model, index, **kwargs)
         except OperationFailure as error:
             if error.code != INDEX_EXISTS_UNDER_ANOTHER_NAME:
+                raise
+
+    def remove_index(self, model: type[Model], index: Index) -> None:
+        """Drop an index, unless there is none of its name: an adopted one, under its own name, stays."""
+        try:
+            super().remove_index(model, index)
+        except OperationFailure as error:
+            if error.code != INDEX_NOT_FOUND:
                 raise
 
 
