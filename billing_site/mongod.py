@@ -139,7 +139,8 @@ def start_log(path: Path) -> int:
 class Mongod:
     """One mongod on 127.0.0.1 that is primary of its own replica set, and stops with the process that started it.
 
-    Journaled like a production server: what was acknowledged survives `kill -9`. `port=None` takes a free port, which
+    Journaled like a production server: what was acknowledged survives `kill -9`; with `is_durable=False`, for data
+    that nobody wants then, a write does not wait for the disk. `port=None` takes a free port, which
     then stays the same for this object. `parameters` are MongoDB server parameters (`--setParameter`). It
     inherits the descriptors `pass_fds`, such as that of a lock to hold as long as it lives.
     """
@@ -155,8 +156,10 @@ class Mongod:
         binary: Path | None = None,
         parameters: Mapping[str, str] | None = None,
         pass_fds: Sequence[int] = (),
+        is_durable: bool = True,
     ) -> None:
         self.data_dir = data_dir
+        self._is_durable = is_durable
         self.log_path = log_path or data_dir.with_name(f"{data_dir.name}.log")
         self._binary = binary
         self._port = port
@@ -324,7 +327,8 @@ class Mongod:
         except OperationFailure as error:
             if error.code != _NOT_YET_INITIALIZED:
                 raise
-            client.admin.command({"replSetInitiate": {"_id": REPLICA_SET, "members": members}})
+            new = {"_id": REPLICA_SET, "members": members, "writeConcernMajorityJournalDefault": self._is_durable}
+            client.admin.command({"replSetInitiate": new})
             return
         if [member["host"] for member in config["members"]] != [self._member]:
             # Data of a run on another port: the node does not find itself in it, so only force is accepted.

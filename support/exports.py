@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from django.contrib import admin, messages
+from django.contrib.admin.exceptions import DisallowedModelAdminLookup
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import PAGE_VAR
 from django.contrib.auth.models import User
@@ -98,7 +99,7 @@ def export_list(request: HttpRequest, app: str, model: str) -> StreamingHttpResp
         raise PermissionDenied
     try:
         queryset = _filtered(request, model_admin)
-    except IncorrectLookupParameters:
+    except (IncorrectLookupParameters, DisallowedModelAdminLookup):
         messages.error(request, "Nothing was exported: the list has no such filter. Choose it again.")
         return HttpResponseRedirect(list_url(found))
     asked = [(name, value) for name, values in request.GET.lists() for value in values]

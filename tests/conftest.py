@@ -123,6 +123,7 @@ def prices(db: None) -> None:
 def server(_gunicorn: Server, upstream: FakeUpstream, prices: None) -> Server:
     """gunicorn as it runs in production, one for the whole session; what reached the upstream is forgotten before."""
     upstream.clear()
+    _gunicorn.http.clear()  # A connection that was idle for long could be closed by the server just now.
     return _gunicorn
 
 

@@ -18,7 +18,8 @@ _data_dir: Path | None = None
 def pytest_load_initial_conftests() -> None:
     global _mongod, _data_dir  # noqa: PLW0603  (pytest's hooks have no other place for session state)
     _data_dir = Path(tempfile.mkdtemp(prefix="billing-tests-"))
-    _mongod = Mongod(_data_dir / "mongodb", cache_gb=0.5)
+    # Tests that kill a database start their own, which is durable.
+    _mongod = Mongod(_data_dir / "mongodb", cache_gb=0.5, is_durable=False)
     _mongod.start()
     os.environ.update(
         {

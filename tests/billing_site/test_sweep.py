@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from accounts.expiry import sweep_expired_accounts
 from accounts.models import Account, LedgerEntry
+from proxy.reconciliation import reconcile_account
 from tests.faults.test_crash import wait_for
 from tests.proxy.requests import assert_reconciles
 from tests.serving import ROOT
@@ -30,11 +31,12 @@ def test_expired_accounts_lose_their_credits_once(insert_user: InsertUser) -> No
     insert_user("bob", credits=1, expiresAt=now + timedelta(hours=1))
     insert_user("carol", credits=1)
     insert_user("dave", expiresAt=now - timedelta(days=9))
+    reconcile_account("alice")
     out = StringIO()
     call_command("sweep", stdout=out)
     assert "accounts expired: 1" in out.getvalue()
     assert [float(account.credits) for account in Account.objects.order_by("pk")] == [0, 1, 1, 0]
-    assert LedgerEntry.objects.count() == 2
+    assert LedgerEntry.objects.filter(kind=LedgerEntry.Kind.EXPIRY).count() == 2
     assert sweep_expired_accounts() == 0
     assert_reconciles()
 

@@ -1,5 +1,6 @@
 """Processes killed, clients gone, the database away: nothing is lost, nothing is charged twice."""
 
+import contextlib
 import json
 import os
 import signal
@@ -94,20 +95,23 @@ def test_a_worker_killed_in_the_middle_of_a_stream_loses_and_charges_nothing(
     assert_reconciles()
 
 
-@PATHS
-def test_a_stopping_server_lets_the_running_stream_finish(
-    serve_with: Callable[..., Server], insert_user: InsertUser, path: str
+def test_a_stopping_server_lets_the_running_streams_finish(
+    serve_with: Callable[..., Server], insert_user: InsertUser
 ) -> None:
     insert_user("alice", creditsNew=1)
     server = serve_with()
-    with open_request(server, slow_stream(), path=path) as client:
-        received = client.recv(1000)
+    with contextlib.ExitStack() as stack:
+        clients = {
+            path: stack.enter_context(open_request(server, slow_stream(), path=path)) for path in (CHAT, MESSAGES)
+        }
+        received = {path: client.recv(1000) for path, client in clients.items()}
         server.process.send_signal(signal.SIGTERM)
-        while data := client.recv(65536):
-            received += data
-    assert LAST_EVENTS[path] in received
+        for path, client in clients.items():
+            while data := client.recv(65536):
+                received[path] += data
+            assert LAST_EVENTS[path] in received[path]
     assert server.process.wait(10) == 0
-    assert RequestLog.objects.get().outcome == "ok"
+    assert [log.outcome for log in RequestLog.objects.all()] == ["ok", "ok"]
     assert_reconciles()
 
 

@@ -100,7 +100,7 @@ def test_the_first_byte_comes_as_soon_as_the_upstream_sends_it(server: Server, i
 def test_a_slow_reader_keeps_memory_flat(serve_with: Callable[..., Server], insert_user: InsertUser) -> None:
     insert_user("alice", creditsNew=50)
     server = serve_with(GUNICORN_WORKERS="1", UPSTREAM_READ_TIMEOUT_SECONDS="30")
-    body = chat("[[fake chunks=500 big=30000000]] x", stream=True, max_tokens=1000)
+    body = chat("[[fake chunks=500 big=12000000]] x", stream=True, max_tokens=1000)
     clients = [open_request(server, body) for _ in range(4)]
     samples = []
     for _ in range(40):
