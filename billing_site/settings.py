@@ -122,6 +122,7 @@ WHITENOISE_USE_FINDERS = True  # Serves the packages' own static files: nothing 
 
 # --- Security ----------------------------------------------------------------------------------------------------
 
+AUTHENTICATION_BACKENDS = ["support.permissions.RoleBackend"]
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 SECURE_CONTENT_TYPE_NOSNIFF = True
