@@ -113,6 +113,16 @@ def _gunicorn(
         yield server
 
 
+@pytest.fixture(scope="session")
+def _impatient_gunicorn(
+    upstream: FakeUpstream, django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    directory = tmp_path_factory.mktemp("impatient-gunicorn")
+    environment = upstream_environment(upstream) | {"GUNICORN_WORKERS": "1", "UPSTREAM_READ_TIMEOUT_SECONDS": "0.5"}
+    with django_db_blocker.unblock(), serve(directory, environment) as server:
+        yield server
+
+
 @pytest.fixture
 def prices(db: None) -> None:
     """The known price rows, in the database and unread by this process's price book."""
@@ -125,6 +135,14 @@ def server(_gunicorn: Server, upstream: FakeUpstream, prices: None) -> Server:
     upstream.clear()
     _gunicorn.http.clear()  # A connection that was idle for long could be closed by the server just now.
     return _gunicorn
+
+
+@pytest.fixture
+def impatient_server(_impatient_gunicorn: Server, upstream: FakeUpstream, prices: None) -> Server:
+    """The same, waiting half a second for the upstream: for time-outs, which must not befall any other test."""
+    upstream.clear()
+    _impatient_gunicorn.http.clear()
+    return _impatient_gunicorn
 
 
 @pytest.fixture
@@ -142,5 +160,5 @@ def upstream_environment(upstream: FakeUpstream) -> dict[str, str]:
         "OPENHANDS_API_KEY": "upstream-key",
         "OHMYGPT_BASE_URL": f"{upstream.url}/v1",
         "OHMYGPT_API_KEY": "upstream-key",
-        "UPSTREAM_READ_TIMEOUT_SECONDS": "1",
+        "UPSTREAM_READ_TIMEOUT_SECONDS": "30",
     }

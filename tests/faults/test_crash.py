@@ -146,10 +146,10 @@ def test_an_upstream_that_is_down_is_our_fault_not_the_customers(
 
 @PATHS
 def test_a_client_that_left_pays_nothing_for_what_failed_before_any_output(
-    server: Server, insert_user: InsertUser, path: str
+    impatient_server: Server, insert_user: InsertUser, path: str
 ) -> None:
     insert_user("alice", creditsNew=1)
-    with open_request(server, chat("[[fake stall=0]] x", stream=True), path=path) as client:
+    with open_request(impatient_server, chat("[[fake stall=0]] x", stream=True), path=path) as client:
         assert b"200 OK" in client.recv(1000)
     log = wait_for(RequestLog.objects.first)
     assert log.cost == 0

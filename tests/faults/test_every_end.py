@@ -110,8 +110,14 @@ CASES = [(end, is_stream) for is_stream, ends in ((False, PLAIN), (True, STREAME
     ("end", "is_stream"), CASES, ids=[f"{'stream' if s else 'plain'}-{e.directive or 'normal'}" for e, s in CASES]
 )
 def test_every_end_is_billed_right(
-    server: Server, upstream: FakeUpstream, insert_user: InsertUser, end: End, is_stream: bool, path: str
+    request: pytest.FixtureRequest,
+    upstream: FakeUpstream,
+    insert_user: InsertUser,
+    end: End,
+    is_stream: bool,
+    path: str,
 ) -> None:
+    server: Server = request.getfixturevalue("impatient_server" if end.outcome == "upstream_timeout" else "server")
     insert_user("alice", creditsNew=1)
 
     response = post(server, chat(f"[[fake {end.directive}]] a few words", stream=is_stream), path=path)

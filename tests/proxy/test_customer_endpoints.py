@@ -205,9 +205,9 @@ def test_counting_tokens_is_free_and_logged(server: Server, upstream: FakeUpstre
     [("cut=1", 502, "upstream_error"), ("garbage", 502, "upstream_error"), ("stall=1", 504, "upstream_timeout")],
 )
 def test_a_token_count_that_breaks_off_is_no_count(
-    server: Server, insert_user: InsertUser, directive: str, status: int, code: str
+    impatient_server: Server, insert_user: InsertUser, directive: str, status: int, code: str
 ) -> None:
     insert_user("alice")
-    response = post(server, chat(f"[[fake {directive}]] x"), path=f"{MESSAGES}/count_tokens")
+    response = post(impatient_server, chat(f"[[fake {directive}]] x"), path=f"{MESSAGES}/count_tokens")
     assert (response.status, response.json()["error"]["code"]) == (status, code)
     assert (RequestLog.objects.get().status_code, RequestLog.objects.get().outcome) == (status, code)

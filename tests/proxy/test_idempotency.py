@@ -65,12 +65,14 @@ def test_another_body_or_endpoint_or_account_is_told_apart(server: Server, inser
 
 
 @pytest.mark.parametrize("directive", ["status=500", "status=400", "garbage", "cut=1", "delay=3"])
-def test_a_request_that_failed_can_be_tried_again(server: Server, insert_user: InsertUser, directive: str) -> None:
+def test_a_request_that_failed_can_be_tried_again(
+    impatient_server: Server, insert_user: InsertUser, directive: str
+) -> None:
     insert_user("alice", creditsNew=1)
     body = chat(f"[[fake {directive}]] x")
-    assert post(server, body, headers=KEY).status != 200
+    assert post(impatient_server, body, headers=KEY).status != 200
     assert IdempotentRequest.objects.count() == 0
-    assert post(server, body, headers=KEY).status != 409
+    assert post(impatient_server, body, headers=KEY).status != 409
 
 
 def test_a_refusal_keeps_no_key(server: Server, insert_user: InsertUser) -> None:

@@ -29,7 +29,7 @@ def test_a_20_mb_answer_passes_whole_and_is_billed(
     serve_with: Callable[..., Server], insert_user: InsertUser, path: str
 ) -> None:
     insert_user("alice", creditsNew=5)
-    server = serve_with(GUNICORN_WORKERS="1", UPSTREAM_READ_TIMEOUT_SECONDS="30")
+    server = serve_with(GUNICORN_WORKERS="1")
     post(server, chat("[[fake big=2000000]] x"), path=path)
     before = resident_bytes(server)
     response = post(server, chat("[[fake big=20000000]] x"), path=path, preload_content=False)
@@ -48,7 +48,7 @@ def test_a_20_mb_answer_passes_whole_and_is_billed(
 
 def test_a_10000_chunk_stream_keeps_memory_flat(serve_with: Callable[..., Server], insert_user: InsertUser) -> None:
     insert_user("alice", creditsNew=50)
-    server = serve_with(GUNICORN_WORKERS="1", UPSTREAM_READ_TIMEOUT_SECONDS="30")
+    server = serve_with(GUNICORN_WORKERS="1")
     post(server, chat("[[fake chunks=100]] x", stream=True))
     before = resident_bytes(server)
     body = chat("[[fake chunks=10000 big=5000000]] x", stream=True, max_tokens=10_000)
@@ -99,7 +99,7 @@ def test_the_first_byte_comes_as_soon_as_the_upstream_sends_it(server: Server, i
 
 def test_a_slow_reader_keeps_memory_flat(serve_with: Callable[..., Server], insert_user: InsertUser) -> None:
     insert_user("alice", creditsNew=50)
-    server = serve_with(GUNICORN_WORKERS="1", UPSTREAM_READ_TIMEOUT_SECONDS="30")
+    server = serve_with(GUNICORN_WORKERS="1")
     body = chat("[[fake chunks=500 big=12000000]] x", stream=True, max_tokens=1000)
     clients = [open_request(server, body) for _ in range(4)]
     samples = []
