@@ -200,11 +200,11 @@ class Supervisor:
         self._start_database()
         self._start_fake_upstream()
         self._step("migrate", "--noinput")
-        demo = self._seed_demo()
         self._start_child("Sweeper", [sys.executable, "manage.py", "sweep", "--loop"], grace_seconds=10)
         gunicorn = [sys.executable, "-m", "gunicorn", "-c", "billing_site/gunicorn.conf.py"]
         grace_seconds = float(self._environment["GRACEFUL_TIMEOUT_SECONDS"])
         self._start_child("gunicorn", [*gunicorn, "billing_site.wsgi:application"], grace_seconds=grace_seconds)
+        demo = self._seed_demo()  # While they start.
         self._wait_until_healthy()
         say(
             welcome(
