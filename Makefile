@@ -20,7 +20,7 @@ run: system ## start everything for a try-out, on http://127.0.0.1:8000 (Ctrl-C 
 	@exec $(BIN)/python -m billing_site.development
 
 test: system browser check ## install, check and test everything, on a real MongoDB and in a real browser
-	$(BIN)/python -m pytest -n 3 --dist loadfile </dev/null
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder </dev/null
 
 bench: system ## measure speed and memory, in about 4 minutes (`make bench QUICK=1`: one)
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)

@@ -81,6 +81,7 @@ class Installation:
             "OPENHANDS_BASE_URL": upstream.url,
             "OPENHANDS_API_KEY": OPENHANDS_KEY,
             "GRACEFUL_TIMEOUT_SECONDS": "3",
+            "GUNICORN_WORKERS": "1",
         }
         self.upstream = upstream
         self._output = directory / "output"

@@ -27,7 +27,7 @@ def body_that_holds(amount: Decimal) -> dict[str, Any]:
 def test_200_requests_at_once_cannot_overspend(
     serve_with: Callable[..., Server], insert_user: Callable[..., str], in_threads: Callable[..., list[Any]]
 ) -> None:
-    server = serve_with(UPSTREAM_READ_TIMEOUT_SECONDS="30")
+    server = serve_with()
     insert_user("alice", creditsNew=1.0, credits=50.0)
     body = body_that_holds(WORST_CASE)
     lowest: list[Decimal] = []

@@ -136,7 +136,7 @@ def test_an_upstream_that_is_down_is_our_fault_not_the_customers(
     serve_with: Callable[..., Server], insert_user: InsertUser
 ) -> None:
     insert_user("alice", creditsNew=1, credits=1)
-    server = serve_with(OPENHANDS_BASE_URL=f"http://127.0.0.1:{free_port()}", OHMYGPT_BASE_URL="")
+    server = serve_with(GUNICORN_WORKERS="1", OPENHANDS_BASE_URL=f"http://127.0.0.1:{free_port()}", OHMYGPT_BASE_URL="")
     for base in (server.openhands, server.ohmygpt):
         response = post(server, chat(), base=base)
         assert (response.status, response.json()["error"]["code"]) == (502, "upstream_error")
@@ -165,7 +165,7 @@ def test_an_upstream_that_comes_back_at_the_second_try_is_billed_once(
     """Refused, then accepted: it opens its port when the server has logged the first try."""
     insert_user("alice", creditsNew=1)
     port = free_port()
-    server = serve_with(OPENHANDS_BASE_URL=f"http://127.0.0.1:{port}", OPENHANDS_API_KEY="upstream-key")
+    server = serve_with(GUNICORN_WORKERS="1", OPENHANDS_BASE_URL=f"http://127.0.0.1:{port}")
     for attempt in range(1, 6):
         statuses: list[int] = []
         thread = threading.Thread(target=lambda: statuses.append(post(server, chat(), path=path).status))  # noqa: B023
@@ -189,7 +189,7 @@ def test_without_a_database_nothing_is_forwarded(
 ) -> None:
     insert_user("alice", creditsNew=1)
     url = f"mongodb://127.0.0.1:{free_port()}/?replicaSet=rs0"
-    server = serve_with(DATABASE_URL=url, DATABASE_TIMEOUT_MS="300")
+    server = serve_with(GUNICORN_WORKERS="1", DATABASE_URL=url, DATABASE_TIMEOUT_MS="300")
     response = post(server, chat())
     assert (response.status, response.json()["error"]["code"]) == (503, "service_unavailable")
     assert not upstream.requests
@@ -308,7 +308,7 @@ def test_200_streams_against_a_dollar_with_a_worker_killed_in_the_middle(
     serve_with: Callable[..., Server], insert_user: InsertUser, in_threads: Callable[..., list[Any]]
 ) -> None:
     insert_user("alice", creditsNew=1.0)
-    server = serve_with(UPSTREAM_READ_TIMEOUT_SECONDS="30")
+    server = serve_with()
     body = chat("[[fake chunks=20 chunk_delay=0.1 completion_tokens=4000]] x", stream=True, max_tokens=4_500)
     lowest: list[Decimal] = []
 

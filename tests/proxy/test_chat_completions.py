@@ -462,7 +462,7 @@ def test_a_chunked_request_body_is_read(
 
 def test_the_anthropic_refusal_helps_as_much(serve_with: Callable[..., Server], insert_user: InsertUser) -> None:
     insert_user("alice", creditsNew=0.001)
-    server = serve_with(PURCHASE_URL="https://shop.example/buy")
+    server = serve_with(GUNICORN_WORKERS="1", PURCHASE_URL="https://shop.example/buy")
     response = post(server, chat(max_tokens=5000), path="/v1/messages")
     body = response.json()
     assert (response.status, body["type"], body["error"]["type"]) == (402, "error", "billing_error")
