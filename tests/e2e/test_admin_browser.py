@@ -304,6 +304,10 @@ WINDOWS: dict[str, ViewportSize] = {
     "phone": {"width": 390, "height": 900},
     "desk": {"width": 1280, "height": 900},
 }
+SWITCH_AND_MEASURE = """isDark => {
+    document.documentElement.classList.toggle("dark", isDark);
+    return document.documentElement.scrollWidth - window.innerWidth;
+}"""
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
@@ -335,8 +339,7 @@ def _check_layout(page: Page, name: str, *, has_pictures: bool) -> None:
         width = window["width"]
         for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme)
-            page.evaluate("isDark => document.documentElement.classList.toggle('dark', isDark)", scheme == "dark")
-            overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+            overflow = page.evaluate(SWITCH_AND_MEASURE, scheme == "dark")
             assert overflow <= 1, f"{name} is {overflow} pixels too wide at {width}, {scheme}"
             if has_pictures and (width, scheme) != (WINDOWS["phone"]["width"], "dark"):
                 picture(page, f"{name}-{width}-{scheme}")
