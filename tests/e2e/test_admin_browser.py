@@ -203,6 +203,28 @@ def test_what_the_server_did_not_answer_is_said_in_the_dialog(
     context.close()
 
 
+def test_what_of_the_timeline_did_not_load_is_said_in_its_place(
+    staff: Page, alice: str, browser: Browser, server: Server
+) -> None:
+    context = browser.new_context(storage_state=staff.context.storage_state(), base_url=server.site)
+    page = context.new_page()
+    open_account(page, "alice")
+    timeline = page.locator("#timeline")
+    context.set_offline(True)
+    for _ in range(2):  # Told once, however often it fails.
+        timeline.get_by_role("button", name="Show").click()
+        expect(timeline.get_by_role("alert")).to_contain_text("The server did not answer this. Try again")
+    expect(timeline.get_by_role("row", name=re.compile("Purchase"))).to_be_visible()
+    picture(page, "timeline-not-loaded")
+    context.set_offline(False)
+    timeline.get_by_role("button", name="Show").click()
+    expect(timeline.get_by_role("alert")).to_have_count(0)
+    connection.database["usersNew"].delete_one({"_id": "alice"})
+    timeline.get_by_role("button", name="Show").click()
+    expect(timeline.get_by_role("alert")).to_have_text("This is not there any more.")
+    context.close()
+
+
 def test_a_new_key_is_shown_once(staff: Page, alice: str) -> None:
     open_account(staff, "alice")
     staff.get_by_role("link", name="Replace the API key").click()

@@ -3,23 +3,32 @@ document.addEventListener("htmx:afterSwap", (event) => {
     const dialog = document.getElementById("staff-dialog");
     if (dialog && event.detail.target.id === "staff-dialog-body" && !dialog.open) dialog.showModal();
 });
-// What the server could not answer is said in the dialog: a page that only loads again would look as if it were done.
+// What the server could not answer is said where the answer would stand, so that nothing looks as if it were done.
+const failureText = (status, otherwise) => status === 403
+    ? "This was refused: you lack the permission, or have logged in anew since."
+    : status === 404 ? "This is not there any more." : otherwise;
 const sayFailure = (event) => {
-    const body = document.getElementById("staff-dialog-body");
-    if (!body || event.detail.target !== body) return;
+    const { target, xhr } = event.detail;
     const text = document.createElement("p");
-    text.className = "action-error";
     text.setAttribute("role", "alert");
-    const status = event.detail.xhr.status;
-    text.textContent = status === 403 ? "This was refused: you lack the permission, or have logged in anew since."
-        : status === 404 ? "This is not there any more."
-        : "The server did not answer this. Look at the page again before you repeat it: it may have been done.";
+    if (target.id !== "staff-dialog-body") {
+        text.className = "summary-note load-failure";
+        text.textContent = failureText(xhr.status, "The server did not answer this. Try again, or load the page again.");
+        if (!target.querySelector("table")) target.replaceChildren();  // It said that it was loading.
+        target.querySelector(":scope > .load-failure")?.remove();
+        target.prepend(text);
+        return;
+    }
+    text.className = "action-error";
+    text.textContent = failureText(
+        xhr.status, "The server did not answer this. Look at the page again before you repeat it: it may have been done.",
+    );
     const button = document.createElement("button");
     button.type = "button";
     button.className = "action-button";
     button.textContent = "Show the page again";
     button.addEventListener("click", () => window.location.reload());
-    body.replaceChildren(text, button);
+    target.replaceChildren(text, button);
     const dialog = document.getElementById("staff-dialog");
     if (!dialog.open) dialog.showModal();
 };
