@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,12 +21,30 @@ from proxy.seed_prices import seed_prices
 from tests.serving import Server, serve
 
 KEPT_APPS = {"contenttypes", "auth"}
-LONGEST_FIRST = {"test_admin_browser.py", "test_development.py", "test_roles.py"}
-"""Files that take a minute: the last one to start would keep the other processors waiting in the end."""
+LONGEST_FIRST = [
+    "test_admin_browser.py",
+    "test_development.py",
+    "test_roles.py",
+    "test_crash.py",
+    "test_faults.py",
+    "test_large_answers.py",
+    "test_mongod.py",
+    "test_query_plans.py",
+    "test_adoption.py",
+    "test_outage.py",
+    "test_concurrency.py",
+]
+"""Files of few tests that take long; after them those of many. The last to start would keep processors waiting."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONGEST_FIRST)
+    sizes = Counter(item.path for item in items)
+
+    def place(item: pytest.Item) -> tuple[int, int, Path]:
+        name = item.path.name
+        return LONGEST_FIRST.index(name) if name in LONGEST_FIRST else len(LONGEST_FIRST), -sizes[item.path], item.path
+
+    items.sort(key=place)
 
 
 def pytest_collection_finish() -> None:

@@ -15,17 +15,14 @@ _data_dir: Path | None = None
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests() -> None:
-    global _mongod, _data_dir  # noqa: PLW0603  (pytest's hooks have no other place for session state)
-    _data_dir = Path(tempfile.mkdtemp(prefix="billing-tests-"))
-    # Tests that kill a database start their own, which is durable.
-    _mongod = Mongod(_data_dir / "mongodb", cache_gb=0.5, is_durable=False)
-    _mongod.start()
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    options = early_config.known_args_namespace
+    only_hands_out = getattr(options, "numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ
     os.environ.update(
         {
             "ENVIRONMENT": "test",
             "SECRET_KEY": secrets.token_urlsafe(50),
-            "DATABASE_URL": _mongod.url_of("billing"),
+            "DATABASE_URL": "mongodb://127.0.0.1/unused" if only_hands_out else _start(),
             "SEPAY_API_KEYS": "sepay-test-key,sepay-previous-key",
             "SEPAY_ACCOUNT_NUMBER": "0123499999",
             "SEPAY_BANK": "Vietcombank",
@@ -37,6 +34,16 @@ def pytest_load_initial_conftests() -> None:
             "OHMYGPT_BASE_URL": "",
         }
     )
+
+
+def _start() -> str:
+    """Start it and return the URL of the tests' database."""
+    global _mongod, _data_dir  # noqa: PLW0603  (pytest's hooks have no other place for session state)
+    _data_dir = Path(tempfile.mkdtemp(prefix="billing-tests-"))
+    # Tests that kill a database start their own, which is durable.
+    _mongod = Mongod(_data_dir / "mongodb", cache_gb=0.5, is_durable=False)
+    _mongod.start()
+    return _mongod.url_of("billing")
 
 
 def pytest_unconfigure() -> None:
