@@ -12,7 +12,7 @@ const sayFailure = (event) => {
     const text = document.createElement("p");
     text.setAttribute("role", "alert");
     if (target.id !== "staff-dialog-body") {
-        text.className = "summary-note load-failure";
+        text.className = "action-error load-failure";
         text.textContent = failureText(xhr.status, "The server did not answer this. Try again, or load the page again.");
         if (!target.querySelector("table")) target.replaceChildren();  // It said that it was loading.
         target.querySelector(":scope > .load-failure")?.remove();
