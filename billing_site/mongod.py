@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import secrets
 import shutil
 import signal
 import socket
@@ -37,6 +38,7 @@ _NOT_YET_INITIALIZED = 94
 _DATA_DIR_PATIENCE_SECONDS = 3.0
 _FREE_PORT_ATTEMPTS = 3
 _POLL_SECONDS = 0.02
+_given_ports: set[int] = set()
 
 # Run as `python -c`, not as preexec_fn: Python code between fork and exec can deadlock when other threads run, and
 # pymongo starts threads. The kernel sends the signal when the *thread* that started the child ends, so start children
@@ -100,10 +102,15 @@ def missing_packages(binary: Path) -> list[str]:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now; another process may take it before it is used."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody listens on now, another at each call of a process.
+
+    Below those that the system gives to clients (32768 and up), so that none of them is there before the server.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(12_768)
+        if port not in _given_ports and is_port_free(port):
+            _given_ports.add(port)
+            return port
 
 
 def is_port_free(port: int) -> bool:

@@ -51,7 +51,7 @@ def pytest_collection_finish() -> None:
     """What has been imported stays: the garbage collector need not look through it again all the time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000)
+    gc.set_threshold(50_000)
 
 
 def _empty_collections(self: TransactionTestCase) -> None:
