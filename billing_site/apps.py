@@ -6,8 +6,6 @@ from django.contrib.auth.apps import AuthConfig
 from django.contrib.contenttypes.apps import ContentTypesConfig
 from django.contrib.sessions.apps import SessionsConfig
 
-import billing_site.mongodb  # noqa: F401  Before anything else can import the back end itself.
-
 OBJECT_ID = "django_mongodb_backend.fields.ObjectIdAutoField"
 
 
