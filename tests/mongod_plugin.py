@@ -4,14 +4,12 @@ import os
 import secrets
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from billing_site.mongod import Mongod
-
-_mongod: Mongod | None = None
-_data_dir: Path | None = None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -22,7 +20,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         {
             "ENVIRONMENT": "test",
             "SECRET_KEY": secrets.token_urlsafe(50),
-            "DATABASE_URL": "mongodb://127.0.0.1/unused" if only_hands_out else _start(),
+            "DATABASE_URL": "mongodb://127.0.0.1/unused" if only_hands_out else _start(early_config),
             "SEPAY_API_KEYS": "sepay-test-key,sepay-previous-key",
             "SEPAY_ACCOUNT_NUMBER": "0123499999",
             "SEPAY_BANK": "Vietcombank",
@@ -36,18 +34,12 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     )
 
 
-def _start() -> str:
-    """Start it and return the URL of the tests' database."""
-    global _mongod, _data_dir  # noqa: PLW0603  (pytest's hooks have no other place for session state)
-    _data_dir = Path(tempfile.mkdtemp(prefix="billing-tests-"))
+def _start(config: pytest.Config) -> str:
+    """Start it for as long as `config` is in use, and return the URL of the tests' database."""
+    data_dir = Path(tempfile.mkdtemp(prefix="billing-tests-"))
+    config.add_cleanup(partial(shutil.rmtree, data_dir, ignore_errors=True))
     # Tests that kill a database start their own, which is durable.
-    _mongod = Mongod(_data_dir / "mongodb", cache_gb=0.5, is_durable=False)
-    _mongod.start()
-    return _mongod.url_of("billing")
-
-
-def pytest_unconfigure() -> None:
-    if _mongod is not None:
-        _mongod.stop()
-    if _data_dir is not None:
-        shutil.rmtree(_data_dir, ignore_errors=True)
+    mongod = Mongod(data_dir / "mongodb", cache_gb=0.5, is_durable=False)
+    mongod.start()
+    config.add_cleanup(mongod.stop)
+    return mongod.url_of("billing")
