@@ -40,6 +40,10 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+WINDOWS: dict[str, ViewportSize] = {
+    "phone": {"width": 390, "height": 900},
+    "desk": {"width": 1280, "height": 900},
+}
 InsertUser = Callable[..., str]
 
 
@@ -59,7 +63,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def window(browser: Browser, server: Server) -> Iterator[Page]:
     """An empty window; in the end, nothing foreign was asked and nothing went wrong."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=server.site)
+    context = browser.new_context(viewport=WINDOWS["desk"], base_url=server.site)
     context.set_default_timeout(15_000)
     page = context.new_page()
     problems: list[str] = []
@@ -322,10 +326,6 @@ PAGES = {
     "staff-users": "/admin/auth/user/",
     "home": "/",
 }
-WINDOWS: dict[str, ViewportSize] = {
-    "phone": {"width": 390, "height": 900},
-    "desk": {"width": 1280, "height": 900},
-}
 SWITCH_AND_MEASURE = """isDark => {
     document.documentElement.classList.toggle("dark", isDark);
     return document.documentElement.scrollWidth - window.innerWidth;
@@ -356,14 +356,14 @@ def _check_layout(page: Page, name: str, *, has_pictures: bool) -> None:
 
     The class is what Unfold sets when it loads; loading again takes longer.
     """
-    for window in WINDOWS.values():
+    for kind, window in WINDOWS.items():
         page.set_viewport_size(window)
         width = window["width"]
         for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme)
             overflow = page.evaluate(SWITCH_AND_MEASURE, scheme == "dark")
             assert overflow <= 1, f"{name} is {overflow} pixels too wide at {width}, {scheme}"
-            if has_pictures and (width, scheme) != (WINDOWS["phone"]["width"], "dark"):
+            if has_pictures and (kind, scheme) != ("phone", "dark"):
                 picture(page, f"{name}-{width}-{scheme}")
 
 
