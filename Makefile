@@ -64,9 +64,10 @@ system: $(INSTALLED)
 	command -v curl >/dev/null || packages="$$packages curl"; \
 	test -z "$${packages# }" || $(call apt_install,$$packages)
 
-# What the tests of the admin drive.
+# What the tests of the admin drive; the one without a screen needs half the time.
 browser:
-	@command -v chromium >/dev/null || $(call apt_install,chromium)
+	@command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || \
+	$(call apt_install,chromium-headless-shell)
 
 # $(call apt_install,packages): as root on Debian or Ubuntu, else say what to do and fail.
 define apt_install

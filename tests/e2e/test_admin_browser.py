@@ -1,4 +1,4 @@
-"""Support staff at work, in a real browser (Debian's chromium) against gunicorn as in production.
+"""Support staff at work, in a real browser (Debian's chromium, without a screen) against gunicorn as in production.
 
 Pictures of every page are kept in `var/screenshots/`.
 """
@@ -49,8 +49,8 @@ InsertUser = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    assert path, "These tests need chromium: `make test` installs it, or `apt-get install chromium`."
+    path = shutil.which("chromium-headless-shell") or shutil.which("chromium")
+    assert path, "These tests need chromium: `make test` installs it, or `apt-get install chromium-headless-shell`."
     # Playwright runs an event loop in this thread; the ORM calls of these tests do not run inside of it.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     with sync_playwright() as playwright:
