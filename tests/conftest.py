@@ -16,6 +16,7 @@ from django.test import TransactionTestCase, override_settings
 from pymongo.write_concern import WriteConcern
 
 from proxy.fake_upstream import FakeUpstream
+from proxy.models import ModelPrice
 from proxy.reconciliation import reconcile_account
 from proxy.seed_prices import seed_prices
 from tests.serving import Server, serve
@@ -57,12 +58,21 @@ def pytest_collection_finish() -> None:
 def _empty_collections(self: TransactionTestCase) -> None:
     """Delete the documents of our collections. (Django's flush re-creates permissions each time: 0.25 s a test.)
 
-    Nothing reads them any more, so nobody waits until the journal is on disk.
+    One command finds those that hold any. Nothing reads them any more, so nobody waits until the journal is on disk.
     """
     database = connection.database.with_options(write_concern=WriteConcern(w=1, j=False))
-    for model in apps.get_models():
-        if model._meta.app_label not in KEPT_APPS or model._meta.model_name == "user":
-            database[model._meta.db_table].delete_many({})
+    first, *others = (
+        model._meta.db_table
+        for model in apps.get_models()
+        if model._meta.app_label not in KEPT_APPS or model._meta.model_name == "user"
+    )
+    also = [{"$unionWith": {"coll": name, "pipeline": _name_of_not_empty(name)}} for name in others]
+    for found in database[first].aggregate([*_name_of_not_empty(first), *also]):
+        database[found["name"]].delete_many({})
+
+
+def _name_of_not_empty(collection: str) -> list[dict[str, Any]]:
+    return [{"$limit": 1}, {"$project": {"_id": 0, "name": {"$literal": collection}}}]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -71,6 +81,13 @@ def _fast_teardown() -> Iterator[None]:
     patch.setattr(TransactionTestCase, "_fixture_teardown", _empty_collections)
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _fast_first_request() -> Iterator[None]:
+    """A test's client looks for a static file when one is asked for, not for all of them at its first request."""
+    with override_settings(WHITENOISE_AUTOREFRESH=True):
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -156,10 +173,23 @@ def _impatient_gunicorn(
         yield server
 
 
+@pytest.fixture(scope="session")
+def _price_documents(django_db_setup: None, django_db_blocker: Any) -> list[dict[str, Any]]:
+    with django_db_blocker.unblock():
+        seed_prices()
+        documents = list(_price_rows().find())
+        _price_rows().delete_many({})
+        return documents
+
+
 @pytest.fixture
-def prices(db: None) -> None:
+def prices(db: None, _price_documents: list[dict[str, Any]]) -> None:
     """The known price rows, in the database and unread by this process's price book."""
-    seed_prices()
+    _price_rows().insert_many(_price_documents)
+
+
+def _price_rows() -> Any:
+    return connection.database[ModelPrice._meta.db_table]
 
 
 @pytest.fixture
