@@ -2,8 +2,9 @@
 
 A billed request makes three of them, and in the driver's own calls most of the CPU goes into what comes before the
 command: choosing a server, checking a connection out, a session, the layers of a retry. Here a connection stays checked
-out between commands, so a write takes half the CPU (docs/performance.md). Everything else stays the driver's: it makes
-the connections (TLS, log-in), watches the servers, hears of every failure, encodes, decodes, logs and raises.
+out between commands, and its answer is read with one call, so a write takes a third of the CPU (docs/performance.md).
+Everything else stays the driver's: it makes the connections (TLS, log-in), watches the servers, hears of every failure,
+encodes, decodes and raises; and it sends the command itself where somebody listens to its commands, or logs them.
 
 Each command carries a session id and a number, as the driver's retryable writes do, so the one retry after a lost
 connection or a change of the primary never applies it twice:
@@ -12,7 +13,9 @@ https://github.com/mongodb/specifications/blob/master/source/retryable-writes/re
 The names with an underscore are the driver's own; requirements.txt pins the version that they were tried with.
 """
 
+import logging
 import os
+import struct
 import uuid
 from dataclasses import dataclass, field
 from itertools import count
@@ -20,14 +23,24 @@ from typing import Any
 
 from bson import Int64
 from bson.binary import Binary, UuidRepresentation
+from bson.codec_options import DEFAULT_CODEC_OPTIONS
 from pymongo import MongoClient
-from pymongo.errors import ConnectionFailure, PyMongoError
-from pymongo.helpers_shared import _check_write_command_response
+from pymongo.errors import ConnectionFailure, ProtocolError, PyMongoError
+from pymongo.helpers_shared import _check_command_response, _check_write_command_response
+from pymongo.logger import _COMMAND_LOGGER
+from pymongo.message import _op_msg, _OpMsg
 from pymongo.server_selectors import writable_server_selector
 from pymongo.synchronous.mongo_client import _ClientCheckout
 from pymongo.synchronous.pool import Connection, Pool
 
 Document = dict[str, Any]
+
+RECEIVE_BYTES = 64 * 1024
+POLL_SECONDS = 0.5
+"""How often a command that waits looks whether the driver has lost the server."""
+
+# A message begins with four numbers: its length, its own id, the id of what it answers, its kind.
+_HEADER = struct.Struct("<iiii")
 
 MOST_IDLE = 32
 """Connections kept checked out while no command runs; at most half the driver's pool, for all else that uses it."""
@@ -45,9 +58,62 @@ class _Lease:
     )
     numbers: "count[int]" = field(default_factory=lambda: count(1))
 
+    def run(self, client: "MongoClient[Document]", database: str, command: Document) -> Document:
+        """Send a command and return its reply. Raises `PyMongoError`; a broken connection is closed then."""
+        connection = self.connection
+        if (
+            connection.compression_context
+            or (connection.listeners and connection.listeners.enabled_for_commands)
+            or _COMMAND_LOGGER.isEnabledFor(logging.DEBUG)
+        ):
+            return connection.command(database, command, client=client)
+        request_id, message, _, largest_document = _op_msg(0, command, database, None, DEFAULT_CODEC_OPTIONS)
+        connection.send_message(message, largest_document)
+        try:
+            answer = _receive(connection, request_id)
+        except BaseException as error:
+            connection._raise_connection_failure(error)
+        reply: Document = answer.unpack_response(codec_options=DEFAULT_CODEC_OPTIONS)[0]
+        _check_command_response(reply, connection.max_wire_version)
+        return reply
+
     def give_up(self, error: BaseException | None = None) -> None:
         """Return the connection to the driver's pool, which drops a broken one and learns from `error`."""
         self.checkout.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
+
+
+def _receive(connection: Connection, request_id: int) -> _OpMsg:
+    """The message that answers a request, all that comes on a connection until the next one."""
+    patience = connection.conn.gettimeout()
+    connection.set_conn_timeout(POLL_SECONDS)
+    try:
+        data = _receive_some(connection, patience)
+        while len(data) < _HEADER.size or len(data) < _HEADER.unpack_from(data)[0]:
+            data += _receive_some(connection, patience)
+    finally:
+        connection.set_conn_timeout(patience)
+    length, _, answered_id, kind = _HEADER.unpack_from(data)
+    if (length, answered_id, kind) != (len(data), request_id, _OpMsg.OP_CODE):
+        raise ProtocolError(f"{len(data)} bytes of kind {kind} for {answered_id} came, not the answer to {request_id}")
+    return _OpMsg.unpack(memoryview(data)[_HEADER.size :])
+
+
+def _receive_some(connection: Connection, patience: float | None) -> bytes:
+    """Wait for bytes, for as long as the driver's time-out is and believes in the server."""
+    waited = 0.0
+    while True:
+        try:
+            data: bytes = connection.conn.get_conn.recv(RECEIVE_BYTES)
+        except TimeoutError:
+            waited += POLL_SECONDS
+            if connection.cancel_context.cancelled:
+                raise OSError("given up, the server answers nothing else either") from None
+            if patience is not None and waited >= patience:
+                raise
+            continue
+        if not data:
+            raise OSError("connection closed")
+        return data
 
 
 class DirectWriter:
@@ -91,7 +157,7 @@ class DirectWriter:
 
     def _send(self, lease: _Lease, command: Document) -> Document:
         try:
-            reply = lease.connection.command(self.database, command, client=self.client)
+            reply = lease.run(self.client, self.database, command)
             _check_write_command_response(reply)
         except BaseException as error:
             lease.give_up(error)

@@ -1,16 +1,28 @@
 """Direct writes against a mongod that fails on command: each is applied once or raises, as the driver's own would."""
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
-from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
+from bson.codec_options import DEFAULT_CODEC_OPTIONS
+from pymongo import MongoClient, monitoring
+from pymongo.errors import (
+    DuplicateKeyError,
+    NetworkTimeout,
+    OperationFailure,
+    ProtocolError,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+)
+from pymongo.message import _op_msg
 
 from billing_site.mongod import Mongod
-from billing_site.mongodb.direct_writes import MOST_IDLE, DirectWriter
+from billing_site.mongodb.direct_writes import MOST_IDLE, RECEIVE_BYTES, DirectWriter
 
 INCREMENT = [{"$set": {"n": {"$add": ["$n", 1]}}}]
 CONNECTION_LOST = {"closeConnection": True}
@@ -18,6 +30,22 @@ NOT_PRIMARY = {"errorCode": 10107, "errorLabels": ["RetryableWriteError"]}
 APPLIED_BUT_LOST = {
     "writeConcernError": {"code": 6, "errmsg": "a node is gone", "errorLabels": ["RetryableWriteError"]}
 }
+
+
+class Commands(monitoring.CommandListener):
+    """The names of the commands that were started."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        self.names.append(event.command_name)
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        pass
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        pass
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +60,7 @@ def connect(mongod: Mongod) -> Iterator[Callable[..., DirectWriter]]:
     clients: list[MongoClient[dict[str, Any]]] = []
 
     def make(**options: Any) -> DirectWriter:
-        clients.append(MongoClient(mongod.url, w="majority", serverSelectionTimeoutMS=5000, **options))
+        clients.append(MongoClient(mongod.url, w="majority", **{"serverSelectionTimeoutMS": 5000} | options))
         things = clients[-1].test.things
         things.delete_many({})
         things.insert_one({"_id": "a", "n": 0})
@@ -132,3 +160,63 @@ def test_a_restarted_server_is_found_again(mongod: Mongod, connect: Callable[...
     mongod.stop()
     mongod.start()
     assert increment(writer) == 2
+
+
+def test_an_answer_in_pieces_is_put_together(connect: Callable[..., DirectWriter]) -> None:
+    writer = connect()
+    text = "x" * (4 * RECEIVE_BYTES)
+    writer.insert_one("things", {"_id": "b", "text": text})
+    assert writer.find_one_and_update("things", {"_id": "b"}, INCREMENT, {"text": 1}) == {"_id": "b", "text": text}
+
+
+def test_an_answer_to_something_else_is_refused_and_the_connection_dropped(
+    connect: Callable[..., DirectWriter],
+) -> None:
+    writer = connect()
+    assert increment(writer) == 1
+    [lease] = writer._idle
+    _, message, _, _ = _op_msg(0, {"ping": 1}, "test", None, DEFAULT_CODEC_OPTIONS)
+    lease.connection.send_message(message, 0)  # Its answer stands before that of the next command.
+    with pytest.raises(ProtocolError, match="not the answer"):
+        increment(writer)
+    assert lease.connection.closed
+    # What was sent may have been applied, as with any error that is not known to be passing.
+    assert increment(writer) in (2, 3)
+
+
+LOSES_THE_SERVER_SOON = {
+    "heartbeatFrequencyMS": 500,
+    "connectTimeoutMS": 500,
+    "serverSelectionTimeoutMS": 500,
+    "socketTimeoutMS": 30_000,
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({"socketTimeoutMS": 1000}, NetworkTimeout), (LOSES_THE_SERVER_SOON, ServerSelectionTimeoutError)],
+    ids=["the time-out is over", "the driver has lost the server"],
+)
+def test_a_silent_server_is_not_waited_for(
+    mongod: Mongod, connect: Callable[..., DirectWriter], options: dict[str, Any], error: type[PyMongoError]
+) -> None:
+    writer = connect(**options)
+    assert increment(writer) == 1
+    assert mongod.pid is not None
+    os.kill(mongod.pid, signal.SIGSTOP)
+    started = time.monotonic()
+    try:
+        with pytest.raises(error):
+            increment(writer)
+    finally:
+        os.kill(mongod.pid, signal.SIGCONT)
+    assert time.monotonic() - started < 15
+
+
+def test_commands_that_somebody_listens_to_are_reported(connect: Callable[..., DirectWriter]) -> None:
+    heard = Commands()
+    writer = connect(event_listeners=[heard])
+    heard.names.clear()
+    assert increment(writer) == 1
+    writer.insert_one("things", {"_id": "b"})
+    assert heard.names == ["findAndModify", "insert"]
