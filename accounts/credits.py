@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 
 from bson import Int64
+from bson.raw_bson import RawBSONDocument
 from django.conf import settings
 from django.utils import timezone
 from pymongo.collection import Collection
@@ -42,7 +44,7 @@ from accounts.rate_limits import (
     read_rate,
     refusal_of,
 )
-from billing_site.database import Document, collection_of, current_session, find_one_and_update
+from billing_site.database import Document, collection_of, current_session, encoded, find_one_and_update
 from billing_site.transactions import run_in_transaction
 
 Kind = LedgerEntry.Kind
@@ -55,14 +57,15 @@ def _accounts() -> "Collection[Document]":
 # --- Expressions for update pipelines ----------------------------------------------------------------------------
 
 
-def _number(path: str) -> Document:
+@cache
+def _number(path: str) -> RawBSONDocument:
     """The field as `money.from_bson` reads it: a finite number rounded to 8 places; anything else is 0.
 
     Rounded before anything is added, so that what Python read plus what was added is what is there.
     """
     field = f"${path}"
     is_finite = {"$and": [{"$isNumber": field}, {"$gte": [field, -LARGEST_DOUBLE]}, {"$lte": [field, LARGEST_DOUBLE]}]}
-    return {"$cond": [is_finite, _rounded({"$toDouble": field}), 0.0]}
+    return encoded({"$cond": [is_finite, _rounded({"$toDouble": field}), 0.0]})
 
 
 def _rounded(expression: Document) -> Document:
@@ -73,8 +76,13 @@ def _plus(path: str, amount: Decimal) -> Document:
     return _rounded({"$add": [_number(path), to_bson(amount)]})
 
 
+@cache
+def _count(path: str) -> RawBSONDocument:
+    return encoded({"$toLong": _number(path)})
+
+
 def _count_plus(path: str, count: int) -> Document:
-    return {"$add": [{"$toLong": _number(path)}, Int64(count)]}
+    return {"$add": [_count(path), Int64(count)]}
 
 
 def _at_least(path: str, amount: Decimal) -> Document:

@@ -9,7 +9,9 @@ number of processes and machines.
 import math
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
+from bson.raw_bson import RawBSONDocument
 from django.conf import settings
 from django.utils import timezone
 
@@ -18,7 +20,7 @@ from accounts.errors import RateLimitExceeded
 from accounts.keys import key_filter
 from accounts.models import Account
 from accounts.money import from_bson
-from billing_site.database import Document, collection_of, find_one_and_update
+from billing_site.database import Document, collection_of, encoded, find_one_and_update
 
 MINUTE_SECONDS = 60.0
 FULL_AT = "rateFullAt"
@@ -45,26 +47,38 @@ class RateLimit:
         }
 
 
-def _per_minute() -> Document:
-    return {"$ifNull": [f"${PER_MINUTE}", settings.REQUESTS_PER_MINUTE]}
+@cache
+def _own_or(field: str, default: float) -> RawBSONDocument:
+    return encoded({"$ifNull": [f"${field}", default]})
+
+
+@cache
+def _seconds_of_one(default_per_minute: int) -> RawBSONDocument:
+    """Expression: by how much one request empties the bucket."""
+    return encoded({"$divide": [MINUTE_SECONDS, {"$max": [_own_or(PER_MINUTE, default_per_minute), 1]}]})
 
 
 def _next_full_at(now: datetime) -> Document:
     """When the bucket would be full again after one more request."""
-    full_at = {"$max": [{"$ifNull": [f"${FULL_AT}", 0]}, now.timestamp()]}
-    return {"$add": [full_at, {"$divide": [MINUTE_SECONDS, {"$max": [_per_minute(), 1]}]}]}
+    full_at = {"$max": [_own_or(FULL_AT, 0), now.timestamp()]}
+    return {"$add": [full_at, _seconds_of_one(settings.REQUESTS_PER_MINUTE)]}
 
 
 def rate_allows(now: datetime) -> Document:
     """Expression: one more request fits into this minute."""
     fits = {"$lte": [_next_full_at(now), now.timestamp() + MINUTE_SECONDS]}
-    return {"$and": [{"$gt": [_per_minute(), 0]}, fits]}
+    return {"$and": [{"$gt": [_own_or(PER_MINUTE, settings.REQUESTS_PER_MINUTE), 0]}, fits]}
 
 
-def concurrency_allows() -> Document:
+def concurrency_allows() -> RawBSONDocument:
     """Expression: one more request may run beside those that hold credits."""
+    return _concurrency_allows(settings.CONCURRENT_REQUESTS)
+
+
+@cache
+def _concurrency_allows(default: int) -> RawBSONDocument:
     open_holds = {"$size": {"$objectToArray": {"$ifNull": ["$holds", {}]}}}
-    return {"$lt": [open_holds, {"$ifNull": [f"${CONCURRENT}", settings.CONCURRENT_REQUESTS]}]}
+    return encoded({"$lt": [open_holds, _own_or(CONCURRENT, default)]})
 
 
 def rate_update(now: datetime) -> Document:

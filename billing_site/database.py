@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, cast
 
-from django.db import connection
+import bson
+from bson.raw_bson import RawBSONDocument
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Model
 from pymongo import ReturnDocument
 from pymongo.client_session import ClientSession
@@ -16,7 +18,12 @@ Document = dict[str, Any]
 
 def wrapper() -> DatabaseWrapper:
     """This thread's connection as what it is: the MongoDB back end's wrapper around the process's pooled client."""
-    return cast(DatabaseWrapper, connection)
+    return cast(DatabaseWrapper, connections[DEFAULT_DB_ALIAS])
+
+
+def encoded(part: Document) -> RawBSONDocument:
+    """A part of commands that is always the same, encoded once instead of in each of them."""
+    return RawBSONDocument(bson.encode(part))
 
 
 def collection_of(model: type[Model]) -> "Collection[Document]":
@@ -37,11 +44,11 @@ def find_one_and_update(
     Takes part in the transaction that this thread is in. Raises `PyMongoError`.
     """
     collection, projection = model._meta.db_table, dict.fromkeys(fields, 1)
-    session = current_session()
-    if session is None:
-        return wrapper().writer.find_one_and_update(collection, query, update, projection)
+    database = wrapper()
+    if database.session is None:
+        return database.writer.find_one_and_update(collection, query, update, projection)
     return collection_of(model).find_one_and_update(
-        query, update, projection=projection, return_document=ReturnDocument.AFTER, session=session
+        query, update, projection=projection, return_document=ReturnDocument.AFTER, session=current_session()
     )
 
 

@@ -17,9 +17,10 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, resolve
+from django.utils.log import log_response
 
 
 class ProxyHandler(WSGIHandler):
@@ -30,6 +31,14 @@ class ProxyHandler(WSGIHandler):
 
     def load_middleware(self, is_async: bool = False) -> None:
         self._middleware_chain = convert_exception_to_response(self._call_view)
+
+    def get_response(self, request: HttpRequest) -> HttpResponseBase:
+        response = cast(HttpResponseBase, self._middleware_chain(request))
+        if response.status_code >= 400:
+            log_response(
+                "%s: %s", response.reason_phrase, request.path, response=cast(HttpResponse, response), request=request
+            )
+        return response
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> HttpResponseBase:
         request = self.request_class(environ)

@@ -1,7 +1,7 @@
 """The proxy's HTTP endpoints, for both upstreams: authenticate, validate, one domain call, answer."""
 
 import logging
-import uuid
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -56,7 +56,7 @@ Endpoint = Callable[..., HttpResponseBase]
 
 
 def _new_request_id() -> str:
-    return f"req_{uuid.uuid4().hex}"
+    return f"req_{secrets.token_hex(16)}"
 
 
 def _endpoint(method: str | None, family: ApiFamily | None) -> Callable[[Endpoint], Callable[..., HttpResponseBase]]:

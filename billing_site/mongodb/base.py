@@ -99,7 +99,8 @@ class DatabaseWrapper(MongoDatabaseWrapper):
     @property
     def writer(self) -> DirectWriter:
         """The short way to write one document outside a transaction, shared by all threads."""
-        self.ensure_connection()
+        if self.connection is None:
+            self.ensure_connection()
         writer, name = DatabaseWrapper._writer_of_process, self.settings_dict["NAME"]
         if writer is None or writer.client is not self.connection or writer.database != name:
             writer = DatabaseWrapper._writer_of_process = DirectWriter(self.connection, name)
