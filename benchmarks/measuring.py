@@ -92,20 +92,24 @@ class Measuring:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         ports = {"direct": platform.upstream.port, "nginx": platform.nginx and platform.nginx.port}
-        ports["gateway"] = platform.gateway.port
+        ports |= {"reference": platform.reference.port, "gateway": platform.gateway.port}
         self._ports = {way: port for way, port in ports.items() if port}
         self.sent = 0
         """Requests that the gateway answered, all of them billed."""
 
     @property
     def ways(self) -> list[str]:
-        """`direct` to the mock upstream, through `nginx` if there is one, and through the `gateway`."""
+        """`direct` to the mock upstream, through `nginx` if there is one, the `reference`, and the `gateway`."""
         return list(self._ports)
+
+    def ways_of(self, kind: Kind) -> list[str]:
+        """The ways that a kind of request can go: the reference knows no streams."""
+        return [way for way in self.ways if way != "reference" or not kind.is_stream]
 
     def warm_up(self) -> None:
         """Open pools, read prices, fill caches."""
         for kind in (PLAIN, STREAM):
-            for way in self.ways:
+            for way in self.ways_of(kind):
                 self._run(way, kind, max(CLIENTS), WARM_UP_SECONDS)
 
     def measure(self, *, rounds: int, seconds: float) -> list[Measurement]:
@@ -113,8 +117,8 @@ class Measuring:
 
         The ways take turns within a round, so that what else the machine does hits them alike.
         """
-        cases = [(kind, clients, way) for kind in (PLAIN, STREAM) for clients in CLIENTS for way in self.ways]
-        cases.insert(len(CLIENTS) * len(self.ways), (PLAIN_ONE_ACCOUNT, max(CLIENTS), "gateway"))
+        cases = [(kind, clients, way) for kind in (PLAIN, STREAM) for clients in CLIENTS for way in self.ways_of(kind)]
+        cases.insert(len(CLIENTS) * len(self.ways_of(PLAIN)), (PLAIN_ONE_ACCOUNT, max(CLIENTS), "gateway"))
         measurements = [Measurement(*case) for case in cases]
         for _ in range(rounds):
             for measurement in measurements:
@@ -131,7 +135,7 @@ class Measuring:
 
     def measure_memory(self) -> list[Memory]:
         """Memory of nginx and of the gateway with `OPEN_STREAMS` open, each of which has its first byte."""
-        return [self._measure_memory(way) for way in self.ways if way != "direct"]
+        return [self._measure_memory(way) for way in self.ways_of(OPEN_STREAM) if way != "direct"]
 
     def _measure_memory(self, way: str) -> Memory:
         pids = self._pids()[way]
@@ -157,6 +161,7 @@ class Measuring:
     def _pids(self) -> dict[str, list[int]]:
         platform = self._platform
         pids = {"direct": [platform.upstream.pid], "gateway": with_children(platform.gateway.pid)}
+        pids["reference"] = with_children(platform.reference.pid)
         if platform.nginx:
             pids["nginx"] = with_children(platform.nginx.pid)
         return pids | {"database": [platform.mongod.pid or 0]}

@@ -7,6 +7,8 @@ from benchmarks.measuring import OPEN_STREAMS, PLAIN, Measurement, Memory
 
 GOAL_CPU_MS = 1.5
 GOAL_TIMES_NGINX = 50
+REFERENCE_CPU_MS = 2.2
+"""What the prototype needed by which `GOAL_CPU_MS` was set, on the machine of that time."""
 
 _COLUMNS = (
     *("request", "clients", "through", "requests/s", "p50 ms", "p99 ms", "added p50", "added p99"),
@@ -41,11 +43,11 @@ def _row(measurement: Measurement, direct: Measurement, nginx: Measurement | Non
     else:
         row += [_ms(_percentile(load.totals, part) - _percentile(direct.load.totals, part)) for part in (50, 99)]
         row.append(_ms(_percentile(load.first_bytes, 50) - _percentile(direct.load.first_bytes, 50)))
-    is_gateway = measurement.way == "gateway"
+    is_billed = measurement.way in ("gateway", "reference")
     own = measurement.cpu_ms(measurement.way)
-    row += [f"{own:.2f}" if is_gateway else f"{own:.3f}"]
-    row.append(f"{own / nginx.cpu_ms('nginx'):.0f}" if is_gateway and nginx else "")
-    row.append(f"{measurement.cpu_ms('database'):.2f}" if is_gateway else "")
+    row += [f"{own:.2f}" if is_billed else f"{own:.3f}"]
+    row.append(f"{own / nginx.cpu_ms('nginx'):.0f}" if is_billed and nginx else "")
+    row.append(f"{measurement.cpu_ms('database'):.2f}" if is_billed else "")
     return [*row, f"{measurement.load_cpu_ms:.2f}"]
 
 
@@ -72,13 +74,23 @@ def _goal_notes(measurements: Sequence[Measurement]) -> list[str]:
     plain = [measurement for measurement in measurements if measurement.kind == PLAIN]
     cpu = {
         way: [measurement.cpu_ms(way) for measurement in plain if measurement.way == way]
-        for way in ("nginx", "gateway")
+        for way in ("nginx", "reference", "gateway")
     }
-    notes = [f"Gateway CPU of a billed plain request: {_range(cpu['gateway'], 2)} ms; the goal is {GOAL_CPU_MS} ms"]
+    of_reference = _ratios(cpu["gateway"], cpu["reference"])
+    notes = [
+        f"Gateway CPU of a billed plain request: {_range(cpu['gateway'], 2)} ms; the goal is {GOAL_CPU_MS} ms "
+        f"where the reference needs {REFERENCE_CPU_MS}",
+        f"That is {_range(of_reference, 2)} of the reference's {_range(cpu['reference'], 2)} ms; "
+        f"the goal is at most {GOAL_CPU_MS / REFERENCE_CPU_MS:.2f}",
+    ]
     if cpu["nginx"]:
-        ratios = [ours / limit for ours, limit in zip(cpu["gateway"], cpu["nginx"], strict=True)]
+        ratios = _ratios(cpu["gateway"], cpu["nginx"])
         notes.append(f"That is {_range(ratios, 0)} times nginx; the goal is at most {GOAL_TIMES_NGINX}")
     return notes
+
+
+def _ratios(values: Sequence[float], bases: Sequence[float]) -> list[float]:
+    return [value / base for value, base in zip(values, bases, strict=True)]
 
 
 def _range(values: Sequence[float], places: int) -> str:

@@ -1,4 +1,5 @@
-"""What is measured, each in its own processes: the mock upstream, mongod, gunicorn as shipped, nginx as the limit."""
+"""What is measured, each in its own processes: the mock upstream, mongod, gunicorn as shipped, and what it is compared
+with: nginx as the limit, and the same work done the plain way (benchmarks/reference.py)."""
 
 import contextlib
 import os
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from billing_site.mongod import HOST, Mongod, free_port, tied_to_parent
 
 ROOT = Path(__file__).resolve().parents[1]
 DATABASE = "benchmark"
+REFERENCE_ACCOUNTS = "reference_accounts"
+REFERENCE = ("--worker-class", "gthread", "benchmarks.reference:application")
 START_SECONDS = 30
 STOP_SECONDS = 30
 
@@ -66,6 +69,7 @@ class Platform:
     upstream: Server
     mongod: Mongod
     gateway: Server
+    reference: Server
     nginx: Server | None
     api_keys: list[str]
 
@@ -91,8 +95,11 @@ def run_platform(directory: Path, *, accounts: int) -> Iterator[Platform]:
         api_keys = _insert_accounts(mongod, accounts)
         manage(environment, "reconcile")
         gateway = start_gunicorn(stack, directory, environment, port="OPENHANDS_PORT")
+        reference = start_gunicorn(
+            stack, directory, environment, port="OPENHANDS_PORT", name="reference", arguments=REFERENCE
+        )
         nginx = _start_nginx(stack, directory, upstream)
-        yield Platform(upstream, mongod, gateway, nginx, api_keys)
+        yield Platform(upstream, mongod, gateway, reference, nginx, api_keys)
         manage(environment, "reconcile")
 
 
@@ -119,22 +126,33 @@ def manage(environment: dict[str, str], *command: str) -> None:
 
 
 def _insert_accounts(mongod: Mongod, count: int) -> list[str]:
-    """Accounts with credits and limits for any load, and their keys."""
+    """Accounts with credits and limits for any load, for the gateway and for the reference; returns their keys."""
     api_keys = [f"sk-trollllm-{secrets.token_hex(32)}" for _ in range(count)]
     plenty = {"creditsNew": 1_000_000.0, "requestsPerMinute": 1_000_000, "concurrentRequests": 1000}
     with MongoClient[dict[str, Any]](mongod.url) as client:
         client[DATABASE]["usersNew"].insert_many(
             {"_id": f"bench-{index}", "apiKey": key, **plenty} for index, key in enumerate(api_keys)
         )
+        reference = client[DATABASE][REFERENCE_ACCOUNTS]
+        reference.create_index("apiKey")
+        reference.insert_many({"apiKey": key, "credits": 1_000_000.0} for key in api_keys)
     return api_keys
 
 
-def start_gunicorn(stack: contextlib.ExitStack, directory: Path, environment: dict[str, str], *, port: str) -> Server:
+def start_gunicorn(
+    stack: contextlib.ExitStack,
+    directory: Path,
+    environment: dict[str, str],
+    *,
+    port: str,
+    name: str = "gunicorn",
+    arguments: Sequence[str] = ("billing_site.wsgi:application",),
+) -> Server:
     """gunicorn as shipped; `port` names the setting of the port that will be asked."""
     ports = {name: str(free_port()) for name in ("SITE_PORT", "OPENHANDS_PORT", "OHMYGPT_PORT")}
-    command = [sys.executable, "-m", "gunicorn", "-c", "billing_site/gunicorn.conf.py", "billing_site.wsgi:application"]
-    pid = _spawn(stack, directory, "gunicorn", command, environment | ports)
-    _wait_for(int(ports[port]), directory / "gunicorn.log")
+    command = [sys.executable, "-m", "gunicorn", "-c", "billing_site/gunicorn.conf.py", *arguments]
+    pid = _spawn(stack, directory, name, command, environment | ports)
+    _wait_for(int(ports[port]), directory / f"{name}.log")
     return Server(int(ports[port]), pid)
 
 
