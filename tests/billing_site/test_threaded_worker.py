@@ -1,0 +1,123 @@
+"""Connections that are kept open, over real sockets: each is served in its turn, whoever else keeps one."""
+
+import contextlib
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from billing_site.threaded_worker import LINGER_SECONDS
+from tests.serving import HOST, Server, serve
+
+REQUEST = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+class Client:
+    """One connection that stays open."""
+
+    def __init__(self, server: Server) -> None:
+        self.socket = socket.create_connection((HOST, server.ports["OPENHANDS_PORT"]), timeout=10)
+        self._read = self.socket.makefile("rb")
+
+    def send(self, times: int = 1) -> None:
+        self.socket.sendall(REQUEST * times)
+
+    def receive(self) -> dict[str, str]:
+        """The header of the next answer, whose body is read too."""
+        assert self._read.readline() == b"HTTP/1.1 200 OK\r\n"
+        lines = iter(self._read.readline, b"\r\n")
+        fields = (line.decode().partition(":") for line in lines)
+        header = {name.lower(): value.strip() for name, _, value in fields}
+        assert b'"status":"ok"' in self._read.read(int(header["content-length"])).replace(b" ", b"")
+        return header
+
+    def is_closed(self) -> bool:
+        return self._read.read(1) == b""
+
+
+@pytest.fixture(scope="module")
+def server(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One worker with four threads, two of which may wait for the next request of a connection."""
+    few = {"GUNICORN_WORKERS": "1", "GUNICORN_THREADS": "4"}
+    with django_db_blocker.unblock(), serve(tmp_path_factory.mktemp("gunicorn"), few) as running:
+        yield running
+
+
+@pytest.fixture
+def connect(server: Server) -> Iterator[Callable[..., Client]]:
+    with contextlib.ExitStack() as stack:
+
+        def make(to: Server = server) -> Client:
+            client = Client(to)
+            stack.enter_context(client.socket)
+            return client
+
+        yield make
+
+
+@pytest.mark.parametrize("pause", [0, LINGER_SECONDS * 2], ids=["at once", "after the thread has left"])
+def test_a_connection_is_served_again(connect: Callable[..., Client], pause: float) -> None:
+    client = connect()
+    for _ in range(5 if pause else 50):
+        client.send()
+        client.receive()
+        time.sleep(pause)
+
+
+def test_requests_sent_in_one_piece_are_answered_in_turn(connect: Callable[..., Client]) -> None:
+    client = connect()
+    client.send(times=5)
+    for _ in range(5):
+        client.receive()
+
+
+def test_open_connections_keep_nobody_waiting(connect: Callable[..., Client]) -> None:
+    clients = [connect() for _ in range(20)]
+    started = time.monotonic()
+    for _ in range(5):
+        for client in clients:
+            client.send()
+            client.receive()
+    # Each of the 100 would wait for a thread that waits for somebody else's next request.
+    assert time.monotonic() - started < 20 * LINGER_SECONDS
+
+
+def test_busy_connections_leave_room_for_a_new_one(connect: Callable[..., Client]) -> None:
+    stop = time.monotonic() + 2
+
+    def keep_asking(client: Client) -> int:
+        count = 0
+        while time.monotonic() < stop:
+            client.send()
+            client.receive()
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(20) as threads:
+        counts = threads.map(keep_asking, [connect() for _ in range(20)])
+        time.sleep(0.5)
+        newcomer = connect()
+        newcomer.send()
+        newcomer.receive()
+        assert time.monotonic() < stop, "it was served while the others kept asking"
+        assert min(counts) > 0
+
+
+def test_a_stopping_worker_answers_what_comes_and_closes(
+    serve_with: Callable[..., Server], connect: Callable[..., Client]
+) -> None:
+    server = serve_with(GUNICORN_WORKERS="1")
+    clients = [connect(server) for _ in range(3)]
+    for client in clients:
+        client.send()
+        client.receive()
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(LINGER_SECONDS / 2)
+    clients[0].send()
+    assert clients[0].receive()["connection"] == "close"
+    assert all(client.is_closed() for client in clients)
+    assert server.process.wait(10) == 0
