@@ -19,6 +19,8 @@ class LingeringThreadWorker(ThreadWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # A request looks some thirty of them up, each by two calls; in a worker they never change.
+        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         # The other threads are left for connections that are not served yet.
         self._may_linger = Semaphore(self.cfg.threads // 2)
 

@@ -40,11 +40,12 @@ class ProxyHandler(WSGIHandler):
             )
         return response
 
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> HttpResponseBase:
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # type: ignore[override]
         request = self.request_class(environ)
         response = self.get_response(request)
         start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
-        return response
+        # The bytes alone: a plain answer has nothing to close, and nobody hears the signal that closing one sends.
+        return (response.content,) if isinstance(response, HttpResponse) else response
 
     def _call_view(self, request: HttpRequest) -> HttpResponseBase:
         _, upstream, path = request.path_info.split("/", 2)
