@@ -2,9 +2,10 @@
 
 A billed request makes three of them, and in the driver's own calls most of the CPU goes into what comes before the
 command: choosing a server, checking a connection out, a session, the layers of a retry. Here a connection stays checked
-out between commands, and its answer is read with one call, so a write takes a third of the CPU (docs/performance.md).
-Everything else stays the driver's: it makes the connections (TLS, log-in), watches the servers, hears of every failure,
-encodes, decodes and raises; and it sends the command itself where somebody listens to its commands, or logs them.
+out between commands, and an answer is read with one call, so a write takes less than half the CPU
+(docs/performance.md). Everything else stays the driver's: it makes the connections (TLS, log-in), watches the servers,
+hears of every failure, encodes, decodes and raises; and it sends the command itself where somebody listens to its
+commands, or logs them.
 
 Each command carries a session id and a number, as the driver's retryable writes do, so the one retry after a lost
 connection or a change of the primary never applies it twice:
