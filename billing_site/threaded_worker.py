@@ -1,8 +1,8 @@
 """gunicorn's threaded worker, whose threads wait a moment for the next request of the connection that they serve.
 
 gunicorn hands a connection back to its main thread after every request, and takes it from there for the next: two
-queues, a pipe and two changes of thread. A client that keeps sending is served here by one thread, which costs a tenth
-less (docs/performance.md); one that does not is handed back as before, and occupies none.
+queues, a pipe and two changes of thread. A client that keeps sending is served here by one thread, at less CPU
+(docs/performance.md); one that does not is handed back as before, and occupies none.
 """
 
 import select
@@ -19,10 +19,14 @@ class LingeringThreadWorker(ThreadWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # A request looks some thirty of them up, each by two calls; in a worker they never change.
-        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         # The other threads are left for connections that are not served yet.
         self._may_linger = Semaphore(self.cfg.threads // 2)
+
+    def init_process(self) -> None:
+        """Begin as a process of its own, and serve until the end."""
+        # A request looks some thirty settings up, each by two calls; here they never change.
+        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
+        super().init_process()
 
     def handle(self, conn: TConn) -> Any:
         """Serve a connection in a thread of the pool; returns what is to be done with it, as the base class says."""
