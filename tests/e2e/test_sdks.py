@@ -6,13 +6,12 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-import anthropic
-import openai
 import pytest
 
 from accounts.models import Account
 from proxy.fake_upstream import FakeUpstream
 from proxy.models import RequestLog
+from tests import sdks
 from tests.conftest import key_of
 from tests.proxy.requests import MODEL, assert_reconciles
 from tests.serving import Server
@@ -23,18 +22,18 @@ TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"
 @pytest.fixture
 def openai_client(server: Server, insert_user: Callable[..., str]) -> Any:
     insert_user("alice", creditsNew=1)
-    with openai.OpenAI(base_url=f"{server.openhands}/v1", api_key=key_of("alice"), max_retries=0) as client:
+    with sdks.openai.OpenAI(base_url=f"{server.openhands}/v1", api_key=key_of("alice"), max_retries=0) as client:
         yield client
 
 
 @pytest.fixture
 def anthropic_client(server: Server, insert_user: Callable[..., str]) -> Any:
     insert_user("alice", credits=1)
-    with anthropic.Anthropic(base_url=server.ohmygpt, api_key=key_of("alice"), max_retries=0) as client:
+    with sdks.anthropic.Anthropic(base_url=server.ohmygpt, api_key=key_of("alice"), max_retries=0) as client:
         yield client
 
 
-def test_openai_completion(openai_client: openai.OpenAI) -> None:
+def test_openai_completion(openai_client: "sdks.openai.OpenAI") -> None:
     answer = openai_client.chat.completions.create(
         model=MODEL, max_tokens=50, messages=[{"role": "user", "content": "Say something nice"}]
     )
@@ -46,7 +45,7 @@ def test_openai_completion(openai_client: openai.OpenAI) -> None:
     assert_reconciles()
 
 
-def test_openai_stream_with_and_without_usage(openai_client: openai.OpenAI) -> None:
+def test_openai_stream_with_and_without_usage(openai_client: "sdks.openai.OpenAI") -> None:
     for options in ({}, {"stream_options": {"include_usage": True}}):
         chunks = list(
             openai_client.chat.completions.create(
@@ -64,7 +63,7 @@ def test_openai_stream_with_and_without_usage(openai_client: openai.OpenAI) -> N
     assert_reconciles()
 
 
-def test_openai_tool_call(openai_client: openai.OpenAI) -> None:
+def test_openai_tool_call(openai_client: "sdks.openai.OpenAI") -> None:
     answer = openai_client.chat.completions.create(
         model=MODEL,
         max_tokens=50,
@@ -78,28 +77,28 @@ def test_openai_tool_call(openai_client: openai.OpenAI) -> None:
     assert_reconciles()
 
 
-def test_openai_models(openai_client: openai.OpenAI) -> None:
+def test_openai_models(openai_client: "sdks.openai.OpenAI") -> None:
     assert "claude-haiku-4-5-20251001" in [model.id for model in openai_client.models.list()]
 
 
-def test_openai_errors_are_the_sdks_own_classes(server: Server, openai_client: openai.OpenAI) -> None:
-    def ask(client: openai.OpenAI, **fields: Any) -> Any:
+def test_openai_errors_are_the_sdks_own_classes(server: Server, openai_client: "sdks.openai.OpenAI") -> None:
+    def ask(client: "sdks.openai.OpenAI", **fields: Any) -> Any:
         body = {"model": MODEL, "max_tokens": 50, "messages": [{"role": "user", "content": "x"}], **fields}
         return client.chat.completions.create(**body)
 
-    with pytest.raises(openai.AuthenticationError):
+    with pytest.raises(sdks.openai.AuthenticationError):
         ask(openai_client.with_options(api_key="sk-wrong-key"))
-    with pytest.raises(openai.NotFoundError):
+    with pytest.raises(sdks.openai.NotFoundError):
         ask(openai_client, model="gpt-unknown")
-    with pytest.raises(openai.BadRequestError) as bad:
+    with pytest.raises(sdks.openai.BadRequestError) as bad:
         ask(openai_client, max_tokens=-1)
     assert bad.value.param == "max_tokens"
-    with pytest.raises(openai.APIStatusError) as broke:
+    with pytest.raises(sdks.openai.APIStatusError) as broke:
         ask(openai_client, max_tokens=10_000_000)
     assert (broke.value.status_code, broke.value.code) == (402, "insufficient_credits")
 
 
-def test_anthropic_message(anthropic_client: anthropic.Anthropic) -> None:
+def test_anthropic_message(anthropic_client: "sdks.anthropic.Anthropic") -> None:
     message = anthropic_client.messages.create(
         model=MODEL, max_tokens=50, system="Be brief.", messages=[{"role": "user", "content": "Hello"}]
     )
@@ -111,7 +110,7 @@ def test_anthropic_message(anthropic_client: anthropic.Anthropic) -> None:
     assert_reconciles()
 
 
-def test_anthropic_stream(anthropic_client: anthropic.Anthropic) -> None:
+def test_anthropic_stream(anthropic_client: "sdks.anthropic.Anthropic") -> None:
     with anthropic_client.messages.stream(
         model=MODEL, max_tokens=50, messages=[{"role": "user", "content": "Hello, stream"}]
     ) as stream:
@@ -123,18 +122,18 @@ def test_anthropic_stream(anthropic_client: anthropic.Anthropic) -> None:
     assert_reconciles()
 
 
-def test_anthropic_errors_are_the_sdks_own_classes(anthropic_client: anthropic.Anthropic) -> None:
-    def ask(client: anthropic.Anthropic, **fields: Any) -> Any:
+def test_anthropic_errors_are_the_sdks_own_classes(anthropic_client: "sdks.anthropic.Anthropic") -> None:
+    def ask(client: "sdks.anthropic.Anthropic", **fields: Any) -> Any:
         body = {"model": MODEL, "max_tokens": 50, "messages": [{"role": "user", "content": "x"}], **fields}
         return client.messages.create(**body)
 
-    with pytest.raises(anthropic.AuthenticationError):
+    with pytest.raises(sdks.anthropic.AuthenticationError):
         ask(anthropic_client.with_options(api_key="sk-wrong-key"))
-    with pytest.raises(anthropic.NotFoundError):
+    with pytest.raises(sdks.anthropic.NotFoundError):
         ask(anthropic_client, model="gpt-unknown")
-    with pytest.raises(anthropic.BadRequestError, match="max_tokens"):
+    with pytest.raises(sdks.anthropic.BadRequestError, match="max_tokens"):
         ask(anthropic_client, max_tokens=-1)
-    with pytest.raises(anthropic.APIStatusError) as broke:
+    with pytest.raises(sdks.anthropic.APIStatusError) as broke:
         ask(anthropic_client, model="claude-opus-4-5", messages=[{"role": "user", "content": "x" * 1_000_000}])
     assert broke.value.status_code == 402
 
@@ -147,7 +146,7 @@ def test_openai_async(server: Server, insert_user: Callable[..., str], is_stream
     insert_user("alice", creditsNew=1)
 
     async def ask() -> list[str]:
-        async with openai.AsyncOpenAI(base_url=f"{server.openhands}/v1", api_key=key_of("alice")) as client:
+        async with sdks.openai.AsyncOpenAI(base_url=f"{server.openhands}/v1", api_key=key_of("alice")) as client:
             calls = [
                 client.chat.completions.create(
                     model=MODEL, max_tokens=20, messages=[{"role": "user", "content": f"Hello {n}"}], stream=is_stream
@@ -173,7 +172,7 @@ def test_anthropic_async_stream(server: Server, insert_user: Callable[..., str])
 
     async def ask() -> int:
         async with (
-            anthropic.AsyncAnthropic(base_url=server.openhands, api_key=key_of("alice")) as client,
+            sdks.anthropic.AsyncAnthropic(base_url=server.openhands, api_key=key_of("alice")) as client,
             client.messages.stream(
                 model=MODEL, max_tokens=20, messages=[{"role": "user", "content": "Hello"}]
             ) as stream,
@@ -184,7 +183,7 @@ def test_anthropic_async_stream(server: Server, insert_user: Callable[..., str])
     assert_reconciles()
 
 
-def test_anthropic_tool_use_and_token_count(anthropic_client: anthropic.Anthropic) -> None:
+def test_anthropic_tool_use_and_token_count(anthropic_client: "sdks.anthropic.Anthropic") -> None:
     tool: Any = {"name": "get_weather", "input_schema": {"type": "object", "properties": {}}}
     message = anthropic_client.messages.create(
         model=MODEL, max_tokens=50, messages=[{"role": "user", "content": "[[fake tool]] weather?"}], tools=[tool]
@@ -196,7 +195,7 @@ def test_anthropic_tool_use_and_token_count(anthropic_client: anthropic.Anthropi
     assert_reconciles()
 
 
-def test_an_image_is_held_by_its_bound_not_by_its_bytes(openai_client: openai.OpenAI) -> None:
+def test_an_image_is_held_by_its_bound_not_by_its_bytes(openai_client: "sdks.openai.OpenAI") -> None:
     url = "data:image/png;base64," + "A" * 2_000_000
     content: Any = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
     openai_client.chat.completions.create(model=MODEL, max_tokens=50, messages=[{"role": "user", "content": content}])
@@ -205,7 +204,7 @@ def test_an_image_is_held_by_its_bound_not_by_its_bytes(openai_client: openai.Op
     assert_reconciles()
 
 
-def test_openai_streamed_tool_call(openai_client: openai.OpenAI) -> None:
+def test_openai_streamed_tool_call(openai_client: "sdks.openai.OpenAI") -> None:
     stream = openai_client.chat.completions.create(
         model=MODEL,
         max_tokens=50,
@@ -222,7 +221,7 @@ def test_openai_streamed_tool_call(openai_client: openai.OpenAI) -> None:
     assert_reconciles()
 
 
-def test_anthropic_streamed_tool_use(anthropic_client: anthropic.Anthropic) -> None:
+def test_anthropic_streamed_tool_use(anthropic_client: "sdks.anthropic.Anthropic") -> None:
     tool: Any = {"name": "get_weather", "input_schema": {"type": "object", "properties": {}}}
     with anthropic_client.messages.stream(
         model=MODEL,
@@ -249,8 +248,8 @@ def test_the_sdks_own_retries_cost_nothing(
 ) -> None:
     insert_user("alice", creditsNew=1)
     with (
-        openai.OpenAI(base_url=f"{server.openhands}/v1", api_key=key_of("alice"), max_retries=2) as client,
-        pytest.raises(openai.InternalServerError),
+        sdks.openai.OpenAI(base_url=f"{server.openhands}/v1", api_key=key_of("alice"), max_retries=2) as client,
+        pytest.raises(sdks.openai.InternalServerError),
     ):
         client.chat.completions.create(
             model=MODEL, max_tokens=50, messages=[{"role": "user", "content": f"[[fake {directive}]] x"}]
@@ -267,8 +266,8 @@ def test_the_anthropic_sdks_own_retries_cost_nothing(
 ) -> None:
     insert_user("alice", creditsNew=1)
     with (
-        anthropic.Anthropic(base_url=server.openhands, api_key=key_of("alice"), max_retries=2) as client,
-        pytest.raises(anthropic.InternalServerError),
+        sdks.anthropic.Anthropic(base_url=server.openhands, api_key=key_of("alice"), max_retries=2) as client,
+        pytest.raises(sdks.anthropic.InternalServerError),
     ):
         client.messages.create(
             model=MODEL, max_tokens=50, messages=[{"role": "user", "content": f"[[fake {directive}]] x"}]

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import anthropic
-import openai
 import pytest
 
 from proxy.fake_replies import BadRequestError, Directives, build_reply, count_prompt_tokens
 from proxy.fake_upstream import FakeUpstream
+from tests import sdks
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "upstream-key"
@@ -40,14 +39,14 @@ def upstream(server: FakeUpstream) -> FakeUpstream:
 
 
 @pytest.fixture
-def openai_client(upstream: FakeUpstream) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{upstream.url}/v1", api_key=KEY, max_retries=0) as client:
+def openai_client(upstream: FakeUpstream) -> "Iterator[sdks.openai.OpenAI]":
+    with sdks.openai.OpenAI(base_url=f"{upstream.url}/v1", api_key=KEY, max_retries=0) as client:
         yield client
 
 
 @pytest.fixture
-def anthropic_client(upstream: FakeUpstream) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=upstream.url, auth_token=KEY, api_key=None, max_retries=0) as client:
+def anthropic_client(upstream: FakeUpstream) -> "Iterator[sdks.anthropic.Anthropic]":
+    with sdks.anthropic.Anthropic(base_url=upstream.url, auth_token=KEY, api_key=None, max_retries=0) as client:
         yield client
 
 
@@ -148,11 +147,11 @@ def test_mistyped_directive_is_refused(directive: str) -> None:
 # The OpenAI format.
 
 
-def test_openai_sdk_lists_models(openai_client: openai.OpenAI) -> None:
+def test_openai_sdk_lists_models(openai_client: "sdks.openai.OpenAI") -> None:
     assert "claude-haiku-4-5-20251001" in [model.id for model in openai_client.models.list()]
 
 
-def test_openai_sdk_reads_a_plain_answer(openai_client: openai.OpenAI) -> None:
+def test_openai_sdk_reads_a_plain_answer(openai_client: "sdks.openai.OpenAI") -> None:
     answer = openai_client.chat.completions.create(
         model=MODEL, messages=[{"role": "user", "content": "hello there"}], max_tokens=5, n=2
     )
@@ -162,7 +161,7 @@ def test_openai_sdk_reads_a_plain_answer(openai_client: openai.OpenAI) -> None:
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (3, 10, 13)
 
 
-def test_openai_sdk_reads_a_stream_with_usage_last(openai_client: openai.OpenAI) -> None:
+def test_openai_sdk_reads_a_stream_with_usage_last(openai_client: "sdks.openai.OpenAI") -> None:
     with openai_client.chat.completions.create(
         model=MODEL,
         messages=[{"role": "user", "content": "hello [[fake chunks=3]]"}],
@@ -204,7 +203,7 @@ def test_openai_tool_call(upstream: FakeUpstream, is_stream: bool) -> None:
 # The Anthropic format.
 
 
-def test_anthropic_sdk_reads_a_plain_answer(anthropic_client: anthropic.Anthropic) -> None:
+def test_anthropic_sdk_reads_a_plain_answer(anthropic_client: "sdks.anthropic.Anthropic") -> None:
     answer = anthropic_client.messages.create(
         model=MODEL, max_tokens=2, system="1234", messages=[{"role": "user", "content": "hello there"}]
     )
@@ -214,7 +213,7 @@ def test_anthropic_sdk_reads_a_plain_answer(anthropic_client: anthropic.Anthropi
     assert (answer.usage.input_tokens, answer.usage.output_tokens) == (4, 2)
 
 
-def test_anthropic_sdk_reads_a_stream(anthropic_client: anthropic.Anthropic) -> None:
+def test_anthropic_sdk_reads_a_stream(anthropic_client: "sdks.anthropic.Anthropic") -> None:
     directive = "[[fake chunks=4 prompt_tokens=1000 cached_tokens=200 cache_creation_tokens=50]]"
     with anthropic_client.messages.stream(
         model=MODEL, max_tokens=100, messages=[{"role": "user", "content": f"hello {directive}"}]
@@ -235,12 +234,12 @@ def test_anthropic_stream_reports_cumulative_usage(upstream: FakeUpstream) -> No
     assert found[-1] == {"type": "message_stop"}
 
 
-def test_anthropic_sdk_counts_tokens(anthropic_client: anthropic.Anthropic) -> None:
+def test_anthropic_sdk_counts_tokens(anthropic_client: "sdks.anthropic.Anthropic") -> None:
     counted = anthropic_client.messages.count_tokens(model=MODEL, messages=[{"role": "user", "content": "12345"}])
     assert counted.input_tokens == 2
 
 
-def test_anthropic_tool_call(anthropic_client: anthropic.Anthropic) -> None:
+def test_anthropic_tool_call(anthropic_client: "sdks.anthropic.Anthropic") -> None:
     with anthropic_client.messages.stream(
         model=MODEL,
         max_tokens=100,
