@@ -19,7 +19,9 @@ help: ## show this list
 run: system ## start everything for a try-out, on http://127.0.0.1:8000 (Ctrl-C stops it)
 	@exec $(BIN)/python -m billing_site.development
 
-test: system browser check ## install, check and test everything, on a real MongoDB and in a real browser
+test: system browser ## install, check and test everything, on a real MongoDB and in a real browser
+	@# The checks keep one processor busy; beside them the tests are compiled, which each test process would do.
+	@$(BIN)/python -m pytest --collect-only -qq </dev/null >/dev/null & $(MAKE) --no-print-directory check && wait
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder </dev/null
 
 bench: system ## measure speed and memory, in about 4 minutes (`make bench QUICK=1`: one)
