@@ -209,3 +209,9 @@ def test_without_the_wheel_mongod_comes_from_path_or_the_error_explains(tmp_path
     else:
         assert "Install requirements-dev.txt" in answer.stdout
         assert "DATABASE_URL" in answer.stdout
+
+
+def test_free_ports_are_different_ones_that_no_client_is_given() -> None:
+    ports = [free_port() for _ in range(200)]
+    assert len(set(ports)) == 200
+    assert all(20_000 <= port < 32_768 for port in ports)
