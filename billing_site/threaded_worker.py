@@ -9,7 +9,7 @@ import select
 from threading import Semaphore
 from typing import Any
 
-from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 LINGER_SECONDS = 0.25
 
