@@ -15,6 +15,7 @@ from django.db import connection
 from django.test import TransactionTestCase, override_settings
 from pymongo.write_concern import WriteConcern
 
+from billing_site.database import collection_of
 from proxy.fake_upstream import FakeUpstream
 from proxy.models import ModelPrice
 from proxy.reconciliation import reconcile_account
@@ -61,18 +62,14 @@ def _empty_collections(self: TransactionTestCase) -> None:
     One command finds those that hold any. Nothing reads them any more, so nobody waits until the journal is on disk.
     """
     database = connection.database.with_options(write_concern=WriteConcern(w=1, j=False))
-    first, *others = (
-        model._meta.db_table
-        for model in apps.get_models()
-        if model._meta.app_label not in KEPT_APPS or model._meta.model_name == "user"
-    )
-    also = [{"$unionWith": {"coll": name, "pipeline": _name_of_not_empty(name)}} for name in others]
-    for found in database[first].aggregate([*_name_of_not_empty(first), *also]):
+    pipeline: list[dict[str, Any]] = [{"$documents": []}]
+    for model in apps.get_models():
+        if model._meta.app_label not in KEPT_APPS or model._meta.model_name == "user":
+            name = model._meta.db_table
+            first = [{"$limit": 1}, {"$project": {"_id": 0, "name": {"$literal": name}}}]
+            pipeline.append({"$unionWith": {"coll": name, "pipeline": first}})
+    for found in database.aggregate(pipeline):
         database[found["name"]].delete_many({})
-
-
-def _name_of_not_empty(collection: str) -> list[dict[str, Any]]:
-    return [{"$limit": 1}, {"$project": {"_id": 0, "name": {"$literal": collection}}}]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -177,19 +174,16 @@ def _impatient_gunicorn(
 def _price_documents(django_db_setup: None, django_db_blocker: Any) -> list[dict[str, Any]]:
     with django_db_blocker.unblock():
         seed_prices()
-        documents = list(_price_rows().find())
-        _price_rows().delete_many({})
+        rows = collection_of(ModelPrice)
+        documents = list(rows.find())
+        rows.delete_many({})
         return documents
 
 
 @pytest.fixture
 def prices(db: None, _price_documents: list[dict[str, Any]]) -> None:
     """The known price rows, in the database and unread by this process's price book."""
-    _price_rows().insert_many(_price_documents)
-
-
-def _price_rows() -> Any:
-    return connection.database[ModelPrice._meta.db_table]
+    collection_of(ModelPrice).insert_many(_price_documents)
 
 
 @pytest.fixture
