@@ -97,14 +97,10 @@ class Measuring:
         self.sent = 0
         """Requests that the gateway answered, all of them billed."""
 
-    @property
-    def ways(self) -> list[str]:
-        """`direct` to the mock upstream, through `nginx` if there is one, the `reference`, and the `gateway`."""
-        return list(self._ports)
-
     def ways_of(self, kind: Kind) -> list[str]:
-        """The ways that a kind of request can go: the reference knows no streams."""
-        return [way for way in self.ways if way != "reference" or not kind.is_stream]
+        """How a kind of request can go: `direct` to the mock upstream, through `nginx` if there is one, the `reference`
+        (which knows no streams), and the `gateway`."""
+        return [way for way in self._ports if way != "reference" or not kind.is_stream]
 
     def warm_up(self) -> None:
         """Open pools, read prices, fill caches."""

@@ -72,6 +72,11 @@ def chat_completions(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [path("v1/chat/completions", chat_completions)]
 
-settings.configure(SECRET_KEY="unused", ROOT_URLCONF=__name__, ALLOWED_HOSTS=["127.0.0.1"], MIDDLEWARE=[])  # noqa: S106
+settings.configure(
+    SECRET_KEY="unused",  # noqa: S106  (nothing is signed)
+    ROOT_URLCONF=__name__,
+    ALLOWED_HOSTS=["127.0.0.1"],
+    MIDDLEWARE=[],
+)
 django.setup()
 application = get_wsgi_application()

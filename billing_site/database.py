@@ -48,7 +48,7 @@ def find_one_and_update(
     if database.session is None:
         return database.writer.find_one_and_update(collection, query, update, projection)
     return collection_of(model).find_one_and_update(
-        query, update, projection=projection, return_document=ReturnDocument.AFTER, session=current_session()
+        query, update, projection=projection, return_document=ReturnDocument.AFTER, session=database.session
     )
 
 

@@ -88,7 +88,7 @@ def _receive(connection: Connection, request_id: int) -> _OpMsg:
     patience = connection.conn.gettimeout()
     connection.set_conn_timeout(POLL_SECONDS)
     try:
-        data = _receive_some(connection, patience)
+        data = b""
         while len(data) < _HEADER.size or len(data) < _HEADER.unpack_from(data)[0]:
             data += _receive_some(connection, patience)
     finally:
