@@ -6,12 +6,42 @@ queues, a pipe and two changes of thread. A client that keeps sending is served 
 """
 
 import select
-from threading import Semaphore
+import time
+from email.utils import formatdate
+from functools import lru_cache
 from typing import Any
 
+from gunicorn import util
+from gunicorn.http import wsgi
+from gunicorn.http.body import LengthReader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 LINGER_SECONDS = 0.25
+
+
+class _Response(wsgi.Response):
+    """An answer that leaves with one call where its body is known: the client need not be woken for the header."""
+
+    headers_sent: bool
+    sent: int
+
+    def write(self, arg: bytes) -> None:
+        if self.headers_sent or self._omits_body or len(arg) != self.response_length:
+            super().write(arg)
+            return
+        lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
+        self.sock.sendall("".join(lines).encode("latin-1") + arg)
+        self.headers_sent, self.sent = True, len(arg)
+
+
+@lru_cache(maxsize=2)
+def _date_of(second: int) -> str:
+    return formatdate(second, usegmt=True)
+
+
+# gunicorn has no settings for these; requirements.txt pins the version that they were tried with.
+wsgi.Response = _Response
+util.http_date = lambda: _date_of(int(time.time()))
 
 
 class LingeringThreadWorker(ThreadWorker):
@@ -20,7 +50,7 @@ class LingeringThreadWorker(ThreadWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # The other threads are left for connections that are not served yet.
-        self._may_linger = Semaphore(self.cfg.threads // 2)
+        self._may_linger = [None] * (self.cfg.threads // 2)
 
     def init_process(self) -> None:
         """Begin as a process of its own, and serve until the end."""
@@ -38,11 +68,20 @@ class LingeringThreadWorker(ThreadWorker):
     def _has_next_request(self, conn: TConn) -> bool:
         if conn.parser.unreader.buf.getvalue():
             return True
-        if not self._may_linger.acquire(blocking=False):
+        try:
+            place = self._may_linger.pop()
+        except IndexError:
             return False
         try:
             poll = select.poll()
             poll.register(conn.sock, select.POLLIN)
             return bool(poll.poll(LINGER_SECONDS * 1000))
         finally:
-            self._may_linger.release()
+            self._may_linger.append(place)
+
+    def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
+        """Whether the connection can be used again. A body that was read to its end leaves nothing to read off."""
+        reader = conn.parser.mesg.body.reader
+        if keepalive and isinstance(reader, LengthReader) and reader.length == 0:
+            return True
+        return bool(super()._keepalive_after(conn, keepalive))

@@ -1,11 +1,13 @@
 """Connections that are kept open, over real sockets: each is served in its turn, whoever else keeps one."""
 
 import contextlib
+import json
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -73,6 +75,39 @@ def test_requests_sent_in_one_piece_are_answered_in_turn(connect: Callable[..., 
     client.send(times=5)
     for _ in range(5):
         client.receive()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"Content-Length: 5\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"],
+    ids=["length", "chunked"],
+)
+def test_a_body_that_nobody_read_is_not_taken_for_the_next_request(connect: Callable[..., Client], body: bytes) -> None:
+    client = connect()
+    for _ in range(3):
+        client.socket.sendall(b"POST /health HTTP/1.1\r\nHost: 127.0.0.1\r\n" + body)
+        client.receive()
+        client.send()
+        client.receive()
+
+
+def test_an_answer_comes_in_one_piece(connect: Callable[..., Client]) -> None:
+    client = connect()
+    for _ in range(20):
+        client.send()
+        _, separator, body = client.socket.recv(65536).partition(b"\r\n\r\n")
+        assert separator
+        assert json.loads(body)["status"] == "ok"
+
+
+def test_the_date_is_that_of_the_answer(connect: Callable[..., Client]) -> None:
+    client = connect()
+    for _ in range(3):
+        before = int(time.time())
+        client.send()
+        date = parsedate_to_datetime(client.receive()["date"])
+        assert before <= date.timestamp() <= time.time()
+        time.sleep(0.7)
 
 
 def test_open_connections_keep_nobody_waiting(connect: Callable[..., Client]) -> None:
