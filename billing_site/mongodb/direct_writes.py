@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import bson
 from bson import Int64
 from bson.binary import Binary, UuidRepresentation
 from bson.codec_options import DEFAULT_CODEC_OPTIONS
@@ -40,8 +41,9 @@ RECEIVE_BYTES = 64 * 1024
 POLL_SECONDS = 0.5
 """How often a command that waits looks whether the driver has lost the server."""
 
-# A message begins with four numbers: its length, its own id, the id of what it answers, its kind.
-_HEADER = struct.Struct("<iiii")
+# A message of one document begins with its length, its own id, the id of what it answers, its kind, flags, a section's
+# kind: https://github.com/mongodb/specifications/blob/master/source/message/OP_MSG.md
+_HEADER = struct.Struct("<iiiiIB")
 
 MOST_IDLE = 32
 """Connections kept checked out while no command runs; at most half the driver's pool, for all else that uses it."""
@@ -68,13 +70,14 @@ class _Lease:
             or _COMMAND_LOGGER.isEnabledFor(logging.DEBUG)
         ):
             return connection.command(database, command, client=client)
+        # It stays so: the driver sets its own before each of its commands. Ours is short and alone: sending is no wait.
+        connection.set_conn_timeout(POLL_SECONDS)
         request_id, message, _, largest_document = _op_msg(0, command, database, None, DEFAULT_CODEC_OPTIONS)
         connection.send_message(message, largest_document)
         try:
-            answer = _receive(connection, request_id)
+            reply = _receive(connection, request_id, self.pool.opts.socket_timeout)
         except BaseException as error:
             connection._raise_connection_failure(error)
-        reply: Document = answer.unpack_response(codec_options=DEFAULT_CODEC_OPTIONS)[0]
         _check_command_response(reply, connection.max_wire_version)
         return reply
 
@@ -83,20 +86,17 @@ class _Lease:
         self.checkout.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
 
 
-def _receive(connection: Connection, request_id: int) -> _OpMsg:
-    """The message that answers a request, all that comes on a connection until the next one."""
-    patience = connection.conn.gettimeout()
-    connection.set_conn_timeout(POLL_SECONDS)
-    try:
-        data = b""
-        while len(data) < _HEADER.size or len(data) < _HEADER.unpack_from(data)[0]:
-            data += _receive_some(connection, patience)
-    finally:
-        connection.set_conn_timeout(patience)
-    length, _, answered_id, kind = _HEADER.unpack_from(data)
-    if (length, answered_id, kind) != (len(data), request_id, _OpMsg.OP_CODE):
-        raise ProtocolError(f"{len(data)} bytes of kind {kind} for {answered_id} came, not the answer to {request_id}")
-    return _OpMsg.unpack(memoryview(data)[_HEADER.size :])
+def _receive(connection: Connection, request_id: int, patience: float | None) -> Document:
+    """The document that answers a request: one message is all that comes on a connection until the next request."""
+    data = _receive_some(connection, patience)
+    while len(data) < _HEADER.size:
+        data += _receive_some(connection, patience)
+    length, _, *kind = _HEADER.unpack_from(data)
+    while len(data) < length:
+        data += _receive_some(connection, patience)
+    if length != len(data) or kind != [request_id, _OpMsg.OP_CODE, 0, 0]:
+        raise ProtocolError(f"{len(data)} bytes of {length}, kind {kind}: not the answer to {request_id}")
+    return bson.decode(memoryview(data)[_HEADER.size :])
 
 
 def _receive_some(connection: Connection, patience: float | None) -> bytes:

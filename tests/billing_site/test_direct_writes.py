@@ -22,7 +22,7 @@ from pymongo.errors import (
 from pymongo.message import _op_msg
 
 from billing_site.mongod import Mongod
-from billing_site.mongodb.direct_writes import MOST_IDLE, RECEIVE_BYTES, DirectWriter
+from billing_site.mongodb.direct_writes import MOST_IDLE, POLL_SECONDS, RECEIVE_BYTES, DirectWriter
 
 INCREMENT = [{"$set": {"n": {"$add": ["$n", 1]}}}]
 CONNECTION_LOST = {"closeConnection": True}
@@ -139,6 +139,18 @@ def test_many_threads_on_a_small_pool_each_write_once_and_leave_connections_for_
     # The driver's own calls share the pool, and are not starved by what lies idle here.
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(lambda _: writer.client.test.things.count_documents({}), range(40))) == [1] * 40
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_connection_that_is_given_back_waits_for_an_answer_as_before(
+    connect: Callable[..., DirectWriter], is_refused: bool
+) -> None:
+    writer = connect(maxPoolSize=1)  # One connection for everything: none of it stays checked out.
+    assert increment(writer) == 1
+    if is_refused:
+        with pytest.raises(OperationFailure):
+            writer.find_one_and_update("things", {"_id": "a"}, [{"$nothing": {}}], {})
+    writer.client.admin.command("sleep", 1, millis=int(3000 * POLL_SECONDS), lock="none")
 
 
 def test_idle_connections_are_few(connect: Callable[..., DirectWriter]) -> None:
