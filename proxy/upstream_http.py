@@ -6,15 +6,17 @@ readers) is most of the CPU of a forwarded request; docs/performance.md has the 
 """
 
 import contextlib
+import queue
 import zlib
 from collections.abc import Mapping
 from socket import socket
 from typing import Any
 
 import httptools
-from urllib3 import HTTPConnectionPool
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import DecodeError, HTTPError, InvalidHeader, ProtocolError, ReadTimeoutError
+from urllib3.util import Url
 
 RECEIVE_BYTES = 64 * 1024
 MOST_HEADER_BYTES = 64 * 1024
@@ -172,6 +174,35 @@ class UpstreamAnswer:
             raise ProtocolError("Connection broken: it was closed in the middle of an answer")
 
 
+class _IdleConnections(queue.LifoQueue[HTTPConnection | None]):
+    """The connections that a pool keeps. Nobody ever waits for one, so the locks of a queue have nothing to guard."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> HTTPConnection | None:
+        try:
+            return self.queue.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+    def put(self, item: HTTPConnection | None, block: bool = True, timeout: float | None = None) -> None:
+        if len(self.queue) >= self.maxsize:
+            raise queue.Full
+        self.queue.append(item)
+
+
+class _HttpPool(HTTPConnectionPool):
+    QueueCls = _IdleConnections  # type: ignore[assignment]
+
+
+class _HttpsPool(HTTPSConnectionPool):
+    QueueCls = _IdleConnections  # type: ignore[assignment]
+
+
+def make_pool(url: Url, *, maxsize: int) -> HTTPConnectionPool:
+    """The pool of a server; a connection is made where none is idle, `maxsize` of them are kept."""
+    pool_class = _HttpsPool if url.scheme == "https" else _HttpPool
+    return pool_class(url.host or "", url.port, maxsize=maxsize, block=False)
+
+
 def post(
     pool: HTTPConnectionPool,
     path: str,
@@ -188,7 +219,8 @@ def post(
     """
     lines = [f"POST {path} HTTP/1.1", f"Host: {_host_of(pool)}", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    if any("\n" in line or "\r" in line for line in lines):
+    text = "\n".join(lines)
+    if "\r" in text or text.count("\n") >= len(lines):
         raise InvalidHeader("a header has a line break")
     connection: Any = pool._get_conn()
     try:
@@ -200,7 +232,7 @@ def post(
             channel.settimeout(read_seconds)
         # An answer may have come before the whole body was taken.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            channel.sendall("\r\n".join((*lines, "", "")).encode("latin-1") + body)
+            channel.sendall(text.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n" + body)
         answer = UpstreamAnswer(pool, connection, path)
         answer.receive_header()
     except BaseException as error:

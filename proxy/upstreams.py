@@ -5,9 +5,9 @@ import time
 from collections.abc import Mapping
 from functools import cache
 
-import urllib3
 from django.conf import settings
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
+from urllib3.util import parse_url
 
 from accounts.models import Balance
 from proxy import upstream_http
@@ -30,9 +30,9 @@ class Upstream:
         self.is_configured = bool(base_url)
         if not self.is_configured:
             return
-        url = urllib3.util.parse_url(base_url)
+        url = parse_url(base_url)
         self._path = url.path or ""
-        self._pool = urllib3.connection_from_url(base_url, maxsize=settings.UPSTREAM_POOL_SIZE, block=False)
+        self._pool = upstream_http.make_pool(url, maxsize=settings.UPSTREAM_POOL_SIZE)
         self._headers = {
             "Authorization": f"Bearer {api_key}",
             "Content-Type": "application/json",

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from threading import Thread
 
 import pytest
-import urllib3
 from urllib3 import HTTPConnectionPool
 from urllib3.exceptions import DecodeError, HTTPError, InvalidHeader, NewConnectionError, ProtocolError
+from urllib3.util import parse_url
 
 from billing_site.mongod import HOST, free_port
 from proxy import upstream_http
@@ -60,7 +60,7 @@ Answering = Callable[..., tuple[Peer, Callable[[], UpstreamAnswer]]]
 def answering() -> Iterator[Answering]:
     """A peer that answers with these lists of pieces, one a request; returns it and a function that sends one."""
     peer, answers = Peer(), []
-    pool = urllib3.connection_from_url(f"http://{HOST}:{peer.port}")
+    pool = _pool(f"http://{HOST}:{peer.port}")
 
     def send() -> UpstreamAnswer:
         answers.append(_post(pool))
@@ -78,6 +78,10 @@ def answering() -> Iterator[Answering]:
     pool.close()
     thread.join(10)
     peer.close()
+
+
+def _pool(url: str) -> HTTPConnectionPool:
+    return upstream_http.make_pool(parse_url(url), maxsize=1)
 
 
 def _post(pool: HTTPConnectionPool, **headers: str) -> UpstreamAnswer:
@@ -195,6 +199,18 @@ def test_a_connection_is_not_used_again_when_the_upstream_closes_it(
     assert peer.connections == 2
 
 
+def test_more_requests_at_once_than_connections_are_kept_get_their_own(answering: Answering) -> None:
+    peer, send = answering([HELLO, CLOSE], [HELLO], [HELLO])
+    first = send()
+    assert read_all(first) == b"hello"
+    second = send()
+    assert read_all(second) == b"hello"
+    second.release_conn()
+    first.release_conn()
+    assert read_all(send()) == b"hello"
+    assert (peer.connections, len(peer.requests)) == (2, 3)
+
+
 def test_an_answer_closed_early_costs_its_connection(
     answering: Answering,
 ) -> None:
@@ -233,14 +249,14 @@ def test_the_request_is_one_piece_with_its_host_and_length(
 
 
 def test_a_line_break_in_a_header_is_never_sent() -> None:
-    pool = urllib3.connection_from_url(f"http://{HOST}:{free_port()}")
+    pool = _pool(f"http://{HOST}:{free_port()}")
     with pytest.raises(InvalidHeader):
         _post(pool, **{"anthropic-beta": "a\r\nX-Injected: 1"})
 
 
 def test_a_refused_connection_is_told_apart_as_nothing_was_sent() -> None:
     with pytest.raises(NewConnectionError):
-        _post(urllib3.connection_from_url(f"http://{HOST}:{free_port()}"))
+        _post(_pool(f"http://{HOST}:{free_port()}"))
 
 
 @pytest.mark.parametrize(
@@ -253,4 +269,4 @@ def test_a_refused_connection_is_told_apart_as_nothing_was_sent() -> None:
     ],
 )
 def test_the_host_header_names_a_port_only_where_it_is_not_the_usual_one(url: str, host: str) -> None:
-    assert upstream_http._host_of(urllib3.connection_from_url(url)) == host
+    assert upstream_http._host_of(_pool(url)) == host
