@@ -7,7 +7,7 @@ serve nothing but the proxy API (no admin), and one process serves all three.
 import os
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_site.settings")
 
@@ -17,8 +17,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
-from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
+from django.http import HttpRequest
 from django.urls import ResolverMatch, resolve
 from django.utils.log import log_response
 
@@ -32,25 +31,23 @@ class ProxyHandler(WSGIHandler):
     def load_middleware(self, is_async: bool = False) -> None:
         self._middleware_chain = convert_exception_to_response(self._call_view)
 
-    def get_response(self, request: HttpRequest) -> HttpResponseBase:
+    def get_response(self, request: HttpRequest) -> Any:
         """Django's own, without the URL configuration of the thread and the files to close."""
-        response = cast(HttpResponseBase, self._middleware_chain(request))
+        response: Any = self._middleware_chain(request)
         if response.status_code >= 400:
-            log_response(
-                "%s: %s", response.reason_phrase, request.path, response=cast(HttpResponse, response), request=request
-            )
+            log_response("%s: %s", response.reason_phrase, request.path, response=response, request=request)
         return response
 
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> HttpResponseBase:
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         request = self.request_class(environ)
         response = self.get_response(request)
         start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
         return response
 
-    def _call_view(self, request: HttpRequest) -> HttpResponseBase:
+    def _call_view(self, request: HttpRequest) -> Any:
         _, upstream, path = request.path_info.split("/", 2)
         match = _resolve(f"/{path}")
-        return cast(HttpResponseBase, match.func(request, upstream=upstream, **match.kwargs))
+        return match.func(request, upstream=upstream, **match.kwargs)
 
 
 @lru_cache(maxsize=64)
@@ -77,5 +74,5 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
     if environ["PATH_INFO"].startswith(_PREFIXES):
         response = _proxy(environ, start_response)
         # The bytes alone: a plain answer has nothing to close, and nobody hears the signal that closing one sends.
-        return (response.content,) if isinstance(response, HttpResponse) else response
+        return response if response.streaming else (response.content,)
     return _site(environ, start_response)

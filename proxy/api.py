@@ -7,8 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError
-from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
+from django.http import HttpRequest
 from gunicorn.http.errors import ParseException
 from pymongo.errors import PyMongoError
 
@@ -36,8 +35,8 @@ from proxy.json_body import Object, parse_object
 from proxy.openai_api import OpenAiApi
 from proxy.price_book import PRICES
 from proxy.pricing import Price
-from proxy.relay import forward, forward_free
-from proxy.responses import error_response, json_response, raw_response
+from proxy.relay import Answer, forward, forward_free
+from proxy.responses import ApiResponse, error_response, json_response
 from proxy.statements import balance_statement, receipt, usage_statement
 from proxy.upstreams import get_upstream
 
@@ -46,28 +45,25 @@ logger = logging.getLogger(__name__)
 OPENAI: ApiFamily = OpenAiApi()
 ANTHROPIC: ApiFamily = AnthropicApi()
 TOKEN_COUNT: ApiFamily = TokenCountApi()
-PASSED_HEADERS = ("anthropic-version", "anthropic-beta")
+PASSED_HEADERS = {"anthropic-version": "HTTP_ANTHROPIC_VERSION", "anthropic-beta": "HTTP_ANTHROPIC_BETA"}
+"""By their names in `request.META`, where a header is read as it was sent: `request.headers` maps them all first."""
 LARGEST_BODY_OF_A_STRANGER = 1024 * 1024
 """A body up to this size is read before the key is looked up, which the hold then does in the same round trip."""
 LARGEST_DRAIN_BYTES = 128 * 1024 * 1024
 
-Endpoint = Callable[..., HttpResponseBase]
+Endpoint = Callable[..., Answer]
 """Takes the request, the balance that pays, the request id, and what the URL captured."""
 
 
-def _new_request_id() -> str:
-    return f"req_{secrets.token_hex(16)}"
-
-
-def _endpoint(method: str | None, family: ApiFamily | None) -> Callable[[Endpoint], Callable[..., HttpResponseBase]]:
+def _endpoint(method: str | None, family: ApiFamily | None) -> Callable[[Endpoint], Callable[..., Any]]:
     """Make a view of an endpoint: its method, a request id, and every error as JSON in the family's shape.
 
     `method` None = any; `family` None = the one that the client seems to speak.
     """
 
-    def decorate(function: Endpoint) -> Callable[..., HttpResponseBase]:
-        def view(request: HttpRequest, upstream: str, **kwargs: Any) -> HttpResponseBase:
-            request_id = _new_request_id()
+    def decorate(function: Endpoint) -> Callable[..., Any]:
+        def view(request: HttpRequest, upstream: str, **kwargs: Any) -> Answer:
+            request_id = f"req_{secrets.token_hex(16)}"
             shape = family or _family_of(request)
             try:
                 # The server sends the head alone of what answers a HEAD.
@@ -84,28 +80,27 @@ def _endpoint(method: str | None, family: ApiFamily | None) -> Callable[[Endpoin
                 logger.exception("request %s failed", request_id)
                 return error_response(InternalError(repr(error)), shape, request_id)
 
-        view.csrf_exempt = True  # type: ignore[attr-defined]
         return view
 
     return decorate
 
 
 @_endpoint("POST", OPENAI)
-def chat_completions(request: HttpRequest, balance: Balance, request_id: str) -> HttpResponseBase:
+def chat_completions(request: HttpRequest, balance: Balance, request_id: str) -> Answer:
     """`POST /v1/chat/completions`, billed."""
     return _metered(request, balance, request_id, OPENAI)
 
 
 @_endpoint("POST", ANTHROPIC)
-def messages(request: HttpRequest, balance: Balance, request_id: str) -> HttpResponseBase:
+def messages(request: HttpRequest, balance: Balance, request_id: str) -> Answer:
     """`POST /v1/messages`, billed."""
     return _metered(request, balance, request_id, ANTHROPIC)
 
 
-def _metered(request: HttpRequest, balance: Balance, request_id: str, family: ApiFamily) -> HttpResponseBase:
+def _metered(request: HttpRequest, balance: Balance, request_id: str, family: ApiFamily) -> Answer:
     api_key = _api_key(request)
     body, parsed, call, price = _read_call(request, balance, family, api_key)
-    idempotency_key = _header(request, "idempotency-key")
+    idempotency_key = request.META.get("HTTP_IDEMPOTENCY_KEY")
     if idempotency_key is None or call.is_stream:
         claim = None
     else:
@@ -153,19 +148,19 @@ def _read_call(
         raise
 
 
-def _replay(stored: StoredAnswer, api_key: str, balance: Balance) -> HttpResponse:
+def _replay(stored: StoredAnswer, api_key: str, balance: Balance) -> ApiResponse:
     """A stored answer: it costs nothing, but it counts as a request."""
     _, rate = rate_limits.take_one(api_key)
     account = find_account_by_key(api_key)
-    response = raw_response(stored.body, request_id=stored.request_id)
-    response["Idempotent-Replayed"] = "true"
-    response["X-Credits-Cost"] = usd_text(ZERO)
-    response["X-Credits-Balance"] = usd_text(account.balance(balance))
+    response = ApiResponse(stored.body, request_id=stored.request_id)
+    response.headers["Idempotent-Replayed"] = "true"
+    response.headers["X-Credits-Cost"] = usd_text(ZERO)
+    response.headers["X-Credits-Balance"] = usd_text(account.balance(balance))
     return _with_rate(response, rate)
 
 
 @_endpoint("POST", ANTHROPIC)
-def count_tokens(request: HttpRequest, balance: Balance, request_id: str) -> HttpResponse:
+def count_tokens(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
     """`POST /v1/messages/count_tokens`: passed on at no charge, within the rate limit."""
     api_key = _api_key(request)
     body, parsed, call, price = _read_call(request, balance, TOKEN_COUNT, api_key)
@@ -182,18 +177,17 @@ def count_tokens(request: HttpRequest, balance: Balance, request_id: str) -> Htt
     return _with_rate(response, rate)
 
 
-def _with_rate(response: HttpResponse, rate: RateLimit) -> HttpResponse:
-    for name, value in rate.headers.items():
-        response[name] = value
+def _with_rate(response: ApiResponse, rate: RateLimit) -> ApiResponse:
+    response.headers |= rate.headers
     return response
 
 
 def _passed_headers(request: HttpRequest) -> dict[str, str]:
-    return {name: value for name in PASSED_HEADERS if (value := _header(request, name)) is not None}
+    return {name: request.META[key] for name, key in PASSED_HEADERS.items() if key in request.META}
 
 
 @_endpoint("GET", OPENAI)
-def list_models(request: HttpRequest, balance: Balance, request_id: str) -> HttpResponse:
+def list_models(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
     """`GET /v1/models`: the models that have a price on this upstream."""
     find_account_by_key(_api_key(request))
     data = [
@@ -209,21 +203,21 @@ def list_models(request: HttpRequest, balance: Balance, request_id: str) -> Http
 
 
 @_endpoint("GET", OPENAI)
-def balance_of(request: HttpRequest, balance: Balance, request_id: str) -> HttpResponse:
+def balance_of(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
     """`GET /v1/balance`: both balances, what is held, and when they expire."""
     account = find_account_by_key(_api_key(request))
     return json_response(balance_statement(account), request_id=request_id)
 
 
 @_endpoint("GET", OPENAI)
-def request_receipt(request: HttpRequest, balance: Balance, request_id: str, wanted_id: str) -> HttpResponse:
+def request_receipt(request: HttpRequest, balance: Balance, request_id: str, wanted_id: str) -> ApiResponse:
     """`GET /v1/requests/<id>`: the receipt of one's own request."""
     account = find_account_by_key(_api_key(request))
     return json_response(receipt(account=account, request_id=wanted_id), request_id=request_id)
 
 
 @_endpoint("GET", OPENAI)
-def usage(request: HttpRequest, balance: Balance, request_id: str) -> HttpResponse:
+def usage(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
     """`GET /v1/usage?from&to&group=day|model`: what one has used, on both balances."""
     account = find_account_by_key(_api_key(request))
     query = request.GET
@@ -232,7 +226,7 @@ def usage(request: HttpRequest, balance: Balance, request_id: str) -> HttpRespon
 
 
 @_endpoint("POST", OPENAI)
-def rotate(request: HttpRequest, balance: Balance, request_id: str) -> HttpResponse:
+def rotate(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
     """`POST /v1/keys/rotate`: a new API key, told once; the one used for this call stops at once."""
     api_key = _api_key(request)
     account = find_account_by_key(api_key)
@@ -240,33 +234,28 @@ def rotate(request: HttpRequest, balance: Balance, request_id: str) -> HttpRespo
     response = json_response(
         {"object": "api_key", "api_key": new_key, "prefix": mask_key(new_key)}, request_id=request_id
     )
-    response["Cache-Control"] = "no-store"
+    response.headers["Cache-Control"] = "no-store"
     return response
 
 
-def health(request: HttpRequest, upstream: str) -> HttpResponse:
+@_endpoint(None, OPENAI)
+def health(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
     """`GET /health`: this process answers. It asks neither the database nor the upstream."""
-    return json_response({"status": "ok", "upstream": upstream}, request_id=_new_request_id())
+    return json_response({"status": "ok", "upstream": balance.value}, request_id=request_id)
 
 
 @_endpoint(None, None)
-def not_found(request: HttpRequest, balance: Balance, request_id: str, path: str) -> HttpResponseBase:
+def not_found(request: HttpRequest, balance: Balance, request_id: str, path: str) -> Answer:
     """Any other path: nothing is ever forwarded that is not metered."""
     raise NotFound(f"There is no /{path} here. GET /v1/models lists the models of {balance.label}.")
 
 
 def _family_of(request: HttpRequest) -> ApiFamily:
-    return ANTHROPIC if _header(request, "anthropic-version") is not None else OPENAI
+    return ANTHROPIC if "HTTP_ANTHROPIC_VERSION" in request.META else OPENAI
 
 
 def _api_key(request: HttpRequest) -> str:
-    return read_key(_header(request, "authorization"), _header(request, "x-api-key"))
-
-
-def _header(request: HttpRequest, name: str) -> str | None:
-    """One header as it was sent. (`request.headers` makes a mapping of them all first.)"""
-    value: str | None = request.META.get(f"HTTP_{name.upper().replace('-', '_')}")
-    return value
+    return read_key(request.META.get("HTTP_AUTHORIZATION"), request.META.get("HTTP_X_API_KEY"))
 
 
 def _read_body(request: HttpRequest, api_key: str) -> bytes:

@@ -6,8 +6,7 @@ import time
 from collections.abc import Mapping
 
 from django.conf import settings
-from django.http import HttpResponse, StreamingHttpResponse
-from django.http.response import HttpResponseBase
+from django.http import StreamingHttpResponse
 from django.utils import timezone
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
@@ -20,11 +19,13 @@ from proxy.json_body import Object, parse_answer
 from proxy.large_answer import LargeAnswerReader
 from proxy.metered_stream import READ_BYTES, MeteredStream
 from proxy.metering import FreeRequest, Reservation
-from proxy.responses import STATUS_OF, json_response, raw_response
+from proxy.responses import STATUS_OF, ApiResponse, json_response
 from proxy.upstream_http import UpstreamAnswer
 from proxy.upstreams import Upstream
 
 logger = logging.getLogger(__name__)
+
+Answer = ApiResponse | StreamingHttpResponse
 
 LARGEST_SMALL_BYTES = 64 * 1024
 LARGEST_BUFFERED_BYTES = 1024 * 1024
@@ -50,7 +51,7 @@ def forward(
     parsed: Object,
     headers: Mapping[str, str],
     claim: Claim | None = None,
-) -> HttpResponseBase:
+) -> Answer:
     """Send a reserved request on and answer with what comes. Releases or charges the hold, whatever happens.
 
     `parsed` is what `body` says. A plain answer is stored for its idempotency key before it is billed. One that is too
@@ -107,7 +108,7 @@ def forward_free(
     body: bytes,
     headers: Mapping[str, str],
     entry: FreeRequest,
-) -> HttpResponse:
+) -> ApiResponse:
     """Send a request on that costs nothing, and log that it reached the upstream."""
     started_at = timezone.now()
     try:
@@ -119,11 +120,11 @@ def forward_free(
     outcome = "ok" if response.status == 200 else "upstream_refused"
     metering.log_free(entry, endpoint=path, status=response.status, outcome=outcome, started_at=started_at)
     if response.status == 200:
-        return raw_response(data, request_id=entry.request_id)
+        return ApiResponse(data, request_id=entry.request_id)
     return _answer_refusal(response, data, family, entry.request_id)
 
 
-def _relay_refusal(response: UpstreamAnswer, family: ApiFamily, reservation: Reservation) -> HttpResponse:
+def _relay_refusal(response: UpstreamAnswer, family: ApiFamily, reservation: Reservation) -> ApiResponse:
     """An upstream's error. Cost 0."""
     data = _read_small(response)
     metering.release(reservation, status=response.status, outcome="upstream_refused")
@@ -152,14 +153,14 @@ def _read_count(response: UpstreamAnswer) -> bytes:
     return data
 
 
-def _answer_refusal(response: UpstreamAnswer, data: bytes, family: ApiFamily, request_id: str) -> HttpResponse:
+def _answer_refusal(response: UpstreamAnswer, data: bytes, family: ApiFamily, request_id: str) -> ApiResponse:
     """The upstream's 4xx about the request passes; its own troubles are ours to explain, as `UpstreamError`."""
     if response.status in PASSED_STATUSES:
         try:
             if _is_about_our_account(parse_answer(data)):
                 logger.error("request %s: the operator's account with the upstream is empty", request_id)
                 raise UpstreamError("the operator's account with the upstream is empty")
-            return raw_response(data, status=response.status, request_id=request_id)
+            return ApiResponse(data, status=response.status, request_id=request_id)
         except ValueError:
             message = "The model's provider refused this request without telling why."
             body = family.error_body(status=response.status, code="invalid_request", message=message, details={})
@@ -179,7 +180,7 @@ def _relay_answer(
     family: ApiFamily,
     reservation: Reservation,
     claim: Claim | None,
-) -> HttpResponseBase:
+) -> Answer:
     """A plain answer: read whole, billed, then sent, so that the balance is exact when the client has it.
 
     One that is too large to wait for is passed on as it comes and billed at its end.
@@ -202,9 +203,8 @@ def _relay_answer(
     report = family.read_usage(answer)
     text_bytes = 0 if report.is_exact else family.output_text_bytes(answer)
     receipt = metering.charge(reservation, report=report, output_text_bytes=text_bytes)
-    result = raw_response(data, request_id=reservation.request_id)
-    for name, value in {**_headers(reservation), **receipt.headers}.items():
-        result[name] = value
+    result = ApiResponse(data, request_id=reservation.request_id)
+    result.headers |= reservation.hold.rate.headers | receipt.headers
     return result
 
 
