@@ -1,5 +1,6 @@
 """The driver below the ORM, typed: raw collections, and the session of the running transaction."""
 
+import threading
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -16,9 +17,19 @@ from billing_site.mongodb.base import DatabaseWrapper
 Document = dict[str, Any]
 
 
+class _Thread(threading.local):
+    """What each thread keeps: Django's own look-up also asks whether a coroutine is running."""
+
+    def __init__(self) -> None:
+        self.wrapper = cast(DatabaseWrapper, connections[DEFAULT_DB_ALIAS])
+
+
+_thread = _Thread()
+
+
 def wrapper() -> DatabaseWrapper:
     """This thread's connection as what it is: the MongoDB back end's wrapper around the process's pooled client."""
-    return cast(DatabaseWrapper, connections[DEFAULT_DB_ALIAS])
+    return _thread.wrapper
 
 
 def encoded(part: Document) -> RawBSONDocument:

@@ -206,7 +206,7 @@ def _finish(
         "creditsCost": to_bson(cost),
         "uncollected": to_bson(full_cost - cost),
         "hold": to_bson(hold.amount),
-        "price": reservation.price.snapshot(),
+        "price": reservation.price.snapshot,
         "usageSource": source,
         "usageProblem": problem,
         "outcome": outcome,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
+from functools import cached_property
 
 from accounts.money import ZERO, round_up_usd, round_usd
 
@@ -71,8 +72,9 @@ class Price:
         # The two terms are rounded together in `worst_case`: step back where that costs one quantum more.
         return tokens if self.worst_case(input_tokens, tokens) <= available else max(tokens - 1, 0)
 
+    @cached_property
     def snapshot(self) -> dict[str, str]:
-        """The row for the request's log, amounts as text so that nothing is lost."""
+        """The row for the requests' logs, amounts as text so that nothing is lost."""
         return {
             "id": self.price_id,
             "input": str(self.input),
