@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -196,6 +197,16 @@ def test_an_answer_to_something_else_is_refused_and_the_connection_dropped(
     assert increment(writer) in (2, 3)
 
 
+def stop(pid: int) -> None:
+    """Stop a process, and return when none of its threads runs any more."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + 10
+    threads = Path(f"/proc/{pid}/task")
+    while any(path.read_text().rsplit(")", 1)[1].split()[0] != "T" for path in threads.glob("*/stat")):
+        assert time.monotonic() < deadline, "it did not stop"
+        time.sleep(0.01)
+
+
 LOSES_THE_SERVER_SOON = {
     "heartbeatFrequencyMS": 500,
     "connectTimeoutMS": 500,
@@ -215,7 +226,7 @@ def test_a_silent_server_is_not_waited_for(
     writer = connect(**options)
     assert increment(writer) == 1
     assert mongod.pid is not None
-    os.kill(mongod.pid, signal.SIGSTOP)
+    stop(mongod.pid)
     started = time.monotonic()
     try:
         with pytest.raises(error):

@@ -125,7 +125,7 @@ def test_a_client_that_leaves_pays_exactly_what_it_used(
         if reads_first:
             assert b"200 OK" in client.recv(1000)
     log = wait_for(RequestLog.objects.first)
-    assert upstream.requests[0].client_connected is True, "the upstream was read to its end"
+    assert wait_for(lambda: upstream.requests[0].client_connected), "the upstream was read to its end"
     assert (log.usage_source, log.output_tokens) == ("upstream", 40)
     assert log.outcome in {"client_disconnected", "ok"}
     wait_for(lambda: not Account.objects.get(pk="alice").holds)
