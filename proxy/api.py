@@ -69,7 +69,8 @@ def _endpoint(method: str | None, family: ApiFamily | None) -> Callable[[Endpoin
                 # The server sends the head alone of what answers a HEAD.
                 if method and request.method != method and (request.method, method) != ("HEAD", "GET"):
                     allowed = "GET, HEAD" if method == "GET" else method
-                    raise MethodNotAllowed(f"{request.path} answers {method} only.", allowed=allowed)
+                    path = request.path.removeprefix(f"/{upstream}")  # Not there on the upstream's own port.
+                    raise MethodNotAllowed(f"{path} answers {method} only.", allowed=allowed)
                 return function(request, Balance(upstream), request_id, **kwargs)
             except BillingError as error:
                 return error_response(error, shape, request_id)

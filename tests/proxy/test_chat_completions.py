@@ -346,6 +346,7 @@ def test_other_paths_are_json_404_and_never_forwarded(
 def test_a_wrong_method_is_told(server: Server, upstream: FakeUpstream, method: str, path: str, allowed: str) -> None:
     response = server.http.request(method, server.openhands + path)
     assert (response.status, response.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert response.json()["error"]["message"] == f"{path} answers {allowed.partition(',')[0]} only."
     assert response.headers["Allow"] == allowed
     assert not upstream.requests
 
