@@ -26,7 +26,9 @@ class _Response(wsgi.Response):
     sent: int
 
     def write(self, arg: bytes) -> None:
-        if self.headers_sent or self._omits_body or len(arg) != self.response_length:
+        if self._omits_body:
+            arg = b""  # Django answers a HEAD as a GET, of which gunicorn warns each time before it drops the body.
+        if self.headers_sent or len(arg) != self.response_length:
             super().write(arg)
             return
         lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]

@@ -100,6 +100,14 @@ def test_an_answer_comes_in_one_piece(connect: Callable[..., Client]) -> None:
         assert json.loads(body)["status"] == "ok"
 
 
+@pytest.mark.parametrize("path", ["/v1/models", "/health"])
+def test_the_head_alone_is_sent_without_a_warning(server: Server, path: str) -> None:
+    response = server.http.request("HEAD", server.openhands + path, redirect=False)
+    assert response.data == b""
+    assert int(response.headers["Content-Length"]) > 0
+    assert "WARNING gunicorn" not in server.log()
+
+
 def test_the_date_is_that_of_the_answer(connect: Callable[..., Client]) -> None:
     client = connect()
     for _ in range(3):
