@@ -29,26 +29,11 @@ from billing_site.development import (
 from billing_site.mongod import Mongod, free_port, is_port_free
 from billing_site.welcome import without_password
 from proxy.fake_upstream import FakeUpstream
+from tests.processes import stat_of, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 OPENHANDS_KEY = "key-of-a-real-upstream"
 START_SECONDS = 90
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not within the time"
-        time.sleep(0.05)
-
-
-def stat_of(pid: int) -> list[str] | None:
-    """State, parent, group, session ... of a process; None if there is none, or only its zombie."""
-    try:
-        values = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except OSError:
-        return None
-    return None if values[0] == "Z" else values
 
 
 def command_of(pid: int) -> str:
@@ -173,7 +158,7 @@ def request_in_flight(run: Installation) -> Iterator[None]:
     stalled = run.line("Spend on OpenHands").replace("Hello", "[[fake stall=1]] Hello")
     with subprocess.Popen(["bash", "-c", stalled], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as request:
         try:
-            wait_until(lambda: len(run.upstream.requests) > received)
+            wait_for(lambda: len(run.upstream.requests) > received)
             yield
         finally:
             request.kill()
@@ -198,19 +183,19 @@ def run(installation: Installation) -> Installation:
 def test_printed_lines_pay_and_spend(run: Installation) -> None:
     credits_new, credits_old = run.balances("Pay")
     assert run.run_line("Pay")["success"] is True
-    wait_until(lambda: run.balances("Pay")[0] >= credits_new + 20)
+    wait_for(lambda: run.balances("Pay")[0] >= credits_new + 20)
     assert run.balances("Pay")[1] == credits_old
 
     credits_new, credits_old = run.balances("Spend on OpenHands")
     received = len(run.upstream.requests)
     assert run.run_line("Spend on OpenHands")["choices"][0]["message"]["content"]
-    wait_until(lambda: run.balances("Spend on OpenHands")[0] < credits_new)
+    wait_for(lambda: run.balances("Spend on OpenHands")[0] < credits_new)
     assert run.balances("Spend on OpenHands")[1] == credits_old
     assert len(run.upstream.requests) == received + 1
 
     credits_new, credits_old = run.balances("Spend on OhMyGPT")
     assert run.run_line("Spend on OhMyGPT")["choices"][0]["message"]["content"]
-    wait_until(lambda: run.balances("Spend on OhMyGPT")[1] < credits_old)
+    wait_for(lambda: run.balances("Spend on OhMyGPT")[1] < credits_old)
     assert run.balances("Spend on OhMyGPT")[0] == credits_new
     assert len(run.upstream.requests) == received + 1
 
@@ -239,7 +224,7 @@ def test_killed_child_is_named_and_started_again(run: Installation, name: str, w
     before = run.output.count(f"{name} runs again.")
     database = run.balances("Spend on OhMyGPT")
     os.kill(run.child(word), signal.SIGKILL)
-    wait_until(lambda: run.output.count(f"{name} runs again.") > before, 30)
+    wait_for(lambda: run.output.count(f"{name} runs again.") > before, 30)
     assert f"{name} was killed by SIGKILL. Starting it again in" in run.output
 
     def spends() -> bool:
@@ -247,8 +232,8 @@ def test_killed_child_is_named_and_started_again(run: Installation, name: str, w
             return "choices" in run.run_line("Spend on OhMyGPT")
         return False
 
-    wait_until(spends, 30)
-    wait_until(lambda: run.balances("Spend on OhMyGPT")[1] < database[1])
+    wait_for(spends, 30)
+    wait_for(lambda: run.balances("Spend on OhMyGPT")[1] < database[1])
 
 
 def test_killed_supervisor_leaves_no_orphan_and_the_next_run_works(run: Installation) -> None:
@@ -262,7 +247,7 @@ def test_killed_supervisor_leaves_no_orphan_and_the_next_run_works(run: Installa
 
         run.start()  # at once, while the children of the killed run stop
 
-    wait_until(lambda: not any(stat_of(pid) for pid in children))
+    wait_for(lambda: not any(stat_of(pid) for pid in children))
     assert re.findall("sk-trollllm-[0-9a-f]{64}", run.output) == keys
     assert run.balances("Spend on OpenHands") == (credits_new, credits_old)
     assert run.run_line("Spend on OpenHands")["choices"]
@@ -292,7 +277,7 @@ def test_second_ctrl_c_hurries_and_nothing_is_left(run: Installation) -> None:
         assert run.process.poll() is None, "the request in progress gets its time"
         assert run.stop() == 0
     assert "Stopped." in run.output
-    wait_until(lambda: not any(stat_of(pid) for pid in children), 1)
+    wait_for(lambda: not any(stat_of(pid) for pid in children), 1)
 
 
 def test_database_that_runs_elsewhere_is_used_and_its_customers_are_left_alone(
@@ -431,13 +416,13 @@ def test_stubborn_child_and_its_children_are_killed_after_the_grace_time(tmp_pat
         ["bash", "-c", script], environment=os.environ, log_path=tmp_path / "log", grace_seconds=0.2, lock=lock
     )
     child.start()
-    wait_until(lambda: (tmp_path / "log").read_text() != "")
+    wait_for(lambda: (tmp_path / "log").read_text() != "")
     grandchild = int((tmp_path / "log").read_text())
     child.stop()
     child.stop()
     os.close(lock)
     assert describe_exit(child.exit_code) == "was killed by SIGKILL"
-    wait_until(lambda: stat_of(grandchild) is None)
+    wait_for(lambda: stat_of(grandchild) is None)
 
 
 def test_what_an_ended_child_left_is_killed_after_the_grace_time_before_the_next_start(tmp_path: Path) -> None:
@@ -448,13 +433,13 @@ def test_what_an_ended_child_left_is_killed_after_the_grace_time_before_the_next
         ["bash", "-c", script], environment=os.environ, log_path=tmp_path / "log", grace_seconds=0.2, lock=lock
     )
     child.start()
-    wait_until(lambda: not child.is_running and (tmp_path / "log").read_text() != "")
+    wait_for(lambda: not child.is_running and (tmp_path / "log").read_text() != "")
     left = int((tmp_path / "log").read_text())
     assert stat_of(left) is not None
 
     child.start()
 
-    wait_until(lambda: stat_of(left) is None, 1)
+    wait_for(lambda: stat_of(left) is None, 1)
     child.stop()
     os.close(lock)
 

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from pymongo.message import _op_msg
 
 from billing_site.mongod import Mongod
 from billing_site.mongodb.direct_writes import MOST_IDLE, POLL_SECONDS, RECEIVE_BYTES, DirectWriter
+from tests.processes import stat_of, wait_for
 
 INCREMENT = [{"$set": {"n": {"$add": ["$n", 1]}}}]
 CONNECTION_LOST = {"closeConnection": True}
@@ -200,11 +200,8 @@ def test_an_answer_to_something_else_is_refused_and_the_connection_dropped(
 def stop(pid: int) -> None:
     """Stop a process, and return when none of its threads runs any more."""
     os.kill(pid, signal.SIGSTOP)
-    deadline = time.monotonic() + 10
-    threads = Path(f"/proc/{pid}/task")
-    while any(path.read_text().rsplit(")", 1)[1].split()[0] != "T" for path in threads.glob("*/stat")):
-        assert time.monotonic() < deadline, "it did not stop"
-        time.sleep(0.01)
+    threads = [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+    wait_for(lambda: all((stat_of(thread) or "T")[0] == "T" for thread in threads))
 
 
 LOSES_THE_SERVER_SOON = {

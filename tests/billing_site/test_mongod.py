@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from pymongo import MongoClient, WriteConcern
 from pymongo.client_session import ClientSession
 
 from billing_site.mongod import Mongod, MongodError, find_mongod, free_port, missing_packages
+from tests.processes import stat_of, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,20 +33,6 @@ time.sleep(60)
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
     with Mongod(tmp_path_factory.mktemp("mongod") / "data") as mongod:
         yield mongod
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not within the time"
-        time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def insert(mongod: Mongod, **document: Any) -> None:
@@ -124,7 +110,7 @@ def test_data_survives_stop_other_port_and_kill(tmp_path: Path) -> None:
     insert(second, run=2)
     assert second.pid is not None
     os.kill(second.pid, signal.SIGKILL)
-    wait_until(lambda: not second.is_running)
+    wait_for(lambda: not second.is_running, 10)
 
     second.start()
     assert count(second) == 2
@@ -137,7 +123,7 @@ def test_frozen_mongod_is_stopped_in_bounded_time(tmp_path: Path) -> None:
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         mongod.stop(seconds=0.2)
-    assert not is_alive(pid)
+    assert stat_of(pid) is None
 
 
 def test_dies_with_its_killed_parent_and_the_next_start_takes_over(tmp_path: Path) -> None:
@@ -150,7 +136,7 @@ def test_dies_with_its_killed_parent_and_the_next_start_takes_over(tmp_path: Pat
     with Mongod(tmp_path / "data", log_path=tmp_path / "second.log") as mongod:
         assert mongod.pid != pid
         assert mongod.port != port
-    wait_until(lambda: not is_alive(pid))
+    wait_for(lambda: stat_of(pid) is None, 10)
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_it(running: Mongod) -> None:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ import pytest
 from proxy.fake_replies import BadRequestError, Directives, build_reply, count_prompt_tokens
 from proxy.fake_upstream import FakeUpstream
 from tests import sdks
+from tests.processes import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "upstream-key"
@@ -80,13 +81,6 @@ def message(upstream: FakeUpstream, text: str, **extra: Any) -> Answer:
 def events(body: bytes) -> list[Any]:
     lines = [line.removeprefix("data: ") for line in body.decode().splitlines() if line.startswith("data: ")]
     return [json.loads(line) for line in lines if line != "[DONE]"]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline, "not within the time"
-        time.sleep(0.01)
 
 
 # The rule of the answer, as values.
@@ -365,7 +359,7 @@ def test_stall_lasts_until_the_client_leaves(upstream: FakeUpstream, is_stream: 
     assert upstream.requests[0].client_connected is None
     response.close()
     connection.close()
-    wait_until(lambda: upstream.requests[0].client_connected is False)
+    wait_for(lambda: upstream.requests[0].client_connected is False, 5)
 
 
 # Requests that are refused, and what is recorded.
@@ -410,7 +404,7 @@ def test_unknown_path_is_answered_404(upstream: FakeUpstream) -> None:
 
 def test_requests_are_recorded_listed_and_forgotten(upstream: FakeUpstream) -> None:
     chat(upstream, "hello")
-    wait_until(lambda: upstream.requests[0].client_connected is not None)
+    wait_for(lambda: upstream.requests[0].client_connected is not None, 5)
     (recorded,) = upstream.requests
     assert (recorded.method, recorded.path) == ("POST", "/v1/chat/completions")
     assert recorded.headers["authorization"] == f"Bearer {KEY}"
