@@ -17,7 +17,6 @@ MAX_AMOUNT = Decimal("1000000")
 
 LARGEST_DOUBLE = sys.float_info.max
 _LARGEST = Decimal(LARGEST_DOUBLE)  # Compared with as a Decimal: a float is converted anew each time, at 2 µs.
-_EXACT_BELOW = 1e15  # With 8 places, 23 digits: fewer than the 28 of the usual context.
 _WIDE = Context(prec=400)  # A stored double may have 309 digits before the point; reading it must not raise.
 
 
@@ -37,20 +36,19 @@ def from_bson(value: object) -> Decimal:
     Reads as the expressions in the database do, `$toDouble` and then `$round` (halves to even, on the exact binary
     value), so what Python shows is what a comparison there sees.
     """
-    if type(value) is float and -_EXACT_BELOW < value < _EXACT_BELOW:  # What nearly all are, without the questions.
-        return Decimal(value).quantize(QUANTUM, rounding=ROUND_HALF_EVEN)
     number = number_from_bson(value)
     return ZERO if number is None else number
 
 
 def number_from_bson(value: object) -> Decimal | None:
     """The same for an amount that must be there, such as a price: None for what is no number."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, Decimal128 | int):
-        value = float(str(value))  # By the text: a signalling NaN and a huge integer have no other way.
-    if not isinstance(value, float | Decimal):
-        return None
+    if not isinstance(value, float):  # As nearly all are.
+        if isinstance(value, bool):
+            return None
+        if isinstance(value, Decimal128 | int):
+            value = float(str(value))  # By the text: a signalling NaN and a huge integer have no other way.
+        if not isinstance(value, float | Decimal):
+            return None
     number = Decimal(value)
     if not number.is_finite() or abs(number) > _LARGEST:
         return None

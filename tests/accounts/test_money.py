@@ -23,7 +23,7 @@ from accounts.money import format_cents, format_usd, from_bson, round_up_usd, ro
         (0.1 + 0.2, "0.3"),
         (1e-9, "0"),
         (-2.5, "-2.5"),
-        (999_999_999_999_999.9, "999999999999999.875"),  # The largest that is read by the short way, and the next.
+        (999_999_999_999_999.9, "999999999999999.875"),
         (1e15, "1000000000000000"),
         (-1e15, "-1000000000000000"),
         (1.7e308, str(int(1.7e308))),
