@@ -10,7 +10,7 @@ import queue
 import zlib
 from collections.abc import Mapping
 from socket import socket
-from typing import Any
+from typing import Any, TypeVar
 
 import httptools
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
@@ -22,6 +22,8 @@ RECEIVE_BYTES = 64 * 1024
 MOST_HEADER_BYTES = 64 * 1024
 MOST_DRAINED_BYTES = 64 * 1024
 GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+
+T = TypeVar("T")
 
 
 class Headers(dict[str, str]):
@@ -174,27 +176,27 @@ class UpstreamAnswer:
             raise ProtocolError("Connection broken: it was closed in the middle of an answer")
 
 
-class _IdleConnections(queue.LifoQueue[HTTPConnection | None]):
+class _IdleConnections(queue.LifoQueue[T]):
     """The connections that a pool keeps. Nobody ever waits for one, so the locks of a queue have nothing to guard."""
 
-    def get(self, block: bool = True, timeout: float | None = None) -> HTTPConnection | None:
+    def get(self, block: bool = True, timeout: float | None = None) -> T:
         try:
             return self.queue.pop()
         except IndexError:
             raise queue.Empty from None
 
-    def put(self, item: HTTPConnection | None, block: bool = True, timeout: float | None = None) -> None:
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
         if len(self.queue) >= self.maxsize:
             raise queue.Full
         self.queue.append(item)
 
 
 class _HttpPool(HTTPConnectionPool):
-    QueueCls = _IdleConnections  # type: ignore[assignment]
+    QueueCls = _IdleConnections
 
 
 class _HttpsPool(HTTPSConnectionPool):
-    QueueCls = _IdleConnections  # type: ignore[assignment]
+    QueueCls = _IdleConnections
 
 
 def make_pool(url: Url, *, maxsize: int) -> HTTPConnectionPool:
@@ -219,8 +221,8 @@ def post(
     """
     lines = [f"POST {path} HTTP/1.1", f"Host: {_host_of(pool)}", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    text = "\n".join(lines)
-    if "\r" in text or text.count("\n") >= len(lines):
+    head = "\r\n".join(lines)
+    if not head.count("\r") == head.count("\n") == len(lines) - 1:
         raise InvalidHeader("a header has a line break")
     connection: Any = pool._get_conn()
     try:
@@ -232,7 +234,7 @@ def post(
             channel.settimeout(read_seconds)
         # An answer may have come before the whole body was taken.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            channel.sendall(text.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n" + body)
+            channel.sendall(f"{head}\r\n\r\n".encode("latin-1") + body)
         answer = UpstreamAnswer(pool, connection, path)
         answer.receive_header()
     except BaseException as error:
