@@ -22,8 +22,7 @@ LINGER_SECONDS = 0.25
 class _Response(wsgi.Response):
     """An answer that leaves with one call where its body is known: the client need not be woken for the header."""
 
-    headers_sent: bool
-    sent: int
+    headers_sent: bool  # The base class has no types.
 
     def write(self, arg: bytes) -> None:
         if self._omits_body:
@@ -33,7 +32,8 @@ class _Response(wsgi.Response):
             return
         lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
         self.sock.sendall("".join(lines).encode("latin-1") + arg)
-        self.headers_sent, self.sent = True, len(arg)
+        self.headers_sent = True
+        self.sent = len(arg)
 
 
 @lru_cache(maxsize=2)

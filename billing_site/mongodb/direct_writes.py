@@ -70,7 +70,8 @@ class _Lease:
             or _COMMAND_LOGGER.isEnabledFor(logging.DEBUG)
         ):
             return connection.command(database, command, client=client)
-        # It stays so: the driver sets its own before each of its commands. Ours is short and alone: sending is no wait.
+        # It stays so: the driver sets its own before each of its commands. To send ours never waits: it is short, and
+        # nothing else is under way.
         connection.set_conn_timeout(POLL_SECONDS)
         request_id, message, _, largest_document = _op_msg(0, command, database, None, DEFAULT_CODEC_OPTIONS)
         connection.send_message(message, largest_document)
