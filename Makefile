@@ -17,7 +17,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: system ## start everything for a try-out, on http://127.0.0.1:8000 (Ctrl-C stops it)
-	@exec $(BIN)/python -m billing_site.development
+	@exec $(BIN)/python -m development.run
 
 test: system browser ## install, check and test everything, on a real MongoDB and in a real browser
 	@# The checks keep one processor busy; beside them the tests are compiled, which each test process would do.
@@ -62,7 +62,7 @@ $(INSTALLED): requirements.txt requirements-dev.txt
 # Without any mongod the reason is told by what needs it.
 run: DATABASE_ELSEWHERE = $$DATABASE_URL
 system: $(INSTALLED)
-	@packages=; test -n "$(DATABASE_ELSEWHERE)" || packages=$$($(BIN)/python -m billing_site.mongod 2>/dev/null) || exit 0; \
+	@packages=; test -n "$(DATABASE_ELSEWHERE)" || packages=$$($(BIN)/python -m development.mongod 2>/dev/null) || exit 0; \
 	command -v curl >/dev/null || packages="$$packages curl"; \
 	test -z "$${packages# }" || $(call apt_install,$$packages)
 

@@ -11,8 +11,8 @@ from django.utils import timezone
 from accounts import credits
 from accounts.errors import AccountNotFound, ExpiryChanged, InvalidExpiry
 from accounts.models import Account
-from billing_site.database import collection_of, current_session
-from billing_site.transactions import run_in_transaction
+from mongo.collections import collection_of, current_session
+from mongo.transactions import run_in_transaction
 
 LONGEST_EXPIRY = timedelta(days=3650)
 

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar
 
-from accounts.money import ZERO, format_usd
+from money.amounts import ZERO, format_usd
 
 if TYPE_CHECKING:
     from accounts.rate_limits import RateLimit
@@ -127,6 +127,6 @@ class OperationConflict(BillingError):
 
 
 class BalanceWriteForbidden(BillingError):
-    """Something other than `accounts/credits.py` tried to write a balance."""
+    """Something other than `accounts/credits` tried to write a balance."""
 
     code = "balance_write_forbidden"

@@ -7,8 +7,8 @@ from django.utils import timezone
 
 from accounts import credits
 from accounts.models import Account, Balance
-from billing_site.database import Document, collection_of
-from billing_site.one_by_one import sum_one_by_one
+from mongo.collections import Document, collection_of
+from mongo.each_item import sum_one_by_one
 
 
 def sweep_expired_accounts(*, now: datetime | None = None) -> int:

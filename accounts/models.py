@@ -8,8 +8,10 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.utils import timezone
 
-from accounts.fields import BalanceField, CountField, DefaultTrueField, HoldsField, MoneyField
-from accounts.money import ZERO, from_bson
+from accounts.fields import BalanceField, HoldsField
+from money.amounts import ZERO, from_bson
+from money.fields import CountField, MoneyField
+from mongo.fields import DefaultTrueField
 
 USERNAME_PATTERN = r"^[a-z0-9_-]{3,50}$"
 """What a new username looks like. Older accounts may have capitals and spaces; they work as they are."""
@@ -50,7 +52,7 @@ class Role(models.TextChoices):
 class Account(models.Model):
     """One document of `usersNew`; any field but the name may be missing in old ones, and unknown fields are kept.
 
-    Saving writes only what was changed on the instance, and never a balance: `accounts/credits.py` does that.
+    Saving writes only what was changed on the instance, and never a balance: `accounts/credits` does that.
     """
 
     username = models.CharField(

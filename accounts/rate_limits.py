@@ -19,8 +19,8 @@ from accounts.authentication import find_account_by_key
 from accounts.errors import RateLimitExceeded
 from accounts.keys import key_filter
 from accounts.models import Account
-from accounts.money import from_bson
-from billing_site.database import Document, collection_of, encoded, find_one_and_update
+from money.amounts import from_bson
+from mongo.collections import Document, collection_of, encoded, find_one_and_update
 
 MINUTE_SECONDS = 60.0
 FULL_AT = "rateFullAt"

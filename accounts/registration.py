@@ -6,13 +6,13 @@ from datetime import datetime
 from django.db import IntegrityError
 from django.utils import timezone
 
-from accounts.credits import open_ledger
+from accounts.credits.movements import open_ledger
 from accounts.errors import AccountNotFound, InvalidApiKey, InvalidUsername, UsernameTaken
 from accounts.keys import generate_key, hash_key, key_filter, mask_key
 from accounts.models import USERNAME_PATTERN, Account, Balance, Role
-from accounts.money import ZERO
-from billing_site.database import collection_of, current_session
-from billing_site.transactions import run_in_transaction
+from money.amounts import ZERO
+from mongo.collections import collection_of, current_session
+from mongo.transactions import run_in_transaction
 
 
 def create_account(

@@ -24,7 +24,7 @@ from benchmarks.admin_report import Timing, render
 from benchmarks.browser import Browser
 from benchmarks.query_plans import Profiler, Query
 from benchmarks.servers import DATABASE, ROOT, manage, platform_environment, start_gunicorn
-from billing_site.mongod import Mongod
+from development.mongod import Mongod
 
 DIRECTORY = ROOT / "var" / "bench-admin"
 CACHE_GB = 2.0

@@ -17,7 +17,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from billing_site.mongod import HOST, Mongod, free_port, tied_to_parent
+from development.mongod import HOST, Mongod, free_port, tied_to_parent
 
 ROOT = Path(__file__).resolve().parents[1]
 DATABASE = "benchmark"
@@ -88,7 +88,7 @@ def run_platform(directory: Path, *, accounts: int) -> Iterator[Platform]:
     _raise_file_limit()
     with contextlib.ExitStack() as stack:
         mongod = stack.enter_context(Mongod(directory / "mongodb", cache_gb=0.5))
-        upstream = _start(stack, directory, "upstream", ["-m", "proxy.fake_upstream", "--port"])
+        upstream = _start(stack, directory, "upstream", ["-m", "development.fake_upstream.server", "--port"])
         environment = platform_environment(mongod, upstream_url=f"http://{HOST}:{upstream.port}")
         for command in ("migrate", "seed_prices"):
             manage(environment, command)

@@ -8,7 +8,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
 from pymongo.errors import PyMongoError
 
-from billing_site.mongodb.base import DatabaseWrapper
+from mongo.backend.base import DatabaseWrapper
 
 MINIMUM_SECRET_LENGTH = 32
 

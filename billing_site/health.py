@@ -3,7 +3,7 @@
 from django.http import HttpRequest, JsonResponse
 from pymongo.errors import PyMongoError
 
-from billing_site.database import wrapper
+from mongo.collections import wrapper
 
 
 def alive(request: HttpRequest) -> JsonResponse:

@@ -34,10 +34,10 @@ INSTALLED_APPS = [
     "billing_site.apps.BillingSiteConfig",
     "unfold",
     "unfold.contrib.filters",
-    "billing_site.apps.MongoAdminConfig",
-    "billing_site.apps.MongoAuthConfig",
-    "billing_site.apps.MongoContentTypesConfig",
-    "billing_site.apps.MongoSessionsConfig",
+    "mongo.contrib.apps.MongoAdminConfig",
+    "mongo.contrib.apps.MongoAuthConfig",
+    "mongo.contrib.apps.MongoContentTypesConfig",
+    "mongo.contrib.apps.MongoSessionsConfig",
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
@@ -46,8 +46,11 @@ INSTALLED_APPS = [
     "accounts",
     "payments",
     "proxy",
+    "books",
     "support",
 ]
+if ENVIRONMENT != "production":
+    INSTALLED_APPS.append("development")
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -57,8 +60,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "support.second_factor.SecondFactorMiddleware",
-    "support.refusals.RefusedAttemptsMiddleware",
+    "support.access.second_factor.SecondFactorMiddleware",
+    "support.access.attempts.RefusedAttemptsMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -90,7 +93,7 @@ DATABASE_URL = env.str("DATABASE_URL")
 
 DATABASES = {
     "default": {
-        "ENGINE": "billing_site.mongodb",
+        "ENGINE": "mongo.backend",
         "HOST": DATABASE_URL,
         "NAME": env.str("DATABASE_NAME", default=urlsplit(DATABASE_URL).path.lstrip("/") or "billing"),
         "OPTIONS": {
@@ -106,9 +109,7 @@ DATABASES = {
     }
 }
 DEFAULT_AUTO_FIELD = "django_mongodb_backend.fields.ObjectIdAutoField"
-MIGRATION_MODULES = {
-    app: f"billing_site.mongo_migrations.{app}" for app in ("admin", "auth", "contenttypes", "sessions")
-}
+MIGRATION_MODULES = {app: f"mongo.contrib.{app}" for app in ("admin", "auth", "contenttypes", "sessions")}
 
 # --- Time, language, static files --------------------------------------------------------------------------------
 
@@ -122,7 +123,7 @@ WHITENOISE_USE_FINDERS = True  # Serves the packages' own static files: nothing 
 
 # --- Security ----------------------------------------------------------------------------------------------------
 
-AUTHENTICATION_BACKENDS = ["support.permissions.RoleBackend"]
+AUTHENTICATION_BACKENDS = ["support.access.permissions.RoleBackend"]
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -267,20 +268,20 @@ UNFOLD = {
     "SITE_HEADER": "LLM credits",
     "SITE_SUBHEADER": "Support and billing",
     "SITE_SYMBOL": "account_balance_wallet",
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "support.navigation.favicon"}],
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "support.pages.navigation.favicon"}],
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
-    "ENVIRONMENT": "support.navigation.environment",
-    "STYLES": ["support.navigation.stylesheet"],
-    "SCRIPTS": ["support.navigation.script"],
+    "ENVIRONMENT": "support.pages.navigation.environment",
+    "STYLES": ["support.pages.navigation.stylesheet"],
+    "SCRIPTS": ["support.pages.navigation.script"],
     "ACCOUNT": {
         "navigation": [
             {"title": "Second factor", "icon": "phonelink_lock", "link": reverse_lazy("support:second_factor")}
         ]
     },
-    "LOGIN": {"form": "support.login.LoginForm"},
-    "DASHBOARD_CALLBACK": "support.dashboard.context",
-    "SIDEBAR": {"navigation": "support.navigation.sidebar"},
+    "LOGIN": {"form": "support.access.login.LoginForm"},
+    "DASHBOARD_CALLBACK": "support.pages.dashboard.context",
+    "SIDEBAR": {"navigation": "support.pages.navigation.sidebar"},
 }
 
 # --- API framework -----------------------------------------------------------------------------------------------

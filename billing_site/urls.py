@@ -6,7 +6,7 @@ from drf_spectacular.views import SpectacularAPIView
 
 from billing_site import health
 from billing_site.api_docs import ApiDocsView
-from support.views import home
+from support.pages.home import home
 
 urlpatterns = [
     path("", home, name="home"),
@@ -14,7 +14,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("healthz", health.alive),
     path("readyz", health.ready),
-    path("api/payment/", include("payments.urls")),
+    path("api/payment/", include("payments.api.urls")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", ApiDocsView.as_view(url_name="schema")),
 ]

@@ -53,7 +53,7 @@ class ProxyHandler(WSGIHandler):
 @lru_cache(maxsize=64)
 def _resolve(path: str) -> ResolverMatch:
     """The view of a path. Nearly all requests have one of four paths, which need not be matched again each time."""
-    return resolve(path, "proxy.urls")
+    return resolve(path, "proxy.api.urls")
 
 
 # The driver keeps its own pool, and this back end's `close` does nothing: there is nothing to look for on each request.

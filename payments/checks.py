@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.utils.module_loading import import_string
 
-from payments.order_codes import is_valid_prefix
+from payments.orders.codes import is_valid_prefix
 from payments.providers.base import Provider
 from payments.providers.standard import is_usable_secret
 

@@ -3,7 +3,7 @@
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
-from accounts.fields import MoneyField
+from money.fields import MoneyField
 
 
 class Promotion(models.Model):

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from accounts.errors import BillingError
 from accounts.models import Balance
-from accounts.money import format_cents
+from money.amounts import format_cents
 
 
 class InvalidRequest(BillingError):

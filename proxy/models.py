@@ -8,8 +8,9 @@ from bson.errors import InvalidId
 from django.core.validators import MinValueValidator
 from django.db import models
 
-from accounts.fields import CountField, DefaultTrueField, MoneyField, PriceField
 from accounts.models import Balance
+from money.fields import CountField, MoneyField, PriceField
+from mongo.fields import DefaultTrueField
 
 PRICE_PLACES = 8
 
@@ -74,7 +75,7 @@ class RequestIdField(models.CharField):
 
 
 class RequestLog(models.Model):
-    """One metered request: the write-ahead record of its cost, and the receipt. Written by `proxy/metering.py`.
+    """One metered request: the write-ahead record of its cost, and the receipt. Written by `proxy/billing/metering.py`.
 
     Documents with a `hold` are ours; those of the replaced system have none and count in no reconciliation.
     """

@@ -9,8 +9,8 @@ class SupportConfig(AppConfig):
     verbose_name = "Support"
 
     def ready(self) -> None:
-        from support import signals
-        from support.roles import ensure_roles
+        from support.access.roles import ensure_roles
+        from support.audit import signals
 
         signals.connect()
         post_migrate.connect(ensure_roles, sender=self)

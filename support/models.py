@@ -60,22 +60,6 @@ class AuditEntry(models.Model):
         raise TypeError("audit entries are immutable")
 
 
-class DailyFigures(models.Model):
-    """What one day (UTC) came to, counted once, so that the dashboard reads a document a day. See `figures.py`."""
-
-    day = models.CharField(primary_key=True, db_column="_id", max_length=10)
-    figures = models.JSONField(default=dict)
-    computed_at = models.DateTimeField(db_column="computedAt")
-
-    class Meta:
-        db_table = "daily_figures"
-        ordering = ("-day",)
-        verbose_name_plural = "daily figures"
-
-    def __str__(self) -> str:
-        return self.day
-
-
 class SecondFactor(models.Model):
     """The authenticator app of one staff user (RFC 6238). Its secret is shown only while it is set up."""
 

@@ -3,21 +3,23 @@
 from django.contrib import admin
 from django.urls import path
 
-from support import account_pages, bulk, dialogs, exports, pages, second_factor
+from support.access import second_factor
+from support.actions import bulk, dialogs
+from support.pages import account, exports, help
 
 app_name = "support"
 
 urlpatterns = [
     path("second-factor/", admin.site.admin_view(second_factor.set_up), name="second_factor"),
-    path("find-key/", admin.site.admin_view(pages.find_key), name="find_key"),
-    path("help/", admin.site.admin_view(pages.help_page), name="help"),
+    path("find-key/", admin.site.admin_view(help.find_key), name="find_key"),
+    path("help/", admin.site.admin_view(help.help_page), name="help"),
     path("export/<slug:app>/<slug:model>/", admin.site.admin_view(exports.export_list), name="export"),
     path("bulk/<slug:slug>/", admin.site.admin_view(bulk.bulk_action), name="bulk"),
     path("do/<slug:kind>/<path:key>/<slug:slug>/", admin.site.admin_view(dialogs.dialog), name="dialog"),
-    path("accounts/<path:username>/timeline/", admin.site.admin_view(account_pages.timeline), name="timeline"),
+    path("accounts/<path:username>/timeline/", admin.site.admin_view(account.timeline), name="timeline"),
     path(
         "accounts/<path:username>/timeline/requests/",
-        admin.site.admin_view(account_pages.timeline_requests),
+        admin.site.admin_view(account.timeline_requests),
         name="timeline_requests",
     ),
 ]

@@ -11,17 +11,19 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.contrib.auth.models import Group, User
 from django.db import connection
-from django.test import TransactionTestCase, override_settings
+from django.test import Client, TransactionTestCase, override_settings
 from pymongo.write_concern import WriteConcern
 
-from billing_site.database import collection_of
-from proxy.fake_upstream import FakeUpstream
+from books.reconciliation import reconcile_account
+from development.fake_upstream.server import FakeUpstream
+from mongo.collections import collection_of
+from proxy.billing.seed_prices import seed_prices
 from proxy.models import ModelPrice
-from proxy.reconciliation import reconcile_account
-from proxy.seed_prices import seed_prices
 from tests.serving import Server, serve
 
+LogIn = Callable[..., Client]
 KEPT_APPS = {"contenttypes", "auth"}
 LONGEST_FIRST = [
     "test_admin_browser.py",
@@ -140,6 +142,21 @@ def in_threads(db: None) -> Callable[[int, Callable[[int], Any]], list[Any]]:
 
         with ThreadPoolExecutor(count) as pool:
             return list(pool.map(call, range(count)))
+
+    return run
+
+
+@pytest.fixture
+def log_in(db: None) -> LogIn:
+    """Log in as a new staff member with a role (`None` = superuser); returns the browser."""
+
+    def run(role: str | None, name: str = "sam") -> Client:
+        user = User.objects.create_user(name, password="x", is_staff=True, is_superuser=role is None)
+        if role:
+            user.groups.add(Group.objects.get(name=role))
+        client = Client()
+        client.force_login(user)
+        return client
 
     return run
 

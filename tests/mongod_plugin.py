@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from billing_site.mongod import Mongod
+from development.mongod import Mongod
 
 
 @pytest.hookimpl(tryfirst=True)

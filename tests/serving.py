@@ -13,7 +13,7 @@ from pathlib import Path
 import urllib3
 from django.db import connection
 
-from billing_site.mongod import free_port
+from development.mongod import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"

@@ -1,4 +1,6 @@
 import accounts.fields
+import mongo.fields
+import money.fields
 import django.core.validators
 import django.db.models.deletion
 import django_mongodb_backend.fields
@@ -27,7 +29,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "is_active",
-                    accounts.fields.DefaultTrueField(db_column="isActive", default=True, verbose_name="active"),
+                    mongo.fields.DefaultTrueField(db_column="isActive", default=True, verbose_name="active"),
                 ),
                 (
                     "role",
@@ -115,25 +117,25 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "tokens_user_new",
-                    accounts.fields.CountField(
+                    money.fields.CountField(
                         db_column="tokensUserNew", default=0, editable=False, verbose_name="OpenHands tokens"
                     ),
                 ),
                 (
                     "total_input_tokens",
-                    accounts.fields.CountField(
+                    money.fields.CountField(
                         db_column="totalInputTokens", default=0, editable=False, verbose_name="input tokens"
                     ),
                 ),
                 (
                     "total_output_tokens",
-                    accounts.fields.CountField(
+                    money.fields.CountField(
                         db_column="totalOutputTokens", default=0, editable=False, verbose_name="output tokens"
                     ),
                 ),
                 (
                     "ref_credits",
-                    accounts.fields.MoneyField(
+                    money.fields.MoneyField(
                         db_column="refCredits",
                         decimal_places=8,
                         default=Decimal("0E-8"),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar
 
-from payments.notices import Notice
+from payments.providers.events import Notice
 
 EARLIEST_YEAR, LATEST_YEAR = 2000, 9000
 """Times outside these years are no times of payments, and some would overflow the arithmetic."""

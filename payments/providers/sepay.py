@@ -16,11 +16,11 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 
 from payments.errors import InvalidSignature, MalformedEvent, StaleSignature
-from payments.notices import NoMoney, Notice, Receipt
-from payments.order_codes import find_candidates, normalise
+from payments.orders.codes import find_candidates, normalise
 from payments.providers import sepay_api
 from payments.providers.base import EARLIEST_YEAR, LATEST_YEAR, Provider, as_bytes, is_one_of, is_within_window
-from payments.strict_json import parse_object, read_identifier, read_text, read_whole_number
+from payments.providers.event_json import parse_object, read_identifier, read_text, read_whole_number
+from payments.providers.events import NoMoney, Notice, Receipt
 
 TIME_ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
 """SePay writes local times without an offset."""

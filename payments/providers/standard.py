@@ -16,8 +16,7 @@ from django.conf import settings
 from django.utils.dateparse import parse_datetime
 
 from payments.errors import InvalidSignature, MalformedEvent, StaleSignature
-from payments.notices import NoMoney, Notice, Receipt, Reversal, ReversalState
-from payments.order_codes import find_candidates
+from payments.orders.codes import find_candidates
 from payments.providers.base import (
     EARLIEST_YEAR,
     LATEST_YEAR,
@@ -26,7 +25,15 @@ from payments.providers.base import (
     is_one_of,
     is_within_window,
 )
-from payments.strict_json import parse_object, read_amount, read_currency, read_identifier, read_object, read_text
+from payments.providers.event_json import (
+    parse_object,
+    read_amount,
+    read_currency,
+    read_identifier,
+    read_object,
+    read_text,
+)
+from payments.providers.events import NoMoney, Notice, Receipt, Reversal, ReversalState
 
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 _PREFIX = "whsec_"

@@ -16,11 +16,10 @@ from django.conf import settings
 
 from payments.currencies import decimals_of
 from payments.errors import InvalidSignature, MalformedEvent, StaleSignature
-from payments.notices import NoMoney, Notice, OrderState, OrderUpdate, Receipt, Reversal, ReversalState
-from payments.order_codes import find_candidates
+from payments.orders.codes import find_candidates
 from payments.providers import stripe_api
 from payments.providers.base import Provider, as_bytes, is_one_of, is_within_window
-from payments.strict_json import (
+from payments.providers.event_json import (
     parse_object,
     read_currency,
     read_identifier,
@@ -28,6 +27,7 @@ from payments.strict_json import (
     read_text,
     read_whole_number,
 )
+from payments.providers.events import NoMoney, Notice, OrderState, OrderUpdate, Receipt, Reversal, ReversalState
 
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 _MAX_SIGNATURES = 10

@@ -1,4 +1,5 @@
-import accounts.fields
+import mongo.fields
+import money.fields
 import django.core.validators
 import proxy.models
 from decimal import Decimal
@@ -52,7 +53,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "input_price",
-                    accounts.fields.MoneyField(
+                    money.fields.MoneyField(
                         db_column="inputPricePerMTok",
                         decimal_places=8,
                         default=Decimal("0E-8"),
@@ -64,7 +65,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "output_price",
-                    accounts.fields.MoneyField(
+                    money.fields.MoneyField(
                         db_column="outputPricePerMTok",
                         decimal_places=8,
                         default=Decimal("0E-8"),
@@ -76,7 +77,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "cache_write_price",
-                    accounts.fields.MoneyField(
+                    money.fields.MoneyField(
                         blank=True,
                         db_column="cacheWritePricePerMTok",
                         decimal_places=8,
@@ -90,7 +91,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "cache_read_price",
-                    accounts.fields.MoneyField(
+                    money.fields.MoneyField(
                         blank=True,
                         db_column="cacheHitPricePerMTok",
                         decimal_places=8,
@@ -104,7 +105,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "multiplier",
-                    accounts.fields.MoneyField(
+                    money.fields.MoneyField(
                         blank=True,
                         decimal_places=8,
                         default=Decimal("1"),
@@ -124,7 +125,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "is_active",
-                    accounts.fields.DefaultTrueField(db_column="isActive", default=True, verbose_name="active"),
+                    mongo.fields.DefaultTrueField(db_column="isActive", default=True, verbose_name="active"),
                 ),
                 ("created_at", models.DateTimeField(auto_now_add=True, db_column="createdAt")),
                 ("updated_at", models.DateTimeField(auto_now=True, db_column="updatedAt")),
@@ -163,14 +164,14 @@ class Migration(migrations.Migration):
                 ("endpoint", models.CharField(max_length=60, null=True)),
                 ("model", models.CharField(max_length=150, null=True)),
                 ("is_stream", models.BooleanField(db_column="isStream", null=True, verbose_name="streamed")),
-                ("input_tokens", accounts.fields.CountField(db_column="inputTokens", default=0)),
-                ("output_tokens", accounts.fields.CountField(db_column="outputTokens", default=0)),
-                ("cache_write_tokens", accounts.fields.CountField(db_column="cacheWriteTokens", default=0)),
-                ("cache_read_tokens", accounts.fields.CountField(db_column="cacheHitTokens", default=0)),
-                ("tokens_used", accounts.fields.CountField(db_column="tokensUsed", default=0, verbose_name="tokens")),
+                ("input_tokens", money.fields.CountField(db_column="inputTokens", default=0)),
+                ("output_tokens", money.fields.CountField(db_column="outputTokens", default=0)),
+                ("cache_write_tokens", money.fields.CountField(db_column="cacheWriteTokens", default=0)),
+                ("cache_read_tokens", money.fields.CountField(db_column="cacheHitTokens", default=0)),
+                ("tokens_used", money.fields.CountField(db_column="tokensUsed", default=0, verbose_name="tokens")),
                 (
                     "cost",
-                    accounts.fields.MoneyField(
+                    money.fields.MoneyField(
                         db_column="creditsCost",
                         decimal_places=8,
                         default=Decimal("0E-8"),
@@ -180,7 +181,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "uncollected",
-                    accounts.fields.MoneyField(
+                    money.fields.MoneyField(
                         decimal_places=8,
                         default=Decimal("0E-8"),
                         help_text="USD of cost beyond the hold: the operator's loss.",
@@ -189,7 +190,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "hold",
-                    accounts.fields.MoneyField(
+                    money.fields.MoneyField(
                         decimal_places=8,
                         default=None,
                         help_text="USD set aside before the request was forwarded.",

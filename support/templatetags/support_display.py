@@ -5,7 +5,7 @@ from typing import Any
 
 from django import template
 
-from accounts.money import format_usd
+from money.amounts import format_usd
 
 register = template.Library()
 
@@ -20,7 +20,7 @@ def usd(value: Decimal | None) -> str:
 def action_links(context: dict[str, Any], kind: str, target: Any) -> dict[str, Any]:
     """Buttons for what this staff member may do to `target` now."""
     # Django imports tag libraries while the admin is still being imported.
-    from support.dialogs import KINDS, dialog_url
+    from support.actions.dialogs import KINDS, dialog_url
 
     user = context["request"].user
     key = str(getattr(target, "pk", target))

@@ -11,7 +11,7 @@ from bson import Decimal128, Int64
 from accounts import credits
 from accounts.errors import AccountNotFound, CreditsExpired, InsufficientCredits, InvalidAmount, OperationConflict
 from accounts.models import Account, Balance, LedgerEntry
-from billing_site.transactions import run_in_transaction
+from mongo.transactions import run_in_transaction
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 InsertUser = Callable[..., str]

@@ -9,8 +9,8 @@ from django.db import connections
 from django.test import override_settings
 
 from billing_site.checks import check_hold_age, check_secrets, check_transactions
-from billing_site.mongod import find_mongod, free_port
-from billing_site.mongodb.base import DatabaseWrapper
+from development.mongod import find_mongod, free_port
+from mongo.backend.base import DatabaseWrapper
 from tests.serving import ROOT
 
 

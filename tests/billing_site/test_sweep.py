@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from accounts.expiry import sweep_expired_accounts
 from accounts.models import Account, LedgerEntry
-from proxy.reconciliation import reconcile_account
+from books.reconciliation import reconcile_account
 from tests.faults.test_crash import wait_for
 from tests.proxy.requests import assert_reconciles
 from tests.serving import ROOT

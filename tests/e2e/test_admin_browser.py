@@ -22,7 +22,8 @@ from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sy
 
 from accounts import credits
 from accounts.models import Account
-from payments import orders, review
+from payments import orders
+from payments.inbox import review
 from payments.models import Payment, WebhookEvent
 from support.models import AuditEntry
 from tests.conftest import key_of

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from accounts.models import Account
-from proxy.fake_upstream import FakeUpstream
+from development.fake_upstream.server import FakeUpstream
 from proxy.models import RequestLog
 from tests import sdks
 from tests.conftest import key_of

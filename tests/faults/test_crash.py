@@ -19,14 +19,14 @@ from urllib3.exceptions import HTTPError
 
 from accounts import credits
 from accounts.models import Account, Balance
-from billing_site.mongod import free_port
-from proxy import metering
-from proxy.call import UsageReport
-from proxy.fake_upstream import FakeUpstream
+from development.fake_upstream.server import FakeUpstream
+from development.mongod import free_port
+from proxy.billing import metering
+from proxy.billing.price_book import PRICES
+from proxy.billing.pricing import Usage
+from proxy.formats.api_format import UsageReport
+from proxy.formats.openai_chat import OpenAiApi
 from proxy.models import RequestLog
-from proxy.openai_api import OpenAiApi
-from proxy.price_book import PRICES
-from proxy.pricing import Usage
 from tests.conftest import key_of
 from tests.processes import wait_for
 from tests.proxy.requests import CHAT, MESSAGES, assert_reconciles, chat, post

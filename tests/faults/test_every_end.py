@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from accounts.models import Account
-from proxy.fake_upstream import FakeUpstream
+from development.fake_upstream.server import FakeUpstream
 from proxy.models import RequestLog
 from tests.proxy.requests import CHAT, MESSAGES, assert_reconciles, chat, last_event, post
 from tests.serving import Server

@@ -16,10 +16,10 @@ from payments import providers
 from payments.checks import check_payment_settings
 from payments.errors import InvalidSignature
 from payments.models import Payment
-from payments.notices import Notice, Receipt
-from payments.order_codes import find_candidates
+from payments.orders.codes import find_candidates
 from payments.providers.base import Provider, as_bytes, is_one_of
-from payments.strict_json import parse_object, read_amount, read_currency, read_identifier, read_text
+from payments.providers.event_json import parse_object, read_amount, read_currency, read_identifier, read_text
+from payments.providers.events import Notice, Receipt
 
 
 def ids() -> set[str | None]:

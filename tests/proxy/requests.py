@@ -6,7 +6,7 @@ from typing import Any
 import urllib3
 
 from accounts.models import Account, LedgerEntry
-from proxy.reconciliation import reconcile_account
+from books.reconciliation import reconcile_account
 from tests.conftest import key_of
 from tests.serving import Server
 

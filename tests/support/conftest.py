@@ -4,14 +4,12 @@ import json
 from collections.abc import Callable, Iterator
 
 import pytest
-from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client
 
 from payments.models import WebhookEvent
 from tests.payments.conftest import transfer
 
-LogIn = Callable[..., Client]
 provider = Client()  # One for all: each new client loads the middleware again, 0.05 s.
 
 
@@ -37,18 +35,3 @@ def refusing_database(db: None) -> Iterator[Callable[..., None]]:
 
     yield run
     run()
-
-
-@pytest.fixture
-def log_in(db: None) -> LogIn:
-    """Log in as a new staff member with a role (`None` = superuser); returns the browser."""
-
-    def run(role: str | None, name: str = "sam") -> Client:
-        user = User.objects.create_user(name, password="x", is_staff=True, is_superuser=role is None)
-        if role:
-            user.groups.add(Group.objects.get(name=role))
-        client = Client()
-        client.force_login(user)
-        return client
-
-    return run

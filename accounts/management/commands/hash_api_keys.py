@@ -7,7 +7,7 @@ from pymongo.errors import DuplicateKeyError
 
 from accounts.models import Account
 from accounts.registration import hash_stored_key
-from billing_site.database import collection_of
+from mongo.collections import collection_of
 
 
 class Command(BaseCommand):

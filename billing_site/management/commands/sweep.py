@@ -10,9 +10,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from accounts import expiry
-from payments import inbox, orders, pull
-from proxy import metering
-from support import figures
+from books import daily_figures
+from payments import orders
+from payments.inbox import pull
+from payments.inbox import receive as inbox
+from proxy.billing import metering
 
 logger = logging.getLogger("billing.sweep")
 
@@ -22,7 +24,7 @@ JOBS: dict[str, Callable[[], int]] = {
     "orders expired": orders.expire_pending,
     "missed payments pulled": pull.pull_due_payments,
     "webhook events finished": inbox.process_due_events,
-    "days counted": figures.refresh_figures,
+    "days counted": daily_figures.refresh_figures,
 }
 """What a sweep does, in order. Each job is safe to run beside itself, so any number of sweepers may run."""
 

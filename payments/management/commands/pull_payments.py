@@ -8,8 +8,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from payments.errors import ProviderUnavailable
+from payments.inbox.pull import pull_payments
 from payments.providers import all_providers
-from payments.pull import pull_payments
 
 
 class Command(BaseCommand):

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from proxy.seed_prices import seed_prices
+from proxy.billing.seed_prices import seed_prices
 
 
 class Command(BaseCommand):

@@ -1,0 +1,221 @@
+"""The figures of each day, counted from the ledger, the request log, the payments and the inbox.
+
+A past day is counted once more after it has ended, and then never again; today is counted again when its figures are
+older than a minute. So a year on the dashboard is 365 small documents, however many requests there were.
+"""
+
+from datetime import UTC, date, datetime, time, timedelta
+from time import monotonic
+from typing import Any
+
+import pymongo
+from django.db.models import Model
+from django.utils import timezone
+from pymongo.errors import PyMongoError
+
+from accounts.models import Account, Balance, LedgerEntry
+from books.models import DailyFigures
+from books.reconciliation import read_reconciliation
+from money.amounts import from_bson
+from mongo.collections import collection_of
+from payments.inbox.bad_signatures import read_bad_signatures
+from payments.models import Payment, WebhookEvent
+from proxy.billing.refusals import read_refusals
+from proxy.models import RequestLog
+
+Figures = dict[str, Any]
+
+FRESH_SECONDS = 60
+SETTLING_TIME = timedelta(hours=2)
+"""A request that began before midnight is settled, and logged, by then."""
+DAYS_KEPT_READY = 31
+MAX_RECONCILED = 50
+LIABILITY_SECONDS = 0.3
+
+
+def refresh_figures(*, now: datetime | None = None, seconds: float | None = None) -> int:
+    """Count today (and the days before it that are missing or not final); returns how many days were counted.
+
+    The sweeper counts all that is due; a page stops after `seconds`, the latest days first. Cheap when everything is
+    fresh; safe to run in parallel, as every count gives the same.
+    """
+    now = now or timezone.now()
+    days = [now.astimezone(UTC).date() - timedelta(days=back) for back in range(DAYS_KEPT_READY)]
+    known = {found.day: found.computed_at for found in DailyFigures.objects.filter(day__gte=days[-1].isoformat())}
+    due = [day for day in days if _is_due(day, known.get(day.isoformat()), now)]
+    deadline = None if seconds is None else monotonic() + seconds
+    for counted, day in enumerate(due):
+        if counted and deadline is not None and monotonic() > deadline:
+            return counted
+        count_day(day=day, now=now, is_patient=deadline is None)
+    return len(due)
+
+
+def _is_due(day: date, computed_at: datetime | None, now: datetime) -> bool:
+    if computed_at is None:
+        return True
+    is_final = computed_at >= _start_of(day) + timedelta(days=1) + SETTLING_TIME
+    return not is_final and (now - computed_at).total_seconds() >= FRESH_SECONDS
+
+
+def count_day(*, day: date, now: datetime | None = None, is_patient: bool = False) -> Figures:
+    """Count one day (UTC) and keep the result. Amounts are text in USD, or in units of their currency.
+
+    `is_patient`: also check the accounts that moved today, and read the balances of all accounts however long it
+    takes; else what was found last is kept.
+    """
+    now = now or timezone.now()
+    figures: Figures = {
+        "ledger": _ledger(day),
+        "use": _use(day),
+        "revenue": _revenue(day),
+        "events": _events(day),
+        "bad_signatures": sum(read_bad_signatures(day=day).values()),
+        "refusals": {balance.value: read_refusals(upstream=balance, day=day) for balance in Balance},
+    }
+    if day == now.astimezone(UTC).date():
+        last = {} if is_patient else _last_found(day)
+        figures["now"] = {
+            "liability": _liability() if is_patient else _liability_in_time() or last.get("liability"),
+            "expiring": _expiring(now),
+            "waiting": _waiting(),
+            "reconciliation": _reconcile(day) if is_patient else last.get("reconciliation"),
+        }
+    collection_of(DailyFigures).replace_one(
+        {"_id": day.isoformat()}, {"figures": figures, "computedAt": now}, upsert=True
+    )
+    return figures
+
+
+def _start_of(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def _within(field: str, day: date) -> dict[str, Any]:
+    return {field: {"$gte": _start_of(day), "$lt": _start_of(day) + timedelta(days=1)}}
+
+
+def _exact(path: str) -> dict[str, Any]:
+    """An amount as Decimal128 of 8 places: sums of many doubles wander off."""
+    return {"$round": [{"$toDecimal": {"$cond": [{"$isNumber": path}, path, 0]}}, 8]}
+
+
+def _text(value: object) -> str:
+    """An amount with its 8 places, as the figures keep it."""
+    return f"{from_bson(value):f}"
+
+
+def _aggregate(model: type[Model], match: dict[str, Any], group: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(collection_of(model).aggregate([{"$match": match}, {"$group": group}]))
+
+
+def _ledger(day: date) -> Figures:
+    """The sum of each kind of entry, by balance."""
+    group = {"_id": {"kind": "$kind", "balance": "$balance"}, "amount": {"$sum": _exact("$amount")}}
+    figures: Figures = {}
+    for row in _aggregate(LedgerEntry, _within("createdAt", day), group):
+        figures.setdefault(row["_id"]["kind"], {})[row["_id"]["balance"]] = _text(row["amount"])
+    return figures
+
+
+def _use(day: date) -> Figures:
+    """Requests, errors, cost and uncollected cost, by upstream."""
+    group = {
+        "_id": {"$ifNull": ["$creditType", Balance.OHMYGPT.value]},
+        "requests": {"$sum": 1},
+        "errors": {"$sum": {"$cond": [{"$eq": ["$isSuccess", False]}, 1, 0]}},
+        "cost": {"$sum": _exact("$creditsCost")},
+        "uncollected": {"$sum": _exact("$uncollected")},
+    }
+    return {
+        str(row["_id"]): {
+            "requests": row["requests"],
+            "errors": row["errors"],
+            "cost": _text(row["cost"]),
+            "uncollected": _text(row["uncollected"]),
+        }
+        for row in _aggregate(RequestLog, _within("createdAt", day), group)
+    }
+
+
+def _revenue(day: date) -> list[Figures]:
+    """What was paid, by provider and currency."""
+    group = {
+        "_id": {
+            "provider": {"$ifNull": ["$provider", {"$ifNull": ["$paymentMethod", "unknown"]}]},
+            "currency": {"$ifNull": ["$currency", "VND"]},
+        },
+        "amount": {"$sum": _exact("$paid")},
+        "payments": {"$sum": 1},
+    }
+    pipeline = [
+        {"$match": {**_within("completedAt", day), "status": Payment.Status.SUCCESS.value}},
+        {"$set": {"paid": {"$ifNull": ["$receivedAmount", "$amount"]}}},
+        {"$group": group},
+        {"$sort": {"_id": 1}},
+    ]
+    return [
+        {**row["_id"], "amount": _text(row["amount"]), "payments": row["payments"]}
+        for row in collection_of(Payment).aggregate([*pipeline, {"$sort": {"_id": 1}}])
+    ]
+
+
+def _events(day: date) -> Figures:
+    group = {"_id": "$status", "count": {"$sum": 1}}
+    return {str(row["_id"]): row["count"] for row in _aggregate(WebhookEvent, _within("receivedAt", day), group)}
+
+
+def _liability() -> Figures:
+    """Outstanding credits of each balance: what customers have paid for and can still spend. Read from its index."""
+    figures: Figures = {}
+    for balance in Balance:
+        rows = _aggregate(Account, {balance.field: {"$gt": 0}}, {"_id": None, "sum": {"$sum": f"${balance.field}"}})
+        figures[balance.value] = _text(rows[0]["sum"]) if rows else _text(0)
+    return figures
+
+
+def _liability_in_time() -> Figures | None:
+    """The same, unless there are too many accounts for a page to wait: a million take seconds."""
+    try:
+        with pymongo.timeout(LIABILITY_SECONDS):
+            return _liability()
+    except PyMongoError as error:
+        if not error.timeout:
+            raise
+        return None
+
+
+def _expiring(now: datetime) -> int:
+    soon = {"expiresAt": {"$gt": now, "$lte": now + timedelta(days=1)}}
+    return collection_of(Account).count_documents(soon, limit=100_000)
+
+
+def _waiting() -> Figures:
+    """Events that wait for a person, and those that could not be processed yet."""
+    events = collection_of(WebhookEvent)
+    states = (WebhookEvent.Status.REVIEW, WebhookEvent.Status.DEAD, WebhookEvent.Status.RECEIVED)
+    return {state.value: events.count_documents({"status": state.value}, limit=10_000) for state in states}
+
+
+def _reconcile(day: date) -> Figures:
+    """Check the accounts whose ledger moved today, the latest first; `manage.py reconcile` checks all of them."""
+    pipeline: list[dict[str, Any]] = [
+        {"$match": _within("createdAt", day)},
+        {"$sort": {"createdAt": -1}},
+        {"$limit": MAX_RECONCILED * 4},
+        {"$group": {"_id": "$account"}},
+        {"$limit": MAX_RECONCILED},
+    ]
+    names = [row["_id"] for row in collection_of(LedgerEntry).aggregate(pipeline)]
+    present = Account.objects.filter(pk__in=names).values_list("pk", flat=True)
+    # Nothing can be said of accounts that no reconciliation has adopted yet.
+    checked = {name: results for name in present if (results := read_reconciliation(name))}
+    drifting = sorted(name for name, results in checked.items() if any(result.drift for result in results))
+    return {"checked": len(checked), "drifting": drifting}
+
+
+def _last_found(day: date) -> Figures:
+    """What was counted of the present earlier today."""
+    found = DailyFigures.objects.filter(pk=day.isoformat()).first()
+    last: Figures = found.figures.get("now", {}) if found else {}
+    return last

@@ -1,0 +1,145 @@
+"""Does every account add up? For each balance: balance + open holds = Σ ledger − Σ settled costs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Model
+from django.utils import timezone
+
+from accounts import credits
+from accounts.models import Account, Balance, LedgerEntry
+from money.amounts import ZERO, from_bson
+from mongo.collections import collection_of, current_session, wrapper
+from mongo.transactions import run_in_transaction
+from proxy.models import RequestLog
+
+COLLECTION, LAST = "reconciliations", "last"
+MAX_NAMES = 20
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """One balance of one account at one moment, in USD. `drift` is what is there beyond what the records explain."""
+
+    username: str
+    balance: Balance
+    available: Decimal
+    held: Decimal
+    ledger: Decimal
+    spent: Decimal
+
+    @property
+    def drift(self) -> Decimal:
+        return self.available + self.held - (self.ledger - self.spent)
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """When all accounts were checked last, how many there were, and which of them drifted (the first `MAX_NAMES`)."""
+
+    at: datetime
+    accounts: int
+    drifting: tuple[str, ...]
+    count: int
+
+
+def reconcile_account(username: str) -> list[Reconciliation]:
+    """Both balances of an account, read in one snapshot, so requests in flight do not disturb it.
+
+    An account that has no `opening` entry yet is adopted: what its records do not explain was there before them and
+    becomes its opening entry. Raises `Account.DoesNotExist`. Safe to repeat.
+    """
+
+    def run() -> list[Reconciliation]:
+        results = _read(username)
+        opening = {result.balance: result.drift for result in results}
+        if not credits.open_ledger(username=username, amounts=opening, actor="system"):
+            return results
+        return _read(username)
+
+    return run_in_transaction(run)
+
+
+def read_reconciliation(username: str) -> list[Reconciliation]:
+    """The same for pages, where looking changes nothing: empty for an account that was not adopted yet."""
+    is_open = LedgerEntry.objects.filter(operation=f"opening:{username}").exists()
+    return reconcile_account(username) if is_open else []
+
+
+def reconcile_all() -> Iterator[Reconciliation]:
+    """Every account, one after the other, each in its own snapshot."""
+    # Small batches: each asks for the next well within the half hour after which the server drops a cursor.
+    for document in collection_of(Account).find({}, projection={"_id": 1}).batch_size(1000):
+        yield from reconcile_account(document["_id"])
+
+
+def record_run(*, accounts: int, drifting: list[str], now: datetime | None = None) -> None:
+    """Keep what the check of all accounts found, for the dashboard; `drifting` are names."""
+    found = {
+        "at": now or timezone.now(),
+        "accounts": accounts,
+        "drifting": drifting[:MAX_NAMES],
+        "count": len(drifting),
+    }
+    wrapper().get_collection(COLLECTION).replace_one({"_id": LAST}, found, upsert=True)
+
+
+def read_last_run() -> LastRun | None:
+    """What the last check of all accounts found; None if there was none yet."""
+    found = wrapper().get_collection(COLLECTION).find_one({"_id": LAST})
+    if found is None:
+        return None
+    at = found["at"].replace(tzinfo=UTC)
+    return LastRun(at=at, accounts=found["accounts"], drifting=tuple(found["drifting"]), count=found["count"])
+
+
+def _read(username: str) -> list[Reconciliation]:
+    account = Account.objects.get(pk=username)
+    spent = settled_costs(account)
+    ledger = ledger_sums({"account": username})
+    return [
+        Reconciliation(
+            username=username,
+            balance=balance,
+            available=account.balance(balance),
+            held=account.held(balance),
+            ledger=ledger[balance],
+            spent=spent[balance],
+        )
+        for balance in Balance
+    ]
+
+
+def settled_costs(account: Account, *, since: datetime | None = None) -> dict[str, Decimal]:
+    """Costs by balance of this platform's requests (those with a hold) from `since` on, but those not settled yet.
+
+    Read from an index alone, whose fields the query must keep to; what is not settled is taken off again.
+    """
+    query: dict[str, Any] = {"userId": account.pk, "hold": {"$gte": 0}}
+    if since is not None:
+        query["createdAt"] = {"$gte": since}
+    spent = _costs(query)
+    if account.holds:
+        for balance, cost in _costs(query | {"_id": {"$in": list(account.holds)}}).items():
+            spent[balance] -= cost
+    return spent
+
+
+def ledger_sums(query: dict[str, Any]) -> dict[str, Decimal]:
+    """The ledger's amounts by balance, of the entries that `query` means, in USD."""
+    return _sums(LedgerEntry, query, by="$balance", amount="$amount")
+
+
+def _costs(query: dict[str, Any]) -> dict[str, Decimal]:
+    return _sums(RequestLog, query, by="$creditType", amount="$creditsCost")
+
+
+def _sums(model: type[Model], query: dict[str, Any], *, by: str, amount: str) -> dict[str, Decimal]:
+    # As Decimal128, so that the sum of many doubles does not wander off the eighth place.
+    exact = {"$round": [{"$toDecimal": amount}, 8]}
+    pipeline = [{"$match": query}, {"$group": {"_id": by, "sum": {"$sum": exact}}}]
+    rows = collection_of(model).aggregate(pipeline, session=current_session())
+    return dict.fromkeys(Balance.values, ZERO) | {row["_id"]: from_bson(row["sum"]) for row in rows}

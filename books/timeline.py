@@ -1,0 +1,217 @@
+"""Everything that moved the credits of one account, newest first: ledger entries, and use by day and model."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.utils import timezone
+
+from accounts.models import Account, Balance, LedgerEntry
+from books.reconciliation import ledger_sums, settled_costs
+from money.amounts import from_bson
+from mongo.collections import collection_of, current_session
+from mongo.transactions import run_in_transaction
+from proxy.models import RequestLog
+
+WINDOW = timedelta(days=30)
+MAX_ENTRIES = 40
+MAX_REQUESTS = 5_000
+"""What a page may read, however much an account is used: a busier month is cut into shorter pages."""
+USE = "use"
+KINDS = {**dict(LedgerEntry.Kind.choices), USE: "Use"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: a ledger entry, or the requests of one model on one day between two ledger entries. USD.
+
+    `after` is the balance including what requests in flight hold; None for use that the replaced system billed. An
+    opening entry is what the account had before all other entries; it is written later, and moves nothing.
+    """
+
+    at: datetime
+    balance: Balance
+    kind: str
+    amount: Decimal
+    after: Decimal | None = None
+    actor: str = ""
+    reason: str = ""
+    model: str = ""
+    first_at: datetime | None = None
+    requests: int = 0
+    failed: int = 0
+    tokens: int = 0
+    is_ours: bool = True
+
+    @property
+    def label(self) -> str:
+        return KINDS[self.kind]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """One page. `older_than` starts the next one; None when this is the last."""
+
+    rows: tuple[Row, ...]
+    start: datetime
+    end: datetime | None
+    older_than: datetime | None
+
+
+def read_timeline(
+    *, username: str, before: datetime | None = None, balance: Balance | None = None, kind: str = ""
+) -> Timeline:
+    """A page of at most `WINDOW`, `MAX_ENTRIES` and `MAX_REQUESTS` that ends at `before` (now). Reads one snapshot.
+
+    Raises `Account.DoesNotExist`.
+    """
+    return run_in_transaction(lambda: _read(username, before, balance, kind))
+
+
+def _read(username: str, before: datetime | None, balance: Balance | None, kind: str) -> Timeline:
+    account = Account.objects.get(pk=username)
+    start = _first_that_fits(username, (before or timezone.now()) - WINDOW, before)
+    entries, start = _entries(username, start, before)
+    boundaries = sorted({entry.created_at for entry in entries})
+    rows = [_row_of(entry) for entry in entries] + list(_use(account, start, before, boundaries))
+    rows.sort(key=lambda row: row.at, reverse=True)
+    running = _totals_at(account, before)
+    counted = _with_running_balance(rows, running)
+    shown = tuple(row for row in counted if balance in (None, row.balance) and kind in ("", row.kind))
+    return Timeline(shown, start, before, _newest_before(username, start))
+
+
+def _first_that_fits(username: str, start: datetime, end: datetime | None) -> datetime:
+    """Where a page starts so that it has at most `MAX_REQUESTS`: with a whole day, unless one day has more."""
+
+    def times_from(first: datetime) -> Any:
+        query = {"userId": username, "createdAt": _between(first, end)}
+        found = collection_of(RequestLog).find(query, {"_id": 0, "createdAt": 1}, session=current_session())
+        return found.sort("createdAt", -1)
+
+    for too_many in times_from(start).skip(MAX_REQUESTS).limit(1):
+        cut = too_many["createdAt"].replace(tzinfo=UTC)
+        next_day = datetime.combine(cut.date() + timedelta(days=1), time(), UTC)
+        return next_day if list(times_from(next_day).limit(1)) else cut + timedelta(milliseconds=1)
+    return start
+
+
+def _entries(username: str, start: datetime, end: datetime | None) -> tuple[list[LedgerEntry], datetime]:
+    """The entries of the window, newest first; a crowded window is cut to start with the oldest one that fits."""
+    found = LedgerEntry.objects.filter(account_id=username, created_at__gte=start)
+    if end is not None:
+        found = found.filter(created_at__lt=end)
+    entries = list(found.order_by("-created_at")[: MAX_ENTRIES + 1])
+    if len(entries) > MAX_ENTRIES:
+        # Entries of one operation share their time and stay together.
+        start = entries[MAX_ENTRIES - 1].created_at
+        entries = list(found.filter(created_at__gte=start).order_by("-created_at"))
+    # The entries of one operation were written one after the other: the last one comes first.
+    return sorted(entries, key=lambda entry: (entry.created_at, entry.pk), reverse=True), start
+
+
+def _row_of(entry: LedgerEntry) -> Row:
+    return Row(
+        at=entry.created_at,
+        balance=Balance(entry.balance),
+        kind=entry.kind,
+        amount=entry.amount,
+        actor=entry.actor,
+        reason=entry.reason,
+    )
+
+
+def _use(account: Account, start: datetime, end: datetime | None, boundaries: list[datetime]) -> Iterator[Row]:
+    """Use by balance, day and model, split where a ledger entry falls in between, so the running balance is true."""
+    key = {
+        "balance": {"$ifNull": ["$creditType", Balance.OHMYGPT.value]},
+        "model": {"$ifNull": ["$model", ""]},
+        "day": {"$dateTrunc": {"date": "$createdAt", "unit": "day"}},
+        "segment": _segment(boundaries),
+        "isOurs": {"$ne": [{"$type": "$hold"}, "missing"]},
+    }
+    tokens = ["$inputTokens", "$outputTokens", "$cacheWriteTokens", "$cacheHitTokens"]
+    group = {
+        "_id": key,
+        "cost": {"$sum": _exact("$creditsCost")},
+        "requests": {"$sum": 1},
+        "failed": {"$sum": {"$cond": [{"$eq": ["$isSuccess", False]}, 1, 0]}},
+        "tokens": {"$sum": {"$sum": tokens}},
+        "first": {"$min": "$createdAt"},
+        "last": {"$max": "$createdAt"},
+    }
+    pipeline = [{"$match": _logs(account, start, end)}, {"$group": group}]
+    for found in collection_of(RequestLog).aggregate(pipeline, session=current_session()):
+        yield Row(
+            at=found["last"].replace(tzinfo=UTC),
+            first_at=found["first"].replace(tzinfo=UTC),
+            balance=_balance_of(found["_id"]["balance"]),
+            kind=USE,
+            amount=-from_bson(found["cost"]),
+            model=str(found["_id"]["model"]),
+            requests=found["requests"],
+            failed=found["failed"],
+            tokens=int(found["tokens"]),
+            is_ours=found["_id"]["isOurs"],
+        )
+
+
+def _segment(boundaries: list[datetime], before: int = 0) -> Any:
+    """How many of the sorted boundaries a log is not older than, found by halves: hundreds of them a log are slow."""
+    if not boundaries:
+        return {"$literal": before}
+    middle = len(boundaries) // 2
+    older, newer = boundaries[:middle], boundaries[middle + 1 :]
+    is_older = {"$lt": ["$createdAt", boundaries[middle]]}
+    return {"$cond": [is_older, _segment(older, before), _segment(newer, before + middle + 1)]}
+
+
+def _logs(account: Account, start: datetime, end: datetime | None) -> dict[str, Any]:
+    """The account's logs in a window, without those not settled yet, whose cost is still in the hold."""
+    query: dict[str, Any] = {"userId": account.pk, "createdAt": _between(start, end)}
+    return query | ({"_id": {"$nin": list(account.holds)}} if account.holds else {})
+
+
+def _between(start: datetime, end: datetime | None) -> dict[str, datetime]:
+    return {"$gte": start} | ({"$lt": end} if end is not None else {})
+
+
+def _exact(path: str) -> dict[str, Any]:
+    """A cost as Decimal128 of 8 places: the sum of many doubles wanders off."""
+    number = {"$cond": [{"$isNumber": path}, path, 0]}
+    return {"$round": [{"$toDecimal": number}, 8]}
+
+
+def _balance_of(value: Any) -> Balance:
+    return Balance(value) if value in Balance.values else Balance.OHMYGPT
+
+
+def _totals_at(account: Account, end: datetime | None) -> dict[Balance, Decimal]:
+    """Each balance with its open holds, as it was at the end of the window: today's, less what came after."""
+    totals = {balance: account.balance(balance) + account.held(balance) for balance in Balance}
+    if end is not None:
+        later = {"createdAt": {"$gte": end}, "kind": {"$ne": LedgerEntry.Kind.OPENING.value}}
+        moved, spent = ledger_sums({"account": account.pk, **later}), settled_costs(account, since=end)
+        totals = {balance: total - moved[balance] + spent[balance] for balance, total in totals.items()}
+    return totals
+
+
+def _with_running_balance(rows: Iterable[Row], running: dict[Balance, Decimal]) -> Iterator[Row]:
+    """From the newest to the oldest: the balance after each row."""
+    for row in rows:
+        if row.kind == USE and not row.is_ours:
+            yield row
+            continue
+        yield replace(row, after=running[row.balance])
+        if row.kind != LedgerEntry.Kind.OPENING:
+            running[row.balance] -= row.amount
+
+
+def _newest_before(username: str, start: datetime) -> datetime | None:
+    """Just after the newest thing before the window, where an older page ends; None if there is nothing."""
+    entry = LedgerEntry.objects.filter(account_id=username, created_at__lt=start).order_by("-created_at").first()
+    log = RequestLog.objects.filter(user_id=username, created_at__lt=start).order_by("-created_at").first()
+    times = [found.created_at for found in (entry, log) if found is not None and found.created_at is not None]
+    return max(times) + timedelta(milliseconds=1) if times else None

@@ -1,0 +1,1 @@
+"""The only place that rounds, in Python and in the database."""

@@ -1,0 +1,67 @@
+"""Model fields of amounts and counts, which read old documents as they are: absent, null, or another number type."""
+
+from decimal import Decimal
+from typing import Any
+
+from bson import Int64
+from django.db import models
+
+from money.amounts import from_bson, number_from_bson, round_usd, to_bson
+
+
+class MoneyField(models.DecimalField):
+    """USD: a `Decimal` with 8 places in Python, a double in the document. Absent and null read as 0."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("max_digits", 18)
+        kwargs.setdefault("decimal_places", 8)
+        kwargs.setdefault("default", Decimal("0E-8"))
+        super().__init__(*args, **kwargs)
+
+    def get_internal_type(self) -> str:
+        return "FloatField"
+
+    def from_db_value(self, value: object, expression: object, connection: object) -> Decimal | None:
+        return None if value is None and self.null else from_bson(value)
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+        if value is None or hasattr(value, "resolve_expression"):
+            return value
+        return to_bson(round_usd(self.to_python(value)))
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        return value if hasattr(value, "as_sql") else self.get_db_prep_value(value, connection)
+
+
+class PriceField(MoneyField):
+    """USD that is never 0 for want of a number: absent, null and text read as None, whether the field may be so or not.
+
+    To migrations it is the field that it stores like.
+    """
+
+    def from_db_value(self, value: object, expression: object, connection: object) -> Decimal | None:
+        return number_from_bson(value)
+
+    def deconstruct(self) -> Any:
+        name, _, args, kwargs = super().deconstruct()
+        return name, f"{MoneyField.__module__}.{MoneyField.__name__}", args, kwargs
+
+
+class CountField(models.FloatField):
+    """A counter such as tokens: an `int` in Python. Absent and null read as 0, any number type as a whole number.
+
+    (Not an IntegerField: the back end's converter for those cannot read Decimal128.)
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("default", 0)
+        super().__init__(*args, **kwargs)
+
+    def get_internal_type(self) -> str:
+        return "FloatField"
+
+    def from_db_value(self, value: object, expression: object, connection: object) -> int:
+        return int(from_bson(value))
+
+    def get_prep_value(self, value: Any) -> Any:
+        return value if value is None or hasattr(value, "resolve_expression") else Int64(int(value))

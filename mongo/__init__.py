@@ -1,0 +1,1 @@
+"""MongoDB under Django; knows no credit and no account."""

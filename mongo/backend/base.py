@@ -1,0 +1,115 @@
+"""Database back end: `django_mongodb_backend` with a schema editor that adopts existing collections.
+
+The platform takes over a live database. The official schema editor would refuse a collection or an index that is
+already there, and would write a default into every old document when a field is added. Ours does neither: what exists
+is kept, and documents are never touched by a migration.
+"""
+
+from typing import Any, ClassVar, Self, cast
+
+import pymongo
+from django.db.models import Field, Index, Model
+from django_mongodb_backend.base import DatabaseWrapper as MongoDatabaseWrapper
+from django_mongodb_backend.operations import DatabaseOperations as MongoDatabaseOperations
+from django_mongodb_backend.schema import DatabaseSchemaEditor as MongoSchemaEditor
+from pymongo.errors import CollectionInvalid, OperationFailure
+
+from mongo.fast_writes import DirectWriter
+
+# Server error 85, IndexOptionsConflict: the same keys with the same options are indexed under another name.
+# https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
+INDEX_EXISTS_UNDER_ANOTHER_NAME = 85
+NAMESPACE_EXISTS = 48
+INDEX_NOT_FOUND = 27
+BUILD_SECONDS = 6 * 3600
+
+
+class DatabaseSchemaEditor(MongoSchemaEditor):
+    """Creates what is missing, keeps what exists, and waits for the index of a big collection as long as it takes."""
+
+    def __enter__(self) -> Self:
+        # In place of the 30 s that a socket has for an answer: 5,000,000 documents take a minute, live ones are more.
+        self._patience = pymongo.timeout(BUILD_SECONDS)
+        self._patience.__enter__()
+        return cast(Self, super().__enter__())
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            super().__exit__(*error)
+        finally:
+            self._patience.__exit__(*error)
+
+    def create_model(self, model: type[Model]) -> None:
+        """Create the collection unless it exists, then its indexes. Safe to repeat."""
+        try:
+            self.get_database().create_collection(model._meta.db_table)
+        except CollectionInvalid:
+            pass  # An adopted collection: its documents stay as they are.
+        except OperationFailure as error:
+            if error.code != NAMESPACE_EXISTS:
+                raise
+        self._create_model_indexes(model)
+        for field in model._meta.local_many_to_many:
+            self._create_through(field)
+
+    def _create_through(self, field: Any) -> None:
+        if field.remote_field.through._meta.auto_created:
+            self.create_model(field.remote_field.through)
+
+    def add_field(self, model: type[Model], field: Field) -> None:
+        """Index a new field where it asks for it; old documents get it on their next write, not here."""
+        if field.many_to_many:
+            self._create_through(field)
+        elif self._field_should_be_indexed(model, field):
+            self._add_field_index(model, field)
+        elif self._field_should_have_unique(field):
+            self._add_field_unique(model, field)
+
+    def add_index(self, model: type[Model], index: Index, **kwargs: Any) -> None:
+        """Create an index unless an equal one exists under another name (Mongoose names them `field_1`)."""
+        try:
+            super().add_index(model, index, **kwargs)
+        except OperationFailure as error:
+            if error.code != INDEX_EXISTS_UNDER_ANOTHER_NAME:
+                raise
+
+    def remove_index(self, model: type[Model], index: Index) -> None:
+        """Drop an index, unless there is none of its name: an adopted one, under its own name, stays."""
+        try:
+            super().remove_index(model, index)
+        except OperationFailure as error:
+            if error.code != INDEX_NOT_FOUND:
+                raise
+
+
+class DatabaseOperations(MongoDatabaseOperations):
+    compiler_module = "mongo.backend.compiler"
+
+
+class DatabaseWrapper(MongoDatabaseWrapper):
+    ops_class = DatabaseOperations
+    SchemaEditorClass = DatabaseSchemaEditor
+
+    _writer_of_process: ClassVar[DirectWriter | None] = None
+
+    def init_connection_state(self) -> None:
+        super().init_connection_state()
+        self._collections: dict[str, Any] = {}
+
+    @property
+    def writer(self) -> DirectWriter:
+        """The short way to write one document outside a transaction, shared by all threads."""
+        if self.connection is None:
+            self.ensure_connection()
+        writer, name = DatabaseWrapper._writer_of_process, self.settings_dict["NAME"]
+        if writer is None or writer.client is not self.connection or writer.database != name:
+            writer = DatabaseWrapper._writer_of_process = DirectWriter(self.connection, name)
+        return writer
+
+    def get_collection(self, name: str, **kwargs: Any) -> Any:
+        """A collection as the driver has it: stateless, so one without options is made once a connection."""
+        if kwargs or self.connection is None or self.queries_logged:
+            return super().get_collection(name, **kwargs)
+        if name not in self._collections:
+            self._collections[name] = super().get_collection(name)
+        return self._collections[name]

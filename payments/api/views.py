@@ -1,0 +1,180 @@
+"""The customers' payment API: thin views. Shapes are those that today's clients read."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from django.utils import timezone
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.utils import extend_schema
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.permissions import AllowAny, BasePermission
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.authentication import find_account_by_key, read_key
+from accounts.models import Account
+from payments import orders
+from payments.api import serializers, shapes
+from payments.api.errors import handle_exception
+from payments.errors import BodyTooLarge
+from payments.models import Payment
+from payments.orders import checkout, history
+from payments.orders.promotions import find_promotion
+from payments.orders.purchasing import read_purchasing
+
+MAX_BODY_BYTES = 16 * 1024
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """The account behind `Authorization: Bearer <key>` or `x-api-key: <key>`; its errors say what is wrong."""
+
+    def authenticate(self, request: Request) -> tuple[Account, str]:
+        key = read_key(request.headers.get("Authorization"), request.headers.get("x-api-key"))
+        return find_account_by_key(key), "api-key"
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the OpenAPI document names the key."""
+
+    target_class = ApiKeyAuthentication
+    name = "apiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "An account's API key, `sk-trollllm-…`."}
+
+
+class HasAccount(BasePermission):
+    """Only for a request that an account's key came with."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return isinstance(request.user, Account)
+
+
+def _answers(success: Any, *refusals: int) -> dict[int, Any]:
+    """The documented answers of an endpoint: its success, and the refusals beside 401, 403 and 503."""
+    return {200: success, **dict.fromkeys((401, 403, 503, *refusals), serializers.ErrorResponse)}
+
+
+class PaymentView(APIView):
+    """What all payment endpoints share."""
+
+    authentication_classes: Any = (ApiKeyAuthentication,)
+    permission_classes: Any = (HasAccount,)
+
+    @property
+    def account(self) -> Account:
+        """Who asks; `HasAccount` has made sure of it."""
+        return cast(Account, self.request.user)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        # DRF's parsers read a body of any size into memory.
+        length = str(request.META.get("CONTENT_LENGTH") or "0")
+        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+            raise BodyTooLarge(MAX_BODY_BYTES)
+        super().initial(request, *args, **kwargs)
+
+    def get_exception_handler(self) -> Callable[..., Response | None]:
+        return handle_exception
+
+
+class CheckoutView(PaymentView):
+    @extend_schema(
+        operation_id="checkout",
+        summary="Order credits",
+        request=serializers.CheckoutRequest,
+        responses=_answers(serializers.CheckoutResponse, 400, 413, 502),
+    )
+    def post(self, request: Request) -> Response:
+        """Make an order and say how to pay it. While purchasing is off: 503 with the notice for customers."""
+        asked = serializers.CheckoutRequest(data=request.data)
+        asked.is_valid(raise_exception=True)
+        order, instructions = checkout.start_checkout(
+            account=self.account,
+            credits=asked.validated_data["credits"],
+            method=Payment.Method(asked.validated_data["method"]),
+            discord_id=asked.validated_data.get("discordId") or None,
+        )
+        return Response(shapes.order_json(order) | instructions)
+
+
+class StatusView(PaymentView):
+    @extend_schema(
+        operation_id="payment_status",
+        summary="How far an order is",
+        responses=_answers(serializers.StatusResponse, 404),
+    )
+    def get(self, request: Request, payment_id: str) -> Response:
+        """Poll this while the customer pays. 404 also for somebody else's payment."""
+        payment = orders.find_payment_of(username=self.account.username, payment_id=payment_id)
+        return Response(shapes.status_json(payment, timezone.now()))
+
+
+class HistoryView(PaymentView):
+    @extend_schema(
+        operation_id="history",
+        summary="The latest 20 payments",
+        responses=_answers(serializers.HistoryResponse),
+    )
+    def get(self, request: Request) -> Response:
+        """The newest payments and orders, newest first."""
+        now = timezone.now()
+        latest = history.latest_payments(username=self.account.username)
+        return Response({"payments": [shapes.payment_json(payment, now) for payment in latest]})
+
+
+class HistoryPageView(PaymentView):
+    @extend_schema(
+        operation_id="history_paginated",
+        summary="All payments, page by page",
+        parameters=[serializers.HistoryQuery],
+        responses=_answers(serializers.HistoryPageResponse, 400),
+    )
+    def get(self, request: Request) -> Response:
+        """Payments and orders, newest first, by status and time of order."""
+        query = serializers.HistoryQuery(data=request.query_params)
+        query.is_valid(raise_exception=True)
+        asked, now = query.validated_data, timezone.now()
+        page = history.read_page(
+            username=self.account.username,
+            page=asked["page"],
+            size=asked["limit"],
+            now=now,
+            status=asked.get("status"),
+            since=asked.get("from"),
+            until=asked.get("to"),
+        )
+        return Response(
+            {
+                "payments": [shapes.payment_json(payment, now) for payment in page.payments],
+                "total": page.total,
+                "page": page.number,
+                "totalPages": page.total_pages,
+            }
+        )
+
+
+class UserStatsView(PaymentView):
+    @extend_schema(
+        operation_id="user_stats",
+        summary="What this account has bought",
+        responses=_answers(serializers.UserStatsResponse),
+    )
+    def get(self, request: Request) -> Response:
+        """Sums over all payments of the account."""
+        return Response(shapes.totals_json(history.read_totals(username=self.account.username)))
+
+
+class ConfigView(PaymentView):
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    @extend_schema(
+        operation_id="config",
+        summary="Limits, rate and promotion",
+        auth=[],
+        responses={200: serializers.ConfigResponse, 503: serializers.ErrorResponse},
+    )
+    def get(self, request: Request) -> Response:
+        """What a client needs to know before a purchase. Public."""
+        return Response(shapes.config_json(read_purchasing(), find_promotion(at=timezone.now())))

@@ -1,0 +1,56 @@
+"""The webhook endpoint: it reads the raw body, hands it to the inbox, and says whether it is safe with us."""
+
+import logging
+
+from django.db import DatabaseError
+from django.http import HttpRequest, JsonResponse, UnreadablePostError
+from django.views.decorators.csrf import csrf_exempt
+from pymongo.errors import PyMongoError
+
+from accounts.errors import BillingError
+from payments.api.errors import status_of
+from payments.errors import BodyTooLarge, MalformedEvent, StorageUnavailable
+from payments.inbox import receive as inbox
+from payments.providers import get_provider
+
+logger = logging.getLogger(__name__)
+
+
+@csrf_exempt
+def webhook(request: HttpRequest, provider_name: str) -> JsonResponse:
+    """Take one delivery. 200 = stored for good; 5xx = send it again; 4xx = it will never be taken."""
+    if request.method != "POST":
+        return JsonResponse({"success": False, "error": "Use POST."}, status=405, headers={"Allow": "POST"})
+    try:
+        provider = get_provider(provider_name)
+    except KeyError:
+        return JsonResponse({"success": False, "error": "No such payment provider."}, status=404)
+    try:
+        body = _read_body(request, provider.max_body_bytes)
+        inbox.receive(provider=provider, body=body, headers=request.headers)
+    except BillingError as error:
+        return _refuse(provider.name, error)
+    except (DatabaseError, PyMongoError):
+        logger.exception("%s webhook: the database failed", provider.name)
+        return _refuse(provider.name, StorageUnavailable())
+    return JsonResponse({"success": True})
+
+
+def _refuse(provider_name: str, error: BillingError) -> JsonResponse:
+    logger.warning("%s webhook refused: %s", provider_name, error.code)
+    answer = {"success": False, "error": error.customer_message, "code": error.code}
+    return JsonResponse(answer, status=status_of(error))
+
+
+def _read_body(request: HttpRequest, limit_bytes: int) -> bytes:
+    """The raw body, never more than the limit in memory. Raises `BodyTooLarge`, `MalformedEvent`."""
+    stream = request
+    if request.META.get("wsgi.input_terminated") and not request.META.get("CONTENT_LENGTH"):
+        stream = request.META["wsgi.input"]  # Sent in chunks: Django reads nothing then, gunicorn knows the end.
+    try:
+        body: bytes = stream.read(limit_bytes + 1)
+    except (UnreadablePostError, OSError) as error:
+        raise MalformedEvent("The body broke off.") from error
+    if len(body) > limit_bytes:
+        raise BodyTooLarge(limit_bytes)
+    return body

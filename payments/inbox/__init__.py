@@ -1,0 +1,1 @@
+"""The inbox of the providers' events: stored as they came, then processed until done, ignored, in review or dead."""

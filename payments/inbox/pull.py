@@ -1,0 +1,84 @@
+"""Asks the providers what their webhooks missed, and feeds it to the same inbox."""
+
+import logging
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import IntegrityError
+from django.utils import timezone
+
+from payments.errors import ProviderUnavailable
+from payments.inbox import receive as inbox
+from payments.models import Payment, PullState
+from payments.providers import all_providers
+from payments.providers.base import Provider
+
+logger = logging.getLogger(__name__)
+
+_MAX_OPEN_SESSIONS = 200
+
+
+def pull_due_payments(*, now: datetime | None = None) -> int:
+    """Pull from each provider that is configured for it and was not asked for `PULL_INTERVAL_MINUTES`.
+
+    For the sweeper: several may call it, one asks. Returns how many events were new. A provider that does not answer
+    is logged, and asked again when it is due: the next window reaches back over this one.
+    """
+    now = now or timezone.now()
+    due = [provider for provider in all_providers() if provider.can_pull() and _claim(provider, now)]
+    found, _ = _pull_all(due, now, timedelta(hours=settings.PULL_WINDOW_HOURS))
+    return found
+
+
+def pull_payments(*, now: datetime | None = None, window: timedelta | None = None) -> int:
+    """Pull from every configured provider what happened in the window before `now`; return how many events were new.
+
+    One provider's failure does not keep the others; `ProviderUnavailable` is raised after all were asked. Safe to
+    repeat, to overlap, and to run beside webhooks: the inbox knows what it has seen.
+    """
+    providers = [provider for provider in all_providers() if provider.can_pull()]
+    window = window or timedelta(hours=settings.PULL_WINDOW_HOURS)
+    found, failures = _pull_all(providers, now or timezone.now(), window)
+    if failures:
+        raise ProviderUnavailable("; ".join(failures))
+    return found
+
+
+def _pull_all(providers: list[Provider], now: datetime, window: timedelta) -> tuple[int, list[str]]:
+    """How many events were new, and what went wrong with which provider."""
+    found, failures = 0, []
+    for provider in providers:
+        try:
+            found += _pull(provider, now, window)
+        except ProviderUnavailable as error:
+            logger.warning("pull from %s failed: %s", provider.name, error)
+            failures.append(f"{provider.name}: {error}")
+    return found, failures
+
+
+def _pull(provider: Provider, now: datetime, window: timedelta) -> int:
+    since = now - window
+    bodies = provider.pull(since=since, until=now, open_sessions=_open_sessions(provider, since))
+    found = sum(inbox.receive_pulled(provider=provider, body=body) for body in bodies)
+    if found:
+        logger.warning("the pull from %s found %s events that no webhook brought", provider.name, found)
+    return found
+
+
+def _open_sessions(provider: Provider, since: datetime) -> list[str]:
+    unpaid = [Payment.Status.PENDING, Payment.Status.EXPIRED, Payment.Status.FAILED]
+    orders = Payment.objects.filter(created_at__gte=since, payment_method=provider.name, status__in=unpaid)
+    keys = orders.exclude(session_id=None).order_by("-created_at").values_list("session_id", flat=True)
+    return [key for key in keys[:_MAX_OPEN_SESSIONS] if key]
+
+
+def _claim(provider: Provider, now: datetime) -> bool:
+    """Take this provider's turn: one conditional update, so one process asks."""
+    next_at = now + timedelta(minutes=settings.PULL_INTERVAL_MINUTES)
+    if PullState.objects.filter(pk=provider.name, next_at__lte=now).update(next_at=next_at):
+        return True
+    try:
+        PullState(provider=provider.name, next_at=next_at).save(force_insert=True)
+    except IntegrityError:
+        return False
+    return True

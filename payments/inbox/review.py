@@ -1,0 +1,293 @@
+"""What staff decide about events that the rules could not apply: match, credit, dismiss, or run the rules again.
+
+Every decision has an actor and a reason, moves the credits and the event in one transaction, and is refused once
+somebody else has decided.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+
+from bson import ObjectId
+from django.conf import settings
+from django.utils import timezone
+
+from accounts import credits
+from accounts.models import Balance
+from money.amounts import ZERO
+from mongo.transactions import run_in_transaction
+from payments import orders
+from payments.errors import AlreadyCredited, InvalidDecision, MalformedEvent, NotReviewable, PaymentNotFound
+from payments.inbox import receive as inbox
+from payments.models import Payment, WebhookEvent
+from payments.orders import codes
+from payments.providers import get_provider
+from payments.providers.events import Receipt, Reversal, ReversalState
+from payments.rules.receipts import Outcome, credit_order, currency_of, rate_of, wake_reversals, wrong_currency
+from payments.rules.reversals import apply_reversal, with_reason
+
+Status = WebhookEvent.Status
+PULL = WebhookEvent.Source.PULL
+Fact = Receipt | Reversal
+
+
+def match(
+    *, event_key: ObjectId, payment_key: ObjectId, actor: str, reason: str, now: datetime | None = None
+) -> Payment:
+    """Say which order the money is for, or which payment a refund takes back; the rest follows the rules.
+
+    Returns the payment that records it. Raises `NotReviewable`, `PaymentNotFound`, `AlreadyCredited`,
+    `InvalidDecision` (another currency: use `credit`). A second call raises `NotReviewable`.
+    """
+    now = now or timezone.now()
+
+    def decide(event: WebhookEvent) -> Payment:
+        payment = Payment.objects.filter(pk=payment_key).first()
+        if payment is None:
+            raise PaymentNotFound
+        fact = _read_fact(event)
+        if wrong := wrong_currency(payment, fact):
+            raise InvalidDecision(f"{wrong}: credit an amount of USD instead.")
+        if isinstance(fact, Reversal):
+            _check_paid(payment)
+            fact = replace(fact, problem="")
+            operation = f"reversal:{event.pk}"
+            apply_reversal(
+                payment=payment,
+                provider=event.provider,
+                fact=fact,
+                operation=operation,
+                actor=actor,
+                now=now,
+                staff_reason=reason,
+            )
+            return payment
+        receipt = _uncredited(event, fact)
+        return credit_order(event=event, order=payment, receipt=receipt, actor=actor, now=now, staff_reason=reason)
+
+    return _decide(event_key, decide, actor=actor, reason=reason, now=now)
+
+
+def credit(
+    *, event_key: ObjectId, username: str, amount: Decimal, actor: str, reason: str, now: datetime | None = None
+) -> Payment:
+    """Credit `amount` USD to an account for the money of an event, without an order; return the new payment.
+
+    Raises `NotReviewable`, `AlreadyCredited`, `AccountNotFound`, `InvalidAmount`, `InvalidDecision` (it is a refund). A
+    second call raises `NotReviewable`.
+    """
+    now = now or timezone.now()
+
+    def decide(event: WebhookEvent) -> Payment:
+        try:
+            fact: Fact | None = _read_fact(event)
+        except MalformedEvent:
+            fact = None  # Staff have read it themselves.
+        if isinstance(fact, Reversal):
+            raise InvalidDecision("This is a refund or a dispute: match it with its payment, or dismiss it.")
+        receipt = _uncredited(event, fact) if fact else None
+        amount_usd = credits.check_amount(amount)
+        return _credit_account(
+            event, receipt, username=username, amount=amount_usd, actor=actor, reason=reason, now=now
+        )
+
+    return _decide(event_key, decide, actor=actor, reason=reason, now=now)
+
+
+@dataclass(frozen=True)
+class Money:
+    """What an event says was received; `value` is what that is worth in USD, None if nobody can tell."""
+
+    amount: Decimal
+    currency: str
+    value: Decimal | None
+
+
+def read_money(event: WebhookEvent) -> Money | None:
+    """The money of an event, None if it tells of none that can be read.
+
+    Money that is not certain (not verified, test mode, another account) has no known value.
+    """
+    try:
+        fact = _read_fact(event)
+    except (MalformedEvent, InvalidDecision):
+        return None
+    if isinstance(fact, Reversal):
+        return None
+    is_certain = event.is_verified and not fact.problem
+    value = orders.value_of(amount=fact.amount, currency=fact.currency) if is_certain else None
+    return Money(fact.amount, fact.currency, value)
+
+
+def dismiss(*, event_key: ObjectId, actor: str, reason: str, now: datetime | None = None) -> None:
+    """Close an event without moving credits. Raises `NotReviewable`, so a second call does too."""
+    _decide(
+        event_key, lambda event: event.payment, actor=actor, reason=reason, now=now or timezone.now(), is_done=False
+    )
+
+
+def replay(*, event_key: ObjectId, actor: str, reason: str, now: datetime | None = None) -> WebhookEvent:
+    """Run the rules again over a stored event (of a release with other rules, or after an order was repaired).
+
+    For events in review, dead, or ignored, that were verified; never for one that is done. The rules know what was
+    credited, so it is safe to repeat. Returns the event as it is afterwards. Raises `NotReviewable`.
+    """
+    now = now or timezone.now()
+    _check_reason(reason)
+    replayable = WebhookEvent.objects.filter(
+        pk=event_key, is_verified=True, status__in=[Status.REVIEW, Status.DEAD, Status.IGNORED]
+    )
+    fields = {"status": Status.RECEIVED, "attempts": 0, "next_attempt_at": now}
+    if not replayable.update(resolved_by=actor, resolution=f"replayed: {reason}"[:500], **fields):
+        raise NotReviewable("Only a verified event in review, dead or ignored can be replayed.")
+    inbox.process_event(event_key=event_key, now=now)
+    return WebhookEvent.objects.get(pk=event_key)
+
+
+def record_refund(
+    *,
+    payment_key: ObjectId,
+    amount: Decimal,
+    reference: str,
+    actor: str,
+    reason: str,
+    now: datetime | None = None,
+) -> Payment:
+    """Take back the credits of money that staff sent back themselves, as a bank transfer; `amount` in its currency.
+
+    `reference` (the bank's) makes it happen once: safe to repeat. Raises `PaymentNotFound`, `InvalidDecision`.
+    """
+    now = now or timezone.now()
+    _check_reason(reason)
+
+    def run() -> Payment:
+        payment = Payment.objects.filter(pk=payment_key).first()
+        if payment is None:
+            raise PaymentNotFound
+        _check_paid(payment)
+        if not 0 < amount <= (payment.received_amount or payment.amount):
+            raise InvalidDecision("The refund must be above 0 and at most what was received.")
+        fact = Reversal(
+            reversal_id=f"manual:{payment.pk}:{reference}"[:100],
+            transaction_id=payment.provider_transaction_id or "",
+            amount=amount,
+            currency=currency_of(payment),
+            state=ReversalState.COUNTED,
+            occurred_at=now,
+        )
+        provider = payment.provider or "sepay"
+        apply_reversal(
+            payment=payment,
+            provider=provider,
+            fact=fact,
+            operation=fact.reversal_id,
+            actor=actor,
+            now=now,
+            staff_reason=reason,
+        )
+        return payment
+
+    payment = run_in_transaction(run)
+    payment.refresh_from_db()
+    return payment
+
+
+def _decide(
+    event_key: ObjectId,
+    decide: Callable[[WebhookEvent], Payment | None],
+    *,
+    actor: str,
+    reason: str,
+    now: datetime,
+    is_done: bool = True,
+) -> Payment:
+    """Run a decision and close the event with it, in one transaction."""
+    _check_reason(reason)
+
+    def run() -> Payment | None:
+        event = WebhookEvent.objects.filter(pk=event_key).first()
+        if event is None or not event.is_waiting_for_staff:
+            raise NotReviewable("This event does not wait for a decision (any more).")
+        payment = decide(event)
+        status = Status.DONE if is_done else Status.IGNORED
+        outcome = Outcome(status, event.error, payment)  # Why it waited stays readable beside the decision.
+        inbox.finish(event=event, outcome=outcome, now=now, resolved_by=actor, resolution=reason[:500])
+        return payment
+
+    return run_in_transaction(run)  # type: ignore[return-value]  # None only from `dismiss`, which drops it.
+
+
+def _check_reason(reason: str) -> None:
+    if not reason.strip():
+        raise InvalidDecision("Give a reason: others will ask.")
+
+
+def _check_paid(payment: Payment) -> None:
+    if payment.status != Payment.Status.SUCCESS:
+        raise InvalidDecision(f"Payment {payment} was not paid: there is nothing to take back.")
+
+
+def _read_fact(event: WebhookEvent) -> Fact:
+    """What the event says, if it is about money. Raises `MalformedEvent`, `InvalidDecision`."""
+    fact = get_provider(event.provider).read(body=bytes(event.body), headers=event.headers).fact
+    if not isinstance(fact, Receipt | Reversal):
+        raise InvalidDecision("This event moves no money: dismiss it.")
+    return fact
+
+
+def _uncredited(event: WebhookEvent, receipt: Receipt) -> Receipt:
+    """The receipt, unless its transaction was credited. Staff may say that a look-alike is another transfer."""
+    same = Payment.objects.filter(provider=event.provider, provider_transaction_id=receipt.transaction_id).first()
+    if same is not None:
+        raise AlreadyCredited(f"Transaction {receipt.transaction_id} was credited with payment {same}.")
+    if Payment.objects.filter(transfer_key=receipt.transfer_key).exists():
+        return replace(receipt, transfer_key=f"{receipt.transfer_key}#{event.pk}"[:80])
+    return receipt
+
+
+def _credit_account(
+    event: WebhookEvent,
+    receipt: Receipt | None,
+    *,
+    username: str,
+    amount: Decimal,
+    actor: str,
+    reason: str,
+    now: datetime,
+) -> Payment:
+    payment = Payment(
+        user_id=username,
+        username=username,
+        credits=amount,
+        amount=receipt.amount if receipt else ZERO,
+        currency=receipt.currency if receipt else "VND",
+        order_code=codes.generate_code(settings.ORDER_CODE_PREFIX),
+        payment_method=event.provider,
+        status=Payment.Status.SUCCESS,
+        provider=event.provider,
+        provider_transaction_id=receipt.transaction_id if receipt else None,
+        transfer_key=receipt.transfer_key if receipt else None,
+        sepay_transaction_id=receipt.transaction_id if receipt and event.provider == "sepay" else None,
+        received_amount=receipt.amount if receipt else None,
+        credited=amount,
+        bonus=ZERO,
+        flags=[Payment.Flag.MANUAL.value, *([Payment.Flag.PULLED.value] if event.source == PULL else [])],
+        created_at=now,
+        completed_at=now,
+    )
+    payment.rate = rate_of(payment)
+    payment.save(force_insert=True)
+    movement = credits.top_up(
+        username=username,
+        amount=amount,
+        operation=f"payment:{payment.pk}",
+        actor=actor,
+        reason=with_reason(f"Payment {payment}, credited by hand for {event}", reason),
+        now=now,
+    )
+    after = movement.balance_after(Balance.OPENHANDS)
+    Payment.objects.filter(pk=payment.pk).update(credits_before=after - amount, credits_after=after)
+    if receipt:
+        wake_reversals(event.provider, receipt.transaction_id, now)
+    return payment

@@ -1,0 +1,163 @@
+"""Orders: what a customer asked for, at a price, a rate and until a time that stay as they were."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+
+from bson import ObjectId
+from bson.errors import InvalidId
+from django.conf import settings
+from django.db import IntegrityError
+from django.utils import timezone
+
+from accounts.errors import AccountDisabled
+from accounts.models import Account
+from money.amounts import round_usd
+from payments.currencies import decimals_of
+from payments.errors import InvalidOrder, PaymentNotFound
+from payments.models import Payment
+from payments.orders import codes
+from payments.orders.promotions import find_promotion
+from payments.orders.purchasing import check_purchasing
+
+_CODE_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Price:
+    """What one order costs: `amount` units of `currency` for its credits at `rate` units a USD."""
+
+    amount: Decimal
+    currency: str
+    rate: Decimal
+
+
+def price_of(*, credits: int, method: Payment.Method) -> Price:
+    """The price of whole USD `credits` now, rounded to what the currency can pay."""
+    if method is Payment.Method.STRIPE:
+        rate, currency = Decimal(settings.STRIPE_UNITS_PER_USD), settings.STRIPE_CURRENCY.upper()
+    else:
+        rate, currency = Decimal(settings.ORDER_VND_PER_USD), "VND"
+    smallest_unit = Decimal(1).scaleb(-decimals_of(currency))
+    amount = (credits * rate).quantize(smallest_unit, rounding=ROUND_HALF_UP)
+    return Price(amount=amount, currency=currency, rate=rate)
+
+
+def value_of(*, amount: Decimal, currency: str) -> Decimal | None:
+    """What money is worth now at the rates of new orders, in USD; None for a currency that nothing is sold in."""
+    rates = {
+        "USD": Decimal(1),
+        settings.STRIPE_CURRENCY.upper(): Decimal(settings.STRIPE_UNITS_PER_USD),
+        "VND": Decimal(settings.ORDER_VND_PER_USD),
+    }
+    rate = rates.get(currency.upper())
+    return round_usd(amount / rate) if rate else None
+
+
+def create_order(
+    *,
+    account: Account,
+    credits: int,
+    method: Payment.Method = Payment.Method.SEPAY,
+    discord_id: str | None = None,
+    now: datetime | None = None,
+) -> Payment:
+    """Make a pending order of whole USD `credits`, with price, rate, promotion and expiry fixed on it.
+
+    Expired accounts may buy. Raises `AccountDisabled`, `InvalidOrder`, `PurchasingOff`. Every call makes an order.
+    """
+    now = now or timezone.now()
+    check_purchasing()
+    if not account.is_active:
+        raise AccountDisabled(account.username)
+    if not settings.ORDER_MIN_CREDITS <= credits <= settings.ORDER_MAX_CREDITS:
+        raise InvalidOrder(
+            f"credits must be a whole number from {settings.ORDER_MIN_CREDITS} to {settings.ORDER_MAX_CREDITS} (USD)."
+        )
+    price = price_of(credits=credits, method=method)
+    promotion = find_promotion(at=now)
+    order = Payment(
+        user_id=account.username,
+        username=account.username,
+        discord_id=discord_id or account.discord_id,
+        credits=Decimal(credits),
+        amount=price.amount,
+        currency=price.currency,
+        rate=price.rate,
+        bonus_percent=promotion.percent if promotion else None,
+        payment_method=method,
+        created_at=now,
+        expires_at=now + timedelta(minutes=_lifetime_minutes(method)),
+    )
+    return insert_with_code(order)
+
+
+def _lifetime_minutes(method: Payment.Method) -> int:
+    # Stripe closes no payment page sooner than 30 minutes after it was made.
+    minutes: int = settings.ORDER_LIFETIME_MINUTES
+    return max(minutes, 31) if method is Payment.Method.STRIPE else minutes
+
+
+def insert_with_code(payment: Payment) -> Payment:
+    """Store a new payment under a new code; the unique key decides whether the code is new.
+
+    Not inside a transaction: a taken code would end it.
+    """
+    for attempt in range(_CODE_ATTEMPTS):
+        payment.order_code = codes.generate_code(settings.ORDER_CODE_PREFIX)
+        try:
+            payment.save(force_insert=True)
+        except IntegrityError:
+            if attempt == _CODE_ATTEMPTS - 1:
+                raise
+            payment.pk = None
+        else:
+            return payment
+    raise AssertionError("unreachable")
+
+
+def expire_pending(*, now: datetime | None = None) -> int:
+    """Mark the pending orders whose time is over as expired and return how many; late money still finds them.
+
+    One update conditional on pending, so it never overwrites a payment. Safe to repeat and to run in parallel.
+    """
+    overdue = Payment.objects.filter(status=Payment.Status.PENDING, expires_at__lte=now or timezone.now())
+    return int(overdue.update(status=Payment.Status.EXPIRED))
+
+
+def fail_order(order: Payment) -> bool:
+    """Mark an order that cannot be paid as failed, unless something else happened to it. Safe to repeat."""
+    pending = Payment.objects.filter(pk=order.pk, status=Payment.Status.PENDING)
+    return bool(pending.update(status=Payment.Status.FAILED))
+
+
+def record_session(order: Payment, session_id: str) -> None:
+    """Note the payment page of an order, so that the pull can ask for it. Safe to repeat."""
+    Payment.objects.filter(pk=order.pk).update(session_id=session_id)
+
+
+def find_payment_of(*, username: str, payment_id: str) -> Payment:
+    """A payment of this account. Raises `PaymentNotFound`, also for somebody else's."""
+    try:
+        key = ObjectId(payment_id)
+    except InvalidId as error:
+        raise PaymentNotFound from error
+    payment = Payment.objects.filter(pk=key, user_id=username).first()
+    if payment is None:
+        raise PaymentNotFound
+    return payment
+
+
+def status_at(payment: Payment, now: datetime) -> str:
+    """The status as the customer should see it: an overdue order is expired before the sweeper says so."""
+    status = payment.status or Payment.Status.PENDING
+    if status == Payment.Status.PENDING and payment.expires_at and payment.expires_at <= now:
+        return Payment.Status.EXPIRED.value
+    return str(status)
+
+
+def remaining_seconds(payment: Payment, now: datetime) -> int:
+    """Whole seconds left to pay a pending order; 0 otherwise."""
+    if status_at(payment, now) != Payment.Status.PENDING or payment.expires_at is None:
+        return 0
+    return max(0, int((payment.expires_at - now).total_seconds()))

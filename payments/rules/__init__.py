@@ -1,0 +1,1 @@
+"""What money that arrived, or went back, does to the order, the balance and the event."""

@@ -1,0 +1,313 @@
+"""The rules: what money that arrived does to the order, the balance and the event. docs/payments.md has the table.
+
+Everything here runs inside the transaction that also moves the event on, so it happens together and once.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError
+
+from accounts import credits
+from accounts.credits.movements import format_time
+from accounts.models import Balance
+from money.amounts import ZERO, round_usd
+from payments.models import Payment, WebhookEvent
+from payments.orders import codes
+from payments.orders.promotions import bonus_of
+from payments.providers.events import NoMoney, Notice, OrderState, OrderUpdate, Receipt, Reversal, reversal_key
+from payments.rules.reversals import apply_reversal, with_reason
+
+Flag = Payment.Flag
+Status = WebhookEvent.Status
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What becomes of an event, why, and the payment it concerned."""
+
+    status: WebhookEvent.Status
+    reason: str = ""
+    payment: Payment | None = None
+
+
+def apply_notice(*, event: WebhookEvent, notice: Notice, now: datetime) -> Outcome:
+    """Do what a verified event asks for, by the rules, inside a transaction.
+
+    A `BillingError` that it raises (no such account, an impossible amount) rolls back and sends the event to review.
+    """
+    match notice.fact:
+        case Receipt() as receipt:
+            return _apply_receipt(event, receipt, now)
+        case Reversal() as reversal:
+            return _apply_reversal(event, reversal, now)
+        case OrderUpdate() as update:
+            return _apply_update(update, now)
+        case NoMoney(reason):
+            return Outcome(Status.IGNORED, reason)
+
+
+def _apply_receipt(event: WebhookEvent, receipt: Receipt, now: datetime) -> Outcome:
+    if known := find_known(event, receipt):
+        return known
+    found = find_orders(receipt.order_codes)
+    if receipt.problem or len(found) != 1:
+        return Outcome(Status.REVIEW, receipt.problem or _why_no_order(found))
+    order = found[0]
+    if old := _credited_by_old_system(event, order, receipt):
+        return old
+    if reason := wrong_currency(order, receipt) or _too_late(order, receipt, now):
+        return Outcome(Status.REVIEW, reason, order)
+    payment = credit_order(event=event, order=order, receipt=receipt, actor=event.provider, now=now)
+    return Outcome(Status.DONE, payment=payment)
+
+
+def find_known(event: WebhookEvent, receipt: Receipt) -> Outcome | None:
+    """Whether this money was reported before: under its id, or by the other one of webhook and pull."""
+    same = Payment.objects.filter(provider=event.provider, provider_transaction_id=receipt.transaction_id).first()
+    if same is not None:
+        return Outcome(Status.IGNORED, "this transaction was credited before", same)
+    twin = Payment.objects.filter(transfer_key=receipt.transfer_key).first()
+    if twin is not None:
+        was_pulled = Flag.PULLED in (twin.flags or ())
+        if was_pulled != (event.source == WebhookEvent.Source.PULL):
+            return Outcome(Status.IGNORED, "credited before, from another report of this transfer", twin)
+        return Outcome(
+            Status.REVIEW,
+            "a transfer with the same day, account, amount, reference and code was credited before: "
+            "dismiss this one if it is the same, credit it if it is another",
+            twin,
+        )
+    reported = WebhookEvent.objects.filter(transfer_key=receipt.transfer_key, is_verified=True)
+    for other in reported.exclude(pk=event.pk).exclude(source=event.source):
+        if other.status in (Status.REVIEW, Status.IGNORED, Status.DONE):
+            return Outcome(Status.IGNORED, f"the same transfer as event {other.event_id}", other.payment)
+    return None
+
+
+def _credited_by_old_system(event: WebhookEvent, order: Payment, receipt: Receipt) -> Outcome | None:
+    """Whether the replaced system, which knew neither our keys nor a pull, credited this transfer."""
+    if order.status != Payment.Status.SUCCESS or order.transfer_key:
+        return None
+    credited_id = str(order.sepay_transaction_id or "")  # Some documents hold a number.
+    if credited_id == receipt.transaction_id:
+        return Outcome(Status.IGNORED, "this transaction was credited by the replaced system", order)
+    if not credited_id or event.source == WebhookEvent.Source.PULL:
+        reason = "the replaced system marked this order paid, perhaps by this transfer: credit only another one"
+        return Outcome(Status.REVIEW, reason, order)
+    return None
+
+
+def find_orders(codes: tuple[str, ...]) -> list[Payment]:
+    """The orders with exactly these codes (at most ten)."""
+    return list(Payment.objects.filter(order_code__in=codes).order_by("pk")[:10]) if codes else []
+
+
+def currency_of(order: Payment) -> str:
+    """The order's currency; documents of the replaced system may not say that it is VND."""
+    return (order.currency or "VND").upper()
+
+
+def rate_of(order: Payment) -> Decimal:
+    """Units of the currency for one USD, as fixed with the order; an old order's follows from its price."""
+    if order.rate:
+        return order.rate
+    if order.credits > 0 and order.amount > 0:
+        return order.amount / order.credits
+    return Decimal(settings.ORDER_VND_PER_USD)
+
+
+def _why_no_order(found: list[Payment]) -> str:
+    if not found:
+        return "no order: the memo holds no code of an order"
+    return f"several orders match: {', '.join(str(order) for order in found)}"
+
+
+def wrong_currency(order: Payment, receipt: Receipt | Reversal) -> str:
+    """Why the money cannot be compared with the payment, or ''."""
+    is_notice = isinstance(receipt, Reversal) and receipt.amount == 0  # A warning without money has no currency.
+    if is_notice or currency_of(order) == receipt.currency:
+        return ""
+    return f"wrong currency: {receipt.currency} for an order in {currency_of(order)}"
+
+
+def _deadline_of(order: Payment) -> datetime | None:
+    """Until when the order was to be paid; old documents may only say when they were made, or not even that."""
+    if order.expires_at is None and order.created_at is not None:
+        return order.created_at + timedelta(minutes=settings.ORDER_LIFETIME_MINUTES)
+    return order.expires_at
+
+
+def _too_late(order: Payment, receipt: Receipt, now: datetime) -> str:
+    paid_at, deadline = min(receipt.occurred_at, now), _deadline_of(order)
+    if deadline is None or paid_at <= deadline + timedelta(hours=settings.LATE_PAYMENT_GRACE_HOURS):
+        return ""
+    return f"too late: paid at {format_time(paid_at)}, the order expired at {format_time(deadline)}"
+
+
+def credit_order(
+    *, event: WebhookEvent, order: Payment, receipt: Receipt, actor: str, now: datetime, staff_reason: str = ""
+) -> Payment:
+    """Credit money that is certainly for `order`, at the order's rate; return the payment that records it.
+
+    `staff_reason` is why a person decided it; empty = the rules did.
+
+    The bonus counts on what was ordered, and only if that was paid in full. Money for an order that was paid before
+    becomes a payment of its own, without a bonus. Inside a transaction. Raises `AccountNotFound`, `InvalidAmount`.
+    """
+    is_second = order.status == Payment.Status.SUCCESS
+    base = _base_credits(order, receipt.amount)
+    is_full = receipt.amount >= order.amount
+    bonus = bonus_of(credits=order.credits, percent=order.bonus_percent) if is_full and not is_second else ZERO
+    payment = _second_payment(order, base, receipt, now) if is_second else order
+    movement = credits.top_up(
+        username=order.user_id,
+        amount=base,
+        bonus=bonus,
+        operation=f"payment:{payment.pk}",
+        actor=actor,
+        reason=with_reason(f"Payment {payment}, {event.provider} transaction {receipt.transaction_id}", staff_reason),
+        now=now,
+    )
+    after = movement.balance_after(Balance.OPENHANDS)
+    manual = [Flag.MANUAL.value] if staff_reason else []
+    flags = [*(payment.flags or ()), *_flags(event, order, receipt, now), *manual]
+    _mark_paid(
+        payment,
+        provider=event.provider,
+        provider_transaction_id=receipt.transaction_id,
+        transfer_key=receipt.transfer_key,
+        sepay_transaction_id=receipt.transaction_id if event.provider == "sepay" else None,
+        received_amount=receipt.amount,
+        credited=base,
+        bonus=bonus,
+        flags=list(dict.fromkeys(flag for flag in flags if flag != Flag.PROCESSING)),
+        credits_before=after - base - bonus,
+        credits_after=after,
+        completed_at=now,
+    )
+    wake_reversals(event.provider, receipt.transaction_id, now)
+    if event.source == WebhookEvent.Source.PULL:
+        _close_stale(payment, now)
+    return payment
+
+
+def _mark_paid(payment: Payment, **fields: Any) -> None:
+    """Write what came of the payment, on condition that nothing did yet: it is never paid twice."""
+    fields["status"] = Payment.Status.SUCCESS
+    if not Payment.objects.filter(pk=payment.pk).exclude(status=Payment.Status.SUCCESS).update(**fields):
+        raise DatabaseError(f"payment {payment} changed while it was credited")
+    for name, value in fields.items():
+        setattr(payment, name, value)
+
+
+def _close_stale(payment: Payment, now: datetime) -> None:
+    """The pull has confirmed what a delivery with an old signature told: nobody needs to look at that any more."""
+    stale = WebhookEvent.objects.filter(
+        transfer_key=payment.transfer_key, is_verified=False, status=Status.REVIEW, provider=payment.provider
+    )
+    stale.update(
+        status=Status.IGNORED, error="confirmed and credited by the pull", payment_id=payment.pk, processed_at=now
+    )
+
+
+def _base_credits(order: Payment, amount: Decimal) -> Decimal:
+    """What `amount` buys at the order's rate, in USD; the price buys what was ordered, whatever its rounding."""
+    return order.credits if amount == order.amount else round_usd(amount / rate_of(order))
+
+
+def wake_reversals(provider: str, transaction_id: str, now: datetime) -> None:
+    """Have refunds that came before their payment processed next, in whichever queue they wait."""
+    waiting = WebhookEvent.objects.filter(transfer_key=reversal_key(provider, transaction_id), is_verified=True)
+    waiting.filter(status__in=[Status.RECEIVED, Status.REVIEW]).update(status=Status.RECEIVED, next_attempt_at=now)
+
+
+def _flags(event: WebhookEvent, order: Payment, receipt: Receipt, now: datetime) -> list[str]:
+    is_second = order.status == Payment.Status.SUCCESS
+    deadline = _deadline_of(order)
+    is_late = deadline is not None and min(receipt.occurred_at, now) > deadline
+    ordered_from = order.payment_method or Payment.Method.SEPAY
+    conditions = {
+        Flag.SECOND_TRANSFER: is_second,
+        Flag.OVER: not is_second and receipt.amount > order.amount,
+        Flag.UNDER: not is_second and receipt.amount < order.amount,
+        Flag.LATE: not is_second and is_late,
+        Flag.AFTER_FAILURE: order.status == Payment.Status.FAILED,
+        Flag.OTHER_PROVIDER: ordered_from != event.provider,
+        Flag.PULLED: event.source == WebhookEvent.Source.PULL,
+    }
+    return [flag.value for flag, holds in conditions.items() if holds]
+
+
+def _second_payment(order: Payment, base: Decimal, receipt: Receipt, now: datetime) -> Payment:
+    """A payment document for another transfer to a paid order, under a code of its own."""
+    payment = Payment(
+        user_id=order.user_id,
+        username=order.username,
+        discord_id=order.discord_id,
+        credits=base,
+        amount=receipt.amount,
+        currency=currency_of(order),
+        rate=rate_of(order),
+        order_code=codes.generate_code(settings.ORDER_CODE_PREFIX),
+        payment_method=order.payment_method,
+        status=Payment.Status.PENDING,
+        created_at=now,
+    )
+    payment.save(force_insert=True)
+    return payment
+
+
+# --- Money that went back, and payment pages that closed ---------------------------------------------------------
+
+ATTEMPTS_BEFORE_REVIEW = 6
+"""A refund waits for its payment through so many attempts (about half an hour), then for staff."""
+
+
+class PaymentNotYetKnown(Exception):
+    """A refund came before its payment: events have no order, so it is tried again later."""
+
+
+def _apply_reversal(event: WebhookEvent, reversal: Reversal, now: datetime) -> Outcome:
+    payment = Payment.objects.filter(
+        provider=event.provider, provider_transaction_id=reversal.transaction_id, status=Payment.Status.SUCCESS
+    ).first()
+    if payment is None:
+        if event.attempts < ATTEMPTS_BEFORE_REVIEW and not reversal.problem:
+            raise PaymentNotYetKnown(f"no payment {reversal.transaction_id} yet")
+        return Outcome(Status.REVIEW, reversal.problem or f"no payment {reversal.transaction_id} to take it from")
+    if reason := reversal.problem or wrong_currency(payment, reversal):
+        return Outcome(Status.REVIEW, reason, payment)
+    apply_reversal(
+        payment=payment,
+        provider=event.provider,
+        fact=reversal,
+        operation=f"reversal:{event.pk}",
+        actor=event.provider,
+        now=now,
+    )
+    return Outcome(Status.DONE, payment=payment)
+
+
+PROCESSING_DAYS = 14
+"""How long a slow bank may take with a payment that its payer has made."""
+
+
+def _apply_update(update: OrderUpdate, now: datetime) -> Outcome:
+    found = find_orders(update.order_codes)
+    if len(found) != 1:
+        return Outcome(Status.IGNORED, _why_no_order(found))
+    order = found[0]
+    open_order = Payment.objects.filter(pk=order.pk, status=Payment.Status.PENDING)
+    match update.state:
+        case OrderState.PROCESSING:
+            flags = [*(order.flags or ()), Flag.PROCESSING.value]
+            changed = open_order.update(flags=flags, expires_at=now + timedelta(days=PROCESSING_DAYS))
+        case OrderState.FAILED:
+            changed = open_order.update(status=Payment.Status.FAILED)
+        case OrderState.EXPIRED:
+            changed = open_order.update(status=Payment.Status.EXPIRED)
+    return Outcome(Status.DONE if changed else Status.IGNORED, "" if changed else f"the order is {order.status}", order)

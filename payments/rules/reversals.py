@@ -1,0 +1,161 @@
+"""Money that goes back: refunds and disputes take back what they paid for, in step, and give it back if they fail.
+
+Events come late, twice and out of order. So each refund or dispute is a row that only moves forward, and the payment's
+credits follow the sum of the rows: what should have been taken minus what was taken. The shares are of the total so
+far, so parts add up to exactly what was credited, however they are cut.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from accounts import credits
+from accounts.models import LedgerEntry
+from money.amounts import ZERO, round_usd
+from payments.models import Payment, Reversal
+from payments.providers.events import Reversal as ReversalFact
+from payments.providers.events import ReversalState
+
+Flag = Payment.Flag
+State = Reversal.State
+
+_RANK = {ReversalState.NOTICE: 0, ReversalState.COUNTED: 1, ReversalState.CANCELLED: 2}
+_OWN_FLAGS = (Flag.INQUIRY, Flag.DISPUTED, Flag.REFUNDED)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What is, or should be, taken back of a payment. USD."""
+
+    credits: Decimal
+    bonus: Decimal
+
+
+def apply_reversal(
+    *,
+    payment: Payment,
+    provider: str,
+    fact: ReversalFact,
+    operation: str,
+    actor: str,
+    now: datetime,
+    staff_reason: str = "",
+) -> None:
+    """Record what an event says about a refund or dispute and move the credits that follow from it.
+
+    `staff_reason` is why a person decided it; empty = the rules did.
+    Inside a transaction; safe to repeat: the second time there is no difference left. Raises `AccountNotFound`.
+    """
+    _advance(payment, provider, fact)
+    rows = list(Reversal.objects.filter(payment_id=payment.pk))
+    total = total_reversed(rows, received=received_of(payment))
+    target = taken_for(payment, total)
+    before = Taken(payment.reversed_credits or ZERO, payment.reversed_bonus or ZERO)
+    kind = LedgerEntry.Kind.CHARGEBACK if fact.is_dispute else LedgerEntry.Kind.REFUND
+    reason = f"{'Dispute' if fact.is_dispute else 'Refund'} {fact.reversal_id} of payment {payment}"
+    for difference, suffix in (
+        (target.credits - before.credits, ""),
+        (target.bonus - before.bonus, ":bonus"),
+    ):
+        move = credits.take_back if difference > 0 else credits.give_back
+        if difference:
+            move(
+                username=payment.user_id,
+                amount=abs(difference),
+                kind=kind,
+                operation=operation + suffix,
+                actor=actor,
+                reason=with_reason(reason + (" (its bonus)" if suffix else ""), staff_reason),
+                now=now,
+            )
+    others = [flag for flag in payment.flags or () if flag not in _OWN_FLAGS]
+    # The operation is written so that two reversals of one payment at once always conflict, even if no sum changes.
+    Payment.objects.filter(pk=payment.pk).update(
+        refunded_amount=total,
+        reversed_credits=target.credits,
+        reversed_bonus=target.bonus,
+        last_reversal=operation,
+        flags=[*others, *_flags(rows)],
+    )
+
+
+def _advance(payment: Payment, provider: str, fact: ReversalFact) -> None:
+    """Bring the row of this refund or dispute up to what the event says; never back."""
+    row = Reversal.objects.filter(provider=provider, reversal_id=fact.reversal_id).first()
+    if row is None:
+        Reversal.objects.create(
+            provider=provider,
+            reversal_id=fact.reversal_id,
+            payment=payment,
+            amount=fact.amount,
+            state=fact.state.value,
+            is_dispute=fact.is_dispute,
+            is_cumulative=fact.is_cumulative,
+            occurred_at=fact.occurred_at,
+        )
+        return
+    is_newer = fact.occurred_at >= row.occurred_at
+    amount = fact.amount if is_newer and not fact.is_cumulative else row.amount
+    if fact.is_cumulative:
+        amount = max(row.amount, fact.amount)
+    Reversal.objects.filter(pk=row.pk).update(
+        amount=amount,
+        state=max(ReversalState(row.state), fact.state, key=_RANK.__getitem__).value,
+        occurred_at=max(row.occurred_at, fact.occurred_at),
+    )
+
+
+def total_reversed(rows: Iterable[Reversal], *, received: Decimal) -> Decimal:
+    """What went back in all, at most what was received. Units of the payment's currency."""
+    rows = list(rows)
+    disputes = sum((row.amount for row in rows if row.is_dispute and row.state == State.COUNTED), ZERO)
+    return min(_refunded(rows) + disputes, received)
+
+
+def _refunded(rows: Iterable[Reversal]) -> Decimal:
+    """The sum of the refunds. A charge reports it too; whichever of the two ways to count knows more is right."""
+    counted = cancelled = reported = ZERO
+    for row in rows:
+        if row.is_cumulative:
+            reported = max(reported, row.amount)
+        elif row.state == State.COUNTED and not row.is_dispute:
+            counted += row.amount
+        elif row.state == State.CANCELLED and not row.is_dispute:
+            cancelled += row.amount
+    return max(counted, reported - cancelled)
+
+
+def received_of(payment: Payment) -> Decimal:
+    """What the payer paid; old documents only have the price."""
+    return payment.amount if payment.received_amount is None else payment.received_amount
+
+
+def taken_for(payment: Payment, total: Decimal) -> Taken:
+    """What must be taken back once `total` of the money went back: the same share of credits and bonus."""
+    received = received_of(payment)
+    share = total / received if received else Decimal(0)
+    credited = payment.credits if payment.credited is None else payment.credited
+    return Taken(credits=round_usd(credited * share), bonus=round_usd((payment.bonus or ZERO) * share))
+
+
+def credits_of_refund(payment: Payment, amount: Decimal) -> Decimal:
+    """What a further refund of `amount` would take back at most, bonus and all. USD."""
+    total = min((payment.refunded_amount or ZERO) + amount, received_of(payment))
+    target = taken_for(payment, total)
+    taken = (payment.reversed_credits or ZERO) + (payment.reversed_bonus or ZERO)
+    return max(target.credits + target.bonus - taken, ZERO)
+
+
+def with_reason(text: str, staff_reason: str) -> str:
+    """What a ledger entry says of itself, and the reason of the person who decided it."""
+    return f"{text}: {staff_reason}"[:500] if staff_reason else text
+
+
+def _flags(rows: list[Reversal]) -> list[str]:
+    flags = {
+        Flag.INQUIRY: any(row.state == State.NOTICE for row in rows),
+        Flag.DISPUTED: any(row.is_dispute and row.state == State.COUNTED for row in rows),
+        Flag.REFUNDED: _refunded(rows) > 0,
+    }
+    return [flag.value for flag, holds in flags.items() if holds]

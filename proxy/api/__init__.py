@@ -1,0 +1,1 @@
+"""The proxy's HTTP endpoints, the same for both upstreams."""

@@ -1,0 +1,115 @@
+"""Domain errors as HTTP answers, in the shape of the API that was called. The one place that maps codes to statuses."""
+
+import json
+from collections.abc import ItemsView
+from http.client import responses
+
+from django.conf import settings
+
+from accounts.errors import BillingError, CreditsExpired, RateLimitExceeded
+from money.amounts import usd_text
+from proxy.errors import CannotAfford, InvalidRequest, MethodNotAllowed, UpstreamError
+from proxy.formats.api_format import ApiFamily
+from proxy.formats.json_body import Object
+
+STATUS_OF = {
+    "invalid_api_key": 401,
+    "account_disabled": 403,
+    "credits_expired": 402,
+    "insufficient_credits": 402,
+    "invalid_request": 400,
+    "not_found": 404,
+    "idempotency_conflict": 409,
+    "method_not_allowed": 405,
+    "request_too_large": 413,
+    "model_not_found": 404,
+    "rate_limit_exceeded": 429,
+    "upstream_error": 502,
+    "upstream_timeout": 504,
+    "service_unavailable": 503,
+    "internal_error": 500,
+}
+
+HELD_RETRY_SECONDS = 5
+
+
+class ApiResponse:
+    """A whole answer in JSON. (Django's own converts every header twice: a tenth of all calls of a billed request.)
+
+    gunicorn refuses what is no header, such as one with a line break.
+    """
+
+    streaming = False
+
+    def __init__(self, content: bytes, *, request_id: str, status: int = 200) -> None:
+        self.content = content
+        self.status_code = status
+        self.headers = {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(content)),
+            "X-Request-Id": request_id,
+        }
+
+    @property
+    def reason_phrase(self) -> str:
+        return responses.get(self.status_code, "Unknown Status Code")
+
+    def items(self) -> ItemsView[str, str]:
+        """The headers."""
+        return self.headers.items()
+
+
+def json_response(body: Object, *, request_id: str, status: int = 200) -> ApiResponse:
+    """Our own answer. Its request id is what support asks for."""
+    data = json.dumps(body).encode()  # In ASCII: a text of the client's may hold what UTF-8 cannot encode.
+    return ApiResponse(data, request_id=request_id, status=status)
+
+
+def error_response(error: BillingError, family: ApiFamily, request_id: str) -> ApiResponse:
+    """The answer to a request that failed with `error`."""
+    status = STATUS_OF.get(error.code, 500)
+    body = family.error_body(status=status, code=error.code, message=error.customer_message, details=_details(error))
+    response = json_response(body, status=status, request_id=request_id)
+    if isinstance(error, CannotAfford) and error.is_freed_soon:
+        response.headers["Retry-After"] = str(HELD_RETRY_SECONDS)
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = error.allowed
+    if isinstance(error, RateLimitExceeded):
+        response.headers["Retry-After"] = str(error.retry_seconds)
+        response.headers |= error.rate.headers
+    if isinstance(error, UpstreamError) and error.retry_after:
+        response.headers["Retry-After"] = error.retry_after
+    return response
+
+
+def _details(error: BillingError) -> Object:
+    if isinstance(error, InvalidRequest):
+        return {"param": error.param}
+    if isinstance(error, CannotAfford):
+        return {
+            "balance_name": error.balance.value,
+            "balance": usd_text(error.available),
+            "held": usd_text(error.held),
+            "required": usd_text(error.required),
+            "affordable_max_tokens": error.affordable_max_tokens,
+            "hint": _hint(error),
+            **_purchase_url(),
+        }
+    if isinstance(error, CreditsExpired):
+        return _purchase_url()
+    return {}
+
+
+def _purchase_url() -> Object:
+    return {"purchase_url": settings.PURCHASE_URL} if settings.PURCHASE_URL else {}
+
+
+def _hint(error: CannotAfford) -> str:
+    balance, other = error.balance.label, error.balance.other.label
+    if error.affordable_max_tokens:
+        advice = f"Set max_tokens to at most {error.affordable_max_tokens}, or purchase credits."
+    elif error.is_freed_soon:
+        advice = "The missing credits are held for your requests in flight: try again when they have finished."
+    else:
+        advice = "Purchase credits, or send a shorter request."
+    return f"This request is paid from your {balance} balance; the {other} balance does not apply. {advice}"

@@ -1,0 +1,155 @@
+"""What customers can read of their money: balances, the receipt of a request, use by day or model."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+
+from django.utils import timezone
+
+from accounts.models import Account, Balance
+from money.amounts import from_bson, usd_text
+from mongo.collections import Document, collection_of
+from proxy.errors import InvalidRequest, NotFound
+from proxy.formats.json_body import Object
+from proxy.models import RequestLog
+
+LONGEST_PERIOD_DAYS = 366
+DEFAULT_PERIOD_DAYS = 30
+FIRST_YEAR, LAST_YEAR = 1970, 9000
+"""Of dates in a query: there is room for a period before and after each."""
+
+
+class Group(StrEnum):
+    """What use is added up by."""
+
+    DAY = "day"
+    MODEL = "model"
+
+
+def balance_statement(account: Account, *, now: datetime | None = None) -> Object:
+    """Both balances of an account in USD (as text, 8 places), what is held of them, and when they expire."""
+    now = now or timezone.now()
+    expires_at = account.expires_at
+    left = None if expires_at is None else max(expires_at - now, timedelta(0))
+    return {
+        "object": "balance",
+        "currency": "USD",
+        "balances": {
+            balance.value: {
+                "available": usd_text(account.balance(balance)),
+                "held": usd_text(account.held(balance)),
+                "used": usd_text(account.credits_new_used if balance is Balance.OPENHANDS else account.credits_used),
+            }
+            for balance in Balance
+        },
+        "expires_at": _time(expires_at),
+        "days_left": None if left is None else round(left / timedelta(days=1), 2),
+        "is_expired": account.is_expired(now),
+    }
+
+
+def receipt(*, account: Account, request_id: str) -> Object:
+    """The receipt of one request of this account; raises `NotFound`, also for somebody else's."""
+    log = RequestLog.objects.filter(pk=request_id, user_id=account.pk).first()
+    if log is None:
+        raise NotFound(f"There is no request {request_id[:60]!r} of yours.")
+    return {
+        "object": "request",
+        "id": log.pk,
+        "created_at": _time(log.created_at),
+        "latency_ms": log.latency_ms,
+        "endpoint": log.endpoint,
+        "model": log.model,
+        "stream": log.is_stream,
+        "status": log.status_code,
+        "outcome": log.outcome,
+        "balance": log.credit_type or Balance.OHMYGPT.value,
+        "tokens": {
+            "input": log.input_tokens,
+            "cache_write": log.cache_write_tokens,
+            "cache_read": log.cache_read_tokens,
+            "output": log.output_tokens,
+        },
+        "price": log.price,
+        "hold": None if log.hold is None else usd_text(log.hold),
+        "cost": usd_text(log.cost),
+        "usage_source": log.usage_source,
+    }
+
+
+def usage_statement(*, account: Account, start: str | None, end: str | None, group: str | None) -> Object:
+    """Requests, tokens and cost of an account from `start` up to and including `end` (dates, UTC), grouped.
+
+    Default: the last 30 days by day. Raises `InvalidRequest` for what is no date, a period that is backwards or
+    longer than a year, or an unknown group.
+    """
+    last = _date("to", end) or timezone.now().date()
+    first = _date("from", start) or last - timedelta(days=DEFAULT_PERIOD_DAYS - 1)
+    if not 0 <= (last - first).days < LONGEST_PERIOD_DAYS:
+        raise InvalidRequest(f"'from' must not be after 'to', nor more than {LONGEST_PERIOD_DAYS} days before it.")
+    try:
+        by = Group(group or Group.DAY)
+    except ValueError as error:
+        raise InvalidRequest("'group' must be day or model.", param="group") from error
+    return {
+        "object": "usage",
+        "from": first.isoformat(),
+        "to": last.isoformat(),
+        "group": by.value,
+        "data": [_usage_row(row, by) for row in _aggregate(account.pk, first, last, by)],
+    }
+
+
+def _aggregate(username: str, first: date, last: date, by: Group) -> list[Document]:
+    start = datetime.combine(first, time(), UTC)
+    end = datetime.combine(last + timedelta(days=1), time(), UTC)
+    day = {"$dateToString": {"date": "$createdAt", "format": "%Y-%m-%d"}}
+    number = {
+        name: {"$sum": f"${name}"} for name in ("inputTokens", "outputTokens", "cacheWriteTokens", "cacheHitTokens")
+    }
+    pipeline: list[Document] = [
+        {"$match": {"userId": username, "createdAt": {"$gte": start, "$lt": end}}},
+        {
+            "$group": {
+                "_id": {
+                    "key": day if by is Group.DAY else "$model",
+                    "balance": {"$ifNull": ["$creditType", Balance.OHMYGPT.value]},
+                },
+                "requests": {"$sum": 1},
+                "cost": {"$sum": {"$round": [{"$toDecimal": "$creditsCost"}, 8]}},
+                **number,
+            }
+        },
+        {"$sort": {"_id": 1}},
+    ]
+    return list(collection_of(RequestLog).aggregate(pipeline))
+
+
+def _usage_row(row: Document, by: Group) -> Object:
+    return {
+        by.value: row["_id"].get("key"),
+        "balance": row["_id"]["balance"],
+        "requests": row["requests"],
+        "tokens": {
+            "input": int(row["inputTokens"]),
+            "cache_write": int(row["cacheWriteTokens"]),
+            "cache_read": int(row["cacheHitTokens"]),
+            "output": int(row["outputTokens"]),
+        },
+        "cost": usd_text(from_bson(row["cost"])),
+    }
+
+
+def _date(name: str, text: str | None) -> date | None:
+    if not text:
+        return None
+    try:
+        day = date.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidRequest(f"{name!r} must be a date such as 2026-01-31.", param=name) from error
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise InvalidRequest(f"{name!r} must be a date from {FIRST_YEAR} to {LAST_YEAR}.", param=name)
+    return day
+
+
+def _time(value: datetime | None) -> str | None:
+    return None if value is None else value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

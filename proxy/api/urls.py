@@ -1,0 +1,18 @@
+"""The proxy's URLs below an upstream's prefix; on the upstream's own port they stand at the root."""
+
+from django.urls import path, re_path
+
+from proxy.api import views
+
+urlpatterns = [
+    path("v1/chat/completions", views.chat_completions),
+    path("v1/messages", views.messages),
+    path("v1/messages/count_tokens", views.count_tokens),
+    path("v1/balance", views.balance_of),
+    path("v1/usage", views.usage),
+    path("v1/requests/<str:wanted_id>", views.request_receipt),
+    path("v1/keys/rotate", views.rotate),
+    path("v1/models", views.list_models),
+    path("health", views.health),
+    re_path(r"^(?P<path>(?s:.*))\Z", views.not_found),
+]

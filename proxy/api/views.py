@@ -1,0 +1,290 @@
+"""The proxy's HTTP endpoints, for both upstreams: authenticate, validate, one domain call, answer."""
+
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError
+from django.http import HttpRequest
+from gunicorn.http.errors import ParseException
+from pymongo.errors import PyMongoError
+
+from accounts import rate_limits
+from accounts.authentication import find_account_by_key, read_key
+from accounts.errors import BillingError
+from accounts.keys import mask_key
+from accounts.models import Balance
+from accounts.rate_limits import RateLimit
+from accounts.registration import rotate_key
+from money.amounts import ZERO, usd_text
+from proxy.api.responses import ApiResponse, error_response, json_response
+from proxy.api.statements import balance_statement, receipt, usage_statement
+from proxy.billing import idempotency, metering
+from proxy.billing.idempotency import StoredAnswer
+from proxy.billing.price_book import PRICES
+from proxy.billing.pricing import Price
+from proxy.errors import (
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    RequestTooLarge,
+    ServiceUnavailable,
+)
+from proxy.formats.anthropic_messages import AnthropicApi, TokenCountApi
+from proxy.formats.api_format import ApiFamily, Call
+from proxy.formats.json_body import Object, parse_object
+from proxy.formats.openai_chat import OpenAiApi
+from proxy.relay.relay import Answer, forward, forward_free
+from proxy.upstream.client import get_upstream
+
+logger = logging.getLogger(__name__)
+
+OPENAI: ApiFamily = OpenAiApi()
+ANTHROPIC: ApiFamily = AnthropicApi()
+TOKEN_COUNT: ApiFamily = TokenCountApi()
+PASSED_HEADERS = {"anthropic-version": "HTTP_ANTHROPIC_VERSION", "anthropic-beta": "HTTP_ANTHROPIC_BETA"}
+"""By their names in `request.META`, where a header is read as it was sent: `request.headers` maps them all first."""
+LARGEST_BODY_OF_A_STRANGER = 1024 * 1024
+"""A body up to this size is read before the key is looked up, which the hold then does in the same round trip."""
+LARGEST_DRAIN_BYTES = 128 * 1024 * 1024
+
+Endpoint = Callable[..., Answer]
+"""Takes the request, the balance that pays, the request id, and what the URL captured."""
+
+
+def _endpoint(method: str | None, family: ApiFamily | None) -> Callable[[Endpoint], Callable[..., Any]]:
+    """Make a view of an endpoint: its method, a request id, and every error as JSON in the family's shape.
+
+    `method` None = any; `family` None = the one that the client seems to speak.
+    """
+
+    def decorate(function: Endpoint) -> Callable[..., Any]:
+        def view(request: HttpRequest, upstream: str, **kwargs: Any) -> Answer:
+            request_id = f"req_{secrets.token_hex(16)}"
+            shape = family or _family_of(request)
+            try:
+                # The server sends the head alone of what answers a HEAD.
+                if method and request.method != method and (request.method, method) != ("HEAD", "GET"):
+                    allowed = "GET, HEAD" if method == "GET" else method
+                    path = request.path.removeprefix(f"/{upstream}")  # Not there on the upstream's own port.
+                    raise MethodNotAllowed(f"{path} answers {method} only.", allowed=allowed)
+                return function(request, Balance(upstream), request_id, **kwargs)
+            except BillingError as error:
+                return error_response(error, shape, request_id)
+            except (PyMongoError, DatabaseError) as error:
+                logger.exception("request %s: the database failed", request_id)
+                return error_response(ServiceUnavailable(f"the database failed: {error}"), shape, request_id)
+            except Exception as error:  # The outermost: a client is answered in its own format whatever broke.
+                logger.exception("request %s failed", request_id)
+                return error_response(InternalError(repr(error)), shape, request_id)
+
+        return view
+
+    return decorate
+
+
+@_endpoint("POST", OPENAI)
+def chat_completions(request: HttpRequest, balance: Balance, request_id: str) -> Answer:
+    """`POST /v1/chat/completions`, billed."""
+    return _metered(request, balance, request_id, OPENAI)
+
+
+@_endpoint("POST", ANTHROPIC)
+def messages(request: HttpRequest, balance: Balance, request_id: str) -> Answer:
+    """`POST /v1/messages`, billed."""
+    return _metered(request, balance, request_id, ANTHROPIC)
+
+
+def _metered(request: HttpRequest, balance: Balance, request_id: str, family: ApiFamily) -> Answer:
+    api_key = _api_key(request)
+    body, parsed, call, price = _read_call(request, balance, family, api_key)
+    idempotency_key = request.META.get("HTTP_IDEMPOTENCY_KEY")
+    if idempotency_key is None or call.is_stream:
+        claim = None
+    else:
+        endpoint = f"{balance.value} {family.path}"
+        found = idempotency.claim(
+            api_key=api_key, endpoint=endpoint, idempotency_key=idempotency_key, body=body, request_id=request_id
+        )
+        if isinstance(found, StoredAnswer):
+            return _replay(found, api_key, balance)
+        claim = found
+    is_kept = False
+    try:
+        reservation = metering.reserve(
+            request_id=request_id, api_key=api_key, balance=balance, endpoint=family.path, call=call, price=price
+        )
+        response = forward(
+            upstream=get_upstream(balance),
+            family=family,
+            reservation=reservation,
+            body=body,
+            parsed=parsed,
+            headers=_passed_headers(request),
+            claim=claim,
+        )
+        is_kept = response.status_code == 200
+        return response
+    finally:
+        if claim and not is_kept:
+            claim.give_back()
+
+
+def _read_call(
+    request: HttpRequest, balance: Balance, family: ApiFamily, api_key: str
+) -> tuple[bytes, Object, Call, Price]:
+    """The body, and what billing reads of it. Refuses what cannot be metered."""
+    try:
+        body = _read_body(request, api_key)
+        parsed = parse_object(body)
+        call = family.parse(parsed, len(body))
+        return body, parsed, call, PRICES.find(balance, call.model)
+    except ServiceUnavailable:
+        raise
+    except BillingError:
+        find_account_by_key(api_key)  # Who has no account learns that first.
+        raise
+
+
+def _replay(stored: StoredAnswer, api_key: str, balance: Balance) -> ApiResponse:
+    """A stored answer: it costs nothing, but it counts as a request."""
+    _, rate = rate_limits.take_one(api_key)
+    account = find_account_by_key(api_key)
+    response = ApiResponse(stored.body, request_id=stored.request_id)
+    response.headers["Idempotent-Replayed"] = "true"
+    response.headers["X-Credits-Cost"] = usd_text(ZERO)
+    response.headers["X-Credits-Balance"] = usd_text(account.balance(balance))
+    return _with_rate(response, rate)
+
+
+@_endpoint("POST", ANTHROPIC)
+def count_tokens(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
+    """`POST /v1/messages/count_tokens`: passed on at no charge, within the rate limit."""
+    api_key = _api_key(request)
+    body, parsed, call, price = _read_call(request, balance, TOKEN_COUNT, api_key)
+    username, rate = rate_limits.take_one(api_key)
+    body = ANTHROPIC.prepare(body, parsed, call, model=price.upstream_model_id, max_output_tokens=0)
+    response = forward_free(
+        upstream=get_upstream(balance),
+        family=ANTHROPIC,
+        path=f"{ANTHROPIC.path}/count_tokens",
+        body=body,
+        headers=_passed_headers(request),
+        entry=metering.FreeRequest(request_id, username, mask_key(api_key), balance, call.model),
+    )
+    return _with_rate(response, rate)
+
+
+def _with_rate(response: ApiResponse, rate: RateLimit) -> ApiResponse:
+    response.headers |= rate.headers
+    return response
+
+
+def _passed_headers(request: HttpRequest) -> dict[str, str]:
+    return {name: request.META[key] for name, key in PASSED_HEADERS.items() if key in request.META}
+
+
+@_endpoint("GET", OPENAI)
+def list_models(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
+    """`GET /v1/models`: the models that have a price on this upstream."""
+    find_account_by_key(_api_key(request))
+    data = [
+        {
+            "id": model.model_id,
+            "object": "model",
+            "created": int(model.created_at.timestamp()) if model.created_at else 0,
+            "owned_by": balance.value,
+        }
+        for model in PRICES.list_models(balance)
+    ]
+    return json_response({"object": "list", "data": data}, request_id=request_id)
+
+
+@_endpoint("GET", OPENAI)
+def balance_of(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
+    """`GET /v1/balance`: both balances, what is held, and when they expire."""
+    account = find_account_by_key(_api_key(request))
+    return json_response(balance_statement(account), request_id=request_id)
+
+
+@_endpoint("GET", OPENAI)
+def request_receipt(request: HttpRequest, balance: Balance, request_id: str, wanted_id: str) -> ApiResponse:
+    """`GET /v1/requests/<id>`: the receipt of one's own request."""
+    account = find_account_by_key(_api_key(request))
+    return json_response(receipt(account=account, request_id=wanted_id), request_id=request_id)
+
+
+@_endpoint("GET", OPENAI)
+def usage(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
+    """`GET /v1/usage?from&to&group=day|model`: what one has used, on both balances."""
+    account = find_account_by_key(_api_key(request))
+    query = request.GET
+    statement = usage_statement(account=account, start=query.get("from"), end=query.get("to"), group=query.get("group"))
+    return json_response(statement, request_id=request_id)
+
+
+@_endpoint("POST", OPENAI)
+def rotate(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
+    """`POST /v1/keys/rotate`: a new API key, told once; the one used for this call stops at once."""
+    api_key = _api_key(request)
+    account = find_account_by_key(api_key)
+    new_key = rotate_key(username=account.pk, current_key=api_key)
+    response = json_response(
+        {"object": "api_key", "api_key": new_key, "prefix": mask_key(new_key)}, request_id=request_id
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@_endpoint(None, OPENAI)
+def health(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
+    """`GET /health`: this process answers. It asks neither the database nor the upstream."""
+    return json_response({"status": "ok", "upstream": balance.value}, request_id=request_id)
+
+
+@_endpoint(None, None)
+def not_found(request: HttpRequest, balance: Balance, request_id: str, path: str) -> Answer:
+    """Any other path: nothing is ever forwarded that is not metered."""
+    raise NotFound(f"There is no /{path} here. GET /v1/models lists the models of {balance.label}.")
+
+
+def _family_of(request: HttpRequest) -> ApiFamily:
+    return ANTHROPIC if "HTTP_ANTHROPIC_VERSION" in request.META else OPENAI
+
+
+def _api_key(request: HttpRequest) -> str:
+    return read_key(request.META.get("HTTP_AUTHORIZATION"), request.META.get("HTTP_X_API_KEY"))
+
+
+def _read_body(request: HttpRequest, api_key: str) -> bytes:
+    """The body, up to `MAX_REQUEST_BYTES`. A larger one is read off and dropped, so that the client sees the answer.
+
+    One that is not small is read only for who has an account.
+    """
+    _limit_client(request)
+    limit = settings.MAX_REQUEST_BYTES
+    announced = int(request.META.get("CONTENT_LENGTH") or 0)
+    # Django reads nothing of a chunked body, which announces no length; gunicorn's own stream knows its end.
+    is_chunked = not announced and request.META.get("wsgi.input_terminated")
+    stream = request.META["wsgi.input"] if is_chunked else request
+    if is_chunked or announced > LARGEST_BODY_OF_A_STRANGER:
+        find_account_by_key(api_key)
+    try:
+        body: bytes = b"" if announced > limit else stream.read(limit + 1)
+        if max(announced, len(body)) <= limit:
+            return body
+        dropped = 0
+        while dropped < LARGEST_DRAIN_BYTES and (chunk := stream.read(64 * 1024)):
+            dropped += len(chunk)
+    except (OSError, ParseException) as error:
+        raise InvalidRequest("The request body could not be read.") from error
+    raise RequestTooLarge(limit)
+
+
+def _limit_client(request: HttpRequest) -> None:
+    """A client that stops sending or reading must not keep a thread, nor a request for longer than a hold lives."""
+    if client := request.META.get("gunicorn.socket"):
+        client.settimeout(settings.CLIENT_TIMEOUT_SECONDS)

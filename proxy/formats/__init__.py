@@ -1,0 +1,1 @@
+"""The API formats, one file each: what is read of a request, of an answer, and of a stream."""

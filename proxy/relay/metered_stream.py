@@ -1,0 +1,128 @@
+"""The body of an answer on its way to the client: metered while it passes, billed however it ends."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+from django.conf import settings
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from accounts.errors import BillingError
+from proxy.billing import metering
+from proxy.billing.metering import Reservation
+from proxy.errors import InternalError, UpstreamError, UpstreamTimeout
+from proxy.formats.api_format import StreamReader
+from proxy.upstream.http import UpstreamAnswer
+
+logger = logging.getLogger(__name__)
+
+READ_BYTES = 64 * 1024
+LAST_READ_SECONDS = 0.05
+"""For the end of an answer after its last event, when the client has everything."""
+BROKE_OFF = "The model's provider broke off this answer. You pay for what you received."
+
+
+class MeteredStream:
+    """The body of an answer that is passed on as it comes. Bills exactly once: at its end, or in `close` when the
+    client has gone. Without `error_event` an answer that breaks off is cut, so that the client sees it is not whole.
+    `at_end` is called once it is billed.
+    """
+
+    def __init__(
+        self,
+        response: UpstreamAnswer,
+        reader: StreamReader,
+        reservation: Reservation,
+        *,
+        already_read: bytes = b"",
+        error_event: Callable[[BillingError, str], bytes] | None = None,
+        at_end: Callable[[], None] | None = None,
+    ) -> None:
+        self._response = response
+        self._reader = reader
+        self._reservation = reservation
+        self._already_read = already_read
+        self._error_event = error_event
+        self._at_end = at_end
+        self._deadline = reservation.started + settings.REQUEST_MAX_SECONDS
+        self._is_billed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        outcome, last, failure = "ok", b"", None
+        try:
+            for data in self._read():
+                # The format's last event is held back until the request is settled: who has it sees the new balance.
+                if self._reader.is_finished:
+                    last += data
+                elif data:
+                    yield data
+        except BillingError as error:
+            logger.error("request %s: %s", self._reservation.request_id, error)
+            outcome, failure = error.code, error
+        self._bill(outcome, has_failed=failure is not None)
+        if failure and self._error_event is None:
+            raise ConnectionAbortedError(f"request {self._reservation.request_id} broke off") from failure
+        if failure and self._error_event and not self._reader.is_finished:
+            last += self._error_event(failure, BROKE_OFF)
+        if last:
+            yield last
+
+    def close(self) -> None:
+        """Called by the server when the response ends in any way. A client that left early still pays what it used."""
+        try:
+            if not self._is_billed:
+                self._read_on_and_bill()
+        finally:
+            self._let_go()
+            if self._at_end:
+                self._at_end()
+
+    def _read_on_and_bill(self) -> None:
+        outcome, has_failed = "client_disconnected", False
+        try:
+            for _ in self._read():
+                pass
+        except BillingError as error:
+            outcome, has_failed = f"{outcome}, {error.code}", True
+        self._bill(outcome, has_failed=has_failed)
+
+    def _read(self) -> Iterator[bytes]:
+        """Read the upstream to its last event, or to its end. Raises our error for what it breaks off with."""
+        try:
+            if self._already_read:
+                data, self._already_read = self._already_read, b""
+                yield self._reader.feed(data)
+            while not self._reader.is_finished and (chunk := self._response.read1(READ_BYTES)):
+                yield self._reader.feed(chunk)
+                if not self._reader.is_finished and time.monotonic() > self._deadline:
+                    raise UpstreamTimeout("the stream took longer than a request may")
+            yield self._reader.flush()
+        except BillingError:
+            raise
+        except ReadTimeoutError as error:
+            raise UpstreamTimeout(f"the stream stopped: {error}") from error
+        except HTTPError as error:
+            raise UpstreamError(f"the stream broke off: {error}") from error
+        except Exception as error:  # Whatever it is: what has been sent must be billed, what was held be released.
+            logger.exception("request %s: its stream cannot be read", self._reservation.request_id)
+            raise InternalError(f"the stream cannot be read: {error!r}") from error
+        if self._reader.has_failed:
+            raise UpstreamError("the stream told an error")
+        if not self._reader.is_finished:
+            raise UpstreamError("the stream ended without its last event")
+
+    def _bill(self, outcome: str, *, has_failed: bool) -> None:
+        """Charge, or release where the upstream failed before any output: it told no text and no final usage."""
+        self._is_billed = True
+        report = self._reader.report()
+        if has_failed and not self._reader.text_bytes and not report.is_exact:
+            metering.release(self._reservation, status=502, outcome=outcome)
+            return
+        metering.charge(self._reservation, report=report, output_text_bytes=self._reader.text_bytes, outcome=outcome)
+
+    def _let_go(self) -> None:
+        """Give the upstream's connection back if the answer has ended, or does so at once; otherwise close it."""
+        if self._reader.is_finished:
+            self._response.finish_within(LAST_READ_SECONDS)
+        else:
+            self._response.close()

@@ -1,0 +1,1 @@
+"""Who of the staff gets in, and what their roles may do."""

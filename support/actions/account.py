@@ -1,0 +1,366 @@
+"""What staff do to an account."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.utils import timezone
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminRadioSelectWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from accounts import credits
+from accounts.administration import set_active, set_expiry, set_limits
+from accounts.errors import BillingError
+from accounts.models import Account, Balance
+from accounts.registration import rotate_key
+from money.amounts import MAX_AMOUNT, ZERO, format_usd
+from support.actions.action import Action, ActionForm, Data, Line, Result
+from support.audit.trail import State
+
+
+class TransferForm(ActionForm):
+    source = forms.ChoiceField(
+        label="Direction",
+        choices=[(balance.value, f"From {balance.label} to {balance.other.label}") for balance in Balance],
+        widget=UnfoldAdminRadioSelectWidget,
+    )
+    is_all = forms.BooleanField(label="Everything that is free", required=False)
+    amount = forms.DecimalField(
+        label="Amount (USD)",
+        required=False,
+        min_value=Decimal("0.00000001"),
+        max_value=MAX_AMOUNT,
+        decimal_places=8,
+        widget=UnfoldAdminDecimalFieldWidget,
+    )
+    field_order = ("source", "amount", "is_all", "reason")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.target.balance(Balance.OPENHANDS) <= 0:
+            self.fields["source"].initial = Balance.OHMYGPT.value
+        else:
+            self.fields["source"].initial = Balance.OPENHANDS.value
+
+    def clean(self) -> Data:
+        cleaned = super().clean() or {}
+        if "source" not in cleaned:
+            return cleaned
+        if cleaned.get("is_all"):
+            cleaned["amount"] = self.target.balance(Balance(cleaned["source"]))
+            if cleaned["amount"] <= 0:
+                self.add_error("source", "There is nothing to transfer from this balance.")
+        elif cleaned.get("amount") is None and "amount" not in self.errors:
+            self.add_error("amount", "Enter an amount, or choose everything.")
+        return cleaned
+
+    def fixed_values(self) -> dict[str, str]:
+        """`Everything` becomes the amount that the preview showed: a refund in between is not moved unseen."""
+        return super().fixed_values() | {"amount": f"{self.cleaned_data['amount']:f}", "is_all": ""}
+
+
+class AdjustForm(ActionForm):
+    balance = forms.ChoiceField(
+        choices=[(balance.value, f"{balance.label} credits") for balance in Balance],
+        widget=UnfoldAdminRadioSelectWidget,
+        initial=Balance.OPENHANDS.value,
+    )
+    direction = forms.ChoiceField(
+        label="What to do", choices=[("add", "Add"), ("deduct", "Deduct")], widget=UnfoldAdminRadioSelectWidget
+    )
+    amount = forms.DecimalField(
+        label="Amount (USD)",
+        min_value=Decimal("0.00000001"),
+        max_value=MAX_AMOUNT,
+        decimal_places=8,
+        widget=UnfoldAdminDecimalFieldWidget,
+    )
+    field_order = ("balance", "direction", "amount", "reason")
+
+
+class ExpiryForm(ActionForm):
+    choice = forms.ChoiceField(
+        label="New expiry",
+        choices=[
+            ("1", "In 1 day"),
+            ("7", "In 7 days"),
+            ("30", "In 30 days"),
+            ("never", "Never"),
+            ("date", "At the date below"),
+        ],
+        initial="7",
+        widget=UnfoldAdminSelectWidget,
+    )
+    date = forms.DateTimeField(
+        label="Date and time (UTC)", required=False, widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"})
+    )
+    field_order = ("choice", "date", "reason")
+
+    def clean(self) -> Data:
+        cleaned = super().clean() or {}
+        if cleaned.get("choice") == "date" and not cleaned.get("date") and "date" not in self.errors:
+            self.add_error("date", "Choose a date.")
+        return cleaned
+
+
+class LimitsForm(ActionForm):
+    requests_per_minute = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=1_000_000,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="Empty: the platform's limit. 0: none at all.",
+    )
+    concurrent_requests = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=100_000,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="Empty: the platform's limit.",
+    )
+    field_order = ("requests_per_minute", "concurrent_requests", "reason")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("requests_per_minute", "concurrent_requests"):
+            self.fields[name].initial = getattr(self.target, name)
+
+
+# --- Actions -----------------------------------------------------------------------------------------------------
+
+
+def _money_lines(account: Account, changes: dict[Balance, Decimal]) -> list[Line]:
+    return [
+        Line(
+            f"{balance.label} credits",
+            format_usd(account.balance(balance)),
+            format_usd(account.balance(balance) + changes.get(balance, ZERO)),
+        )
+        for balance in Balance
+    ]
+
+
+def _show_expiry(value: datetime | None) -> str:
+    return credits.format_time(value) if value else "never"
+
+
+def state_of(target: Account) -> State:
+    """What the audit keeps of an account, read now: both balances, the expiry, the status and the masked key."""
+    account = Account.objects.filter(pk=target.pk).first()
+    if account is None:
+        return None
+    return {
+        "openhands": format_usd(account.credits_new),
+        "ohmygpt": format_usd(account.credits),
+        "expires": _show_expiry(account.expires_at),
+        "active": account.is_active,
+        "key": account.api_key_prefix or "",
+        "limits": f"{_limit(account.requests_per_minute)} / {_limit(account.concurrent_requests)}",
+    }
+
+
+def _preview_transfer(account: Account, data: Data) -> list[Line]:
+    source = Balance(data["source"])
+    if account.is_expired():
+        raise BillingError("The credits of this account have expired; expired credits cannot be moved.")
+    if account.balance(source) < data["amount"]:
+        held = account.held(source)
+        raise BillingError(
+            f"Only {format_usd(account.balance(source))} of the {source.label} credits is free"
+            + (f"; {format_usd(held)} more is held for requests in flight." if held else ".")
+        )
+    return _money_lines(account, {source: -data["amount"], source.other: data["amount"]})
+
+
+def _transfer(account: Account, data: Data, operation: str, actor: str) -> Result:
+    source = Balance(data["source"])
+    credits.transfer(
+        username=account.pk,
+        source=source,
+        amount=data["amount"],
+        operation=operation,
+        actor=actor,
+        reason=data["reason"],
+    )
+    return Result(f"Transferred {format_usd(data['amount'])} from {source.label} to {source.other.label}.")
+
+
+def _signed(data: Data) -> Decimal:
+    amount: Decimal = data["amount"]
+    return amount if data["direction"] == "add" else -amount
+
+
+def _check_adjustable(account: Account) -> None:
+    """What is added to an expired account would be taken off again at once, with all the rest of it."""
+    if account.is_expired():
+        raise BillingError("The credits of this account have expired. Set the expiry first, then add or deduct.")
+
+
+def _preview_adjustment(account: Account, data: Data) -> list[Line]:
+    _check_adjustable(account)
+    balance, amount = Balance(data["balance"]), _signed(data)
+    if amount < 0 and account.balance(balance) < -amount:
+        raise BillingError(
+            f"Only {format_usd(account.balance(balance))} of the {balance.label} credits can be deducted."
+        )
+    return _money_lines(account, {balance: amount})
+
+
+def _adjust(account: Account, data: Data, operation: str, actor: str) -> Result:
+    _check_adjustable(account)
+    balance, amount = Balance(data["balance"]), _signed(data)
+    credits.adjust(
+        username=account.pk, balance=balance, amount=amount, operation=operation, actor=actor, reason=data["reason"]
+    )
+    verb = "Added" if amount > 0 else "Deducted"
+    return Result(f"{verb} {format_usd(abs(amount))} of {balance.label} credits.")
+
+
+def _new_expiry(data: Data) -> datetime | None:
+    if data["choice"] == "never":
+        return None
+    if data["choice"] == "date":
+        value: datetime = data["date"]
+        return value.astimezone(UTC)
+    # A whole minute, so that what the preview showed is what is set a moment later.
+    return (timezone.now() + timedelta(days=int(data["choice"]))).replace(second=0, microsecond=0)
+
+
+def _preview_expiry(account: Account, data: Data) -> list[Line]:
+    lines = [Line("Expiry", _show_expiry(account.expires_at), _show_expiry(_new_expiry(data)))]
+    if account.is_expired():
+        lost = {balance: -account.balance(balance) for balance in Balance if account.balance(balance) > 0}
+        return lines + _money_lines(account, lost)
+    return lines
+
+
+def _set_expiry(account: Account, data: Data, operation: str, actor: str) -> Result:
+    expires_at = _new_expiry(data)
+    set_expiry(username=account.pk, expires_at=expires_at, seen_expires_at=data["seen_expires_at"])
+    return Result(f"The credits now expire: {_show_expiry(expires_at)}.")
+
+
+def _status_action(slug: str, title: str, icon: str, *, is_active: bool, note: str) -> Action:
+    def change(account: Account, data: Data, operation: str, actor: str) -> Result:
+        set_active(username=account.pk, is_active=is_active)
+        return Result(f"The account is now {'enabled' if is_active else 'disabled'}.")
+
+    def preview(account: Account, data: Data) -> list[Line]:
+        words = {True: "active", False: "disabled"}
+        return [Line("Status", words[account.is_active], words[is_active]), *_money_lines(account, {})]
+
+    return Action(
+        slug=slug,
+        title=title,
+        icon=icon,
+        permission="support.set_status",
+        submit=title,
+        preview=preview,
+        change=change,
+        note=note,
+        is_offered=lambda account: account.is_active is not is_active,
+    )
+
+
+def _rotate(account: Account, data: Data, operation: str, actor: str) -> Result:
+    return Result("The key was replaced.", api_key=rotate_key(username=account.pk))
+
+
+def _limit(value: int | None) -> str:
+    return "the platform's" if value is None else str(value)
+
+
+def _preview_limits(account: Account, data: Data) -> list[Line]:
+    return [
+        Line(label, _limit(getattr(account, name)), _limit(data[name]))
+        for label, name in (
+            ("Requests per minute", "requests_per_minute"),
+            ("Concurrent requests", "concurrent_requests"),
+        )
+    ]
+
+
+def _set_limits(account: Account, data: Data, operation: str, actor: str) -> Result:
+    set_limits(
+        username=account.pk,
+        requests_per_minute=data["requests_per_minute"],
+        concurrent_requests=data["concurrent_requests"],
+    )
+    return Result("The limits were set.")
+
+
+ACTIONS = {
+    action.slug: action
+    for action in (
+        Action(
+            slug="transfer",
+            title="Transfer credits",
+            icon="swap_horiz",
+            permission="support.transfer_credits",
+            submit="Transfer",
+            form_class=TransferForm,
+            preview=_preview_transfer,
+            change=_transfer,
+            note="Moves credits between the two balances of this account. Credits held for requests in flight stay.",
+            amount=lambda account, data: data["amount"],
+        ),
+        Action(
+            slug="adjust",
+            title="Add or deduct credits",
+            icon="exposure",
+            permission="support.adjust_credits",
+            submit="Adjust",
+            form_class=AdjustForm,
+            preview=_preview_adjustment,
+            change=_adjust,
+            note="Does not change the expiry. If the credits have expired, set the expiry first.",
+            amount=lambda account, data: data["amount"],
+        ),
+        Action(
+            slug="expiry",
+            title="Set the expiry",
+            icon="event",
+            permission="support.set_expiry",
+            submit="Set",
+            form_class=ExpiryForm,
+            preview=_preview_expiry,
+            change=_set_expiry,
+            note="Both balances share one expiry. Credits that have expired already do not come back by this.",
+        ),
+        _status_action(
+            "disable",
+            "Disable",
+            "block",
+            is_active=False,
+            note="New requests are refused at once; requests in flight end as usual. Credits stay as they are.",
+        ),
+        _status_action("enable", "Enable", "check_circle", is_active=True, note="The account can be used again."),
+        Action(
+            slug="rotate-key",
+            title="Replace the API key",
+            icon="key",
+            permission="support.rotate_key",
+            submit="Replace",
+            preview=lambda account, data: [Line("API key", account.api_key_prefix or "the old one", "a new one")],
+            change=_rotate,
+            note="The old key stops at once. The new one is shown once.",
+        ),
+        Action(
+            slug="limits",
+            title="Set or reset limits",
+            icon="speed",
+            permission="support.set_status",
+            submit="Set",
+            form_class=LimitsForm,
+            preview=_preview_limits,
+            change=_set_limits,
+            note="Limits of this account alone. Leave both empty to reset it to the platform's.",
+        ),
+    )
+}

@@ -1,0 +1,148 @@
+"""What staff can do to something, as data: a form, a permission, a preview, and the one domain call behind it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib.auth.models import User
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from accounts.errors import AmountAboveLimit, PermissionNeeded
+from money.amounts import ZERO, format_usd
+from support.audit.trail import State, perform
+
+Data = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a preview: what it is, before and after."""
+
+    label: str
+    before: str
+    after: str
+
+    @property
+    def is_changed(self) -> bool:
+        return self.before != self.after
+
+
+@dataclass(frozen=True)
+class Result:
+    """What to tell the staff member; `api_key` is shown once."""
+
+    message: str
+    api_key: str = ""
+
+
+@dataclass(frozen=True)
+class Need:
+    """A permission beyond the action's own, and why these values need it."""
+
+    permission: str
+    why: str
+
+
+class ActionForm(forms.Form):
+    """Every action has a reason; `target` is what the dialog was opened for."""
+
+    reason = forms.CharField(
+        max_length=500,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        help_text="Is kept for good. Others will read it.",
+    )
+
+    def __init__(self, *args: Any, target: Any, **kwargs: Any) -> None:
+        self.target = target
+        super().__init__(*args, **kwargs)
+        self.auto_id = "dialog_%s"  # A dialog lies over a form of the page that may have fields of the same names.
+
+    def fixed_values(self) -> dict[str, str]:
+        """What the confirmation sends: the values as entered, and never more than the preview showed."""
+        return {name: self.data.get(name, "") for name in self.fields}
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing staff can do. `preview` may raise `BillingError`; `change` gets the operation and the actor too.
+
+    `amount` is what roles may be limited in. `need` is what some values ask for beyond `permission`.
+    `is_atomic`: the audit entry is written in the change's own transaction. Only what handles its own failures is not.
+    """
+
+    slug: str
+    title: str
+    icon: str
+    permission: str
+    submit: str
+    preview: Callable[[Any, Data], list[Line]]
+    change: Callable[[Any, Data, str, str], Result]
+    form_class: type[ActionForm] = ActionForm
+    note: str = ""
+    amount: Callable[[Any, Data], Decimal] = field(default=lambda target, data: ZERO)
+    need: Callable[[Any, Data], Need | None] = field(default=lambda target, data: None)
+    is_offered: Callable[[Any], bool] = field(default=lambda target: True)
+    is_atomic: bool = True
+
+    def check(self, target: Any, data: Data, user: User) -> None:
+        """Raise `PermissionNeeded` or `AmountAboveLimit` if these values are not this user's to decide."""
+        need = self.need(target, data)
+        if need and not user.has_perm(need.permission):
+            raise PermissionNeeded(f"{need.why} Your role may not decide this. Ask a billing admin.")
+        check_limit(user, need.permission if need else self.permission, self.amount(target, data))
+
+    def show(self, target: Any, data: Data, user: User) -> list[Line]:
+        """What would change. Raises `BillingError` for what would be refused."""
+        lines = self.preview(target, data)
+        self.check(target, data, user)
+        return lines
+
+    def run(
+        self,
+        *,
+        target: Any,
+        name: str,
+        data: Data,
+        operation: str,
+        user: User,
+        read_state: Callable[[], State],
+    ) -> Result:
+        """Do it with its audit entry, once. Raises `BillingError` with a sentence for the staff member."""
+        actor = f"staff:{user.get_username()}"
+
+        def change() -> Result:
+            self.check(target, data, user)
+            return self.change(target, data, operation, actor)
+
+        return perform(
+            operation=operation,
+            actor=actor,
+            action=self.slug,
+            target=name,
+            reason=data["reason"],
+            change=change,
+            read_state=read_state,
+            is_atomic=self.is_atomic,
+        )
+
+
+def check_limit(user: User, permission: str, amount: Decimal) -> None:
+    """Raise `AmountAboveLimit` when none of the user's roles may move this much at once. A role without a limit may.
+
+    Only roles that grant `permission` count: another one says nothing about this. What was given to the user alone is
+    bound by the roles that they have.
+    """
+    limits: dict[str, Decimal] = settings.STAFF_AMOUNT_LIMITS
+    if user.is_superuser or not limits:
+        return
+    app, _, codename = permission.partition(".")
+    granting = user.groups.filter(permissions__codename=codename, permissions__content_type__app_label=app)
+    roles = set(granting.values_list("name", flat=True)) or limits.keys() & user.groups.values_list("name", flat=True)
+    if not roles or roles - limits.keys():
+        return
+    largest = max(limits[role] for role in roles)
+    if amount > largest:
+        raise AmountAboveLimit(f"Your role may move at most {format_usd(largest)} at once. Ask a billing admin.")

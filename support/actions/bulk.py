@@ -1,0 +1,166 @@
+"""The same action for several accounts that were selected in the list: each account on its own, told one by one."""
+
+import secrets
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, cast
+
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.core import signing
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from accounts.errors import BillingError
+from accounts.models import Account
+from support.actions.account import ACTIONS, state_of
+from support.actions.action import Action, ActionForm, Line
+from support.admin.base import account_url, list_url
+from support.audit.trail import NotFinished, record_refusal
+
+BULK_ACTIONS = ("transfer", "expiry", "disable", "enable")
+MAX_ACCOUNTS = 50
+SALT = "support.actions.bulk"
+LIFETIME_SECONDS = 8 * 3600
+Seen = dict[str, Any]
+"""What a preview showed of an account: why it is `refused`, or `expires_at` and what it `fixed` (all: the amount)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What would happen, or has happened, to one account."""
+
+    account: Account
+    lines: list[Line]
+    message: str = ""
+    error: str = ""
+    is_last: bool = False
+
+    @property
+    def url(self) -> str:
+        return account_url(self.account.pk)
+
+
+def bulk_action(request: HttpRequest, slug: str) -> HttpResponse:
+    """GET with `account=…` for each: the form. Then a preview of every account, and the confirmation."""
+    action = ACTIONS.get(slug) if slug in BULK_ACTIONS else None
+    if action is None:
+        raise Http404
+    user = cast(User, request.user)
+    sent = request.POST if request.method == "POST" else request.GET
+    names = list(dict.fromkeys(sent.getlist("account")))[:MAX_ACCOUNTS]
+    if not user.has_perm(action.permission):
+        raise PermissionDenied
+    accounts = list(Account.objects.filter(pk__in=names).order_by("pk"))
+    if not accounts:
+        raise Http404("No account was selected.")
+    if request.method == "POST":
+        return _submit(request, action, accounts)
+    return _render(request, action, accounts, form=action.form_class(target=accounts[0]), token=_new_token(action))
+
+
+def _submit(request: HttpRequest, action: Action, accounts: list[Account]) -> HttpResponse:
+    form = action.form_class(request.POST, target=accounts[0])
+    try:
+        content = _read_token(request.POST.get("token", ""), action)
+    except signing.BadSignature:
+        return _render(
+            request, action, accounts, form=form, token=_new_token(action), error="This page is too old. Send it again."
+        )
+    # What is wrong with the values is wrong for every account; what is wrong with one account stands in its row.
+    common_errors = set(form.errors) - {"source"}
+    if common_errors:
+        return _render(request, action, accounts, form=form, token=request.POST["token"])
+    is_confirmed = "confirm" in request.POST and "seen" in content  # Nothing is done that no preview showed.
+    seen: dict[str, Seen] = content["seen"] if is_confirmed else {}
+    if is_confirmed:
+        rows = _do_all(request, action, accounts, content["operation"], seen)
+    else:
+        rows = [_preview(request, action, account, seen) for account in accounts]
+    fixed = {name: request.POST.get(name, "") for name in form.fields}
+    token = _new_token(action, operation=content["operation"], seen=seen)
+    return _render(request, action, accounts, form=form, token=token, rows=rows, fixed=fixed, is_done=is_confirmed)
+
+
+def _preview(request: HttpRequest, action: Action, account: Account, seen: dict[str, Seen]) -> Row:
+    """What would happen to one account; what the confirmation may do to it is added to `seen`."""
+    form = action.form_class(request.POST, target=account)
+    try:
+        if not form.is_valid():
+            raise BillingError(_errors_of(form))
+        lines = action.show(account, form.cleaned_data, cast(User, request.user))
+    except BillingError as error:
+        seen[account.pk] = {"refused": str(error)}
+        return Row(account, [], error=str(error))
+    fixed = {name: value for name, value in form.fixed_values().items() if value != request.POST.get(name, "")}
+    seen[account.pk] = {"expires_at": account.expires_at.isoformat() if account.expires_at else "", "fixed": fixed}
+    return Row(account, lines)
+
+
+def _do_all(
+    request: HttpRequest, action: Action, accounts: list[Account], operation: str, seen: dict[str, Seen]
+) -> list[Row]:
+    """One account after the other, until the database gives up: the others would only wait for it as long again."""
+    rows: list[Row] = []
+    for account in (account for account in accounts if account.pk in seen):
+        if rows and rows[-1].is_last:
+            rows.append(replace(rows[-1], account=account, error="Not tried, because of the account before."))
+        else:
+            rows.append(_do(request, action, account, operation, seen[account.pk]))
+    return rows
+
+
+def _do(request: HttpRequest, action: Action, account: Account, operation: str, seen: Seen) -> Row:
+    """Do to one account what its preview showed, whatever has become possible since."""
+    user = cast(User, request.user)
+    values = request.POST.copy()
+    for name, value in seen.get("fixed", {}).items():
+        values[name] = value
+    form = action.form_class(values, target=account)
+    if refused := seen.get("refused") or _errors_of(form):
+        reason = str(values["reason"])
+        record_refusal(actor=f"staff:{user}", action=action.slug, target=account.pk, error=refused, reason=reason)
+        return Row(account, [], error=f"Nothing was done. {refused}")
+    expires_at = datetime.fromisoformat(seen["expires_at"]) if seen["expires_at"] else None
+    try:
+        result = action.run(
+            target=account,
+            name=account.pk,
+            data=form.cleaned_data | {"seen_expires_at": expires_at},
+            operation=f"{operation}:{account.pk}",
+            user=user,
+            read_state=lambda: state_of(account),
+        )
+    except BillingError as error:
+        return Row(account, [], error=str(error), is_last=isinstance(error, NotFinished))
+    return Row(account, [], message=result.message)
+
+
+def _errors_of(form: ActionForm) -> str:
+    return " ".join(str(text) for texts in form.errors.values() for text in texts)
+
+
+def _new_token(action: Action, *, operation: str = "", seen: dict[str, Seen] | None = None) -> str:
+    """A signed operation id, and after a preview what it showed of each account: the same is done, or nothing."""
+    content: dict[str, Any] = {"operation": operation or f"staff:{secrets.token_hex(12)}", "for": action.slug}
+    return signing.dumps(content | ({"seen": seen} if seen else {}), salt=SALT)
+
+
+def _read_token(token: str, action: Action) -> dict[str, Any]:
+    """Raises `BadSignature` for a token that is forged, too old, or of another action."""
+    content: dict[str, Any] = signing.loads(token, salt=SALT, max_age=LIFETIME_SECONDS)
+    if content["for"] != action.slug:
+        raise signing.BadSignature("another action's token")
+    return content
+
+
+def _render(request: HttpRequest, action: Action, accounts: list[Account], **context: Any) -> HttpResponse:
+    context |= {
+        **admin.site.each_context(request),
+        "title": f"{action.title}: {len(accounts)} accounts",
+        "action": action,
+        "accounts": accounts,
+        "list_url": list_url(Account),
+    }
+    return render(request, "support/bulk.html", context)

@@ -1,0 +1,321 @@
+"""What staff do at the payments desk: events in review, refunds, and the purchasing switch."""
+
+from decimal import Decimal
+from typing import Any
+
+from bson import ObjectId
+from django import forms
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+
+from accounts.errors import AccountNotFound
+from accounts.models import Account
+from money.amounts import MAX_AMOUNT, ZERO, format_usd
+from payments.errors import NotReviewable, PaymentNotFound
+from payments.inbox import review
+from payments.models import Payment, WebhookEvent
+from payments.orders.purchasing import read_purchasing, switch_purchasing
+from payments.rules.reversals import credits_of_refund
+from support.actions.action import Action, ActionForm, Data, Line, Need, Result
+from support.audit.trail import State
+
+REVIEW = "support.review_payments"
+
+
+class MatchForm(ActionForm):
+    order = forms.CharField(
+        label="Order code or payment id", max_length=60, strip=True, widget=UnfoldAdminTextInputWidget
+    )
+    field_order = ("order", "reason")
+
+
+class CreditForm(ActionForm):
+    username = forms.CharField(label="Account", max_length=100, widget=UnfoldAdminTextInputWidget)
+    amount = forms.DecimalField(
+        label="Credits (USD)",
+        min_value=Decimal("0.00000001"),
+        max_value=MAX_AMOUNT,
+        decimal_places=8,
+        widget=UnfoldAdminDecimalFieldWidget,
+    )
+    field_order = ("username", "amount", "reason")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["amount"].help_text = f"Received: {_received(self.target)}."
+
+
+class RefundForm(ActionForm):
+    amount = forms.DecimalField(
+        label="Amount that was sent back, in the payment's currency",
+        min_value=Decimal("0.01"),
+        decimal_places=2,
+        max_digits=14,
+        widget=UnfoldAdminDecimalFieldWidget,
+    )
+    reference = forms.CharField(
+        label="The bank's reference of the transfer",
+        max_length=60,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Makes sure that one transfer is taken back once.",
+    )
+    field_order = ("amount", "reference", "reason")
+
+
+class SwitchForm(ActionForm):
+    notice = forms.CharField(
+        label="What customers read while it is off",
+        required=False,
+        max_length=500,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        help_text="Empty = the standard text. Ignored when purchasing is turned on.",
+    )
+    field_order = ("notice", "reason")
+
+
+# --- Events ------------------------------------------------------------------------------------------------------
+
+
+def state_of_event(event: WebhookEvent) -> State:
+    found = WebhookEvent.objects.filter(pk=event.pk).first()
+    if found is None:
+        return None
+    payment_id = found.payment_id  # type: ignore[attr-defined]
+    return {"status": found.status, "payment": str(payment_id or "")}
+
+
+def _find_order(text: str) -> Payment:
+    """The one payment with this order code or id. Raises `PaymentNotFound`."""
+    found = list(Payment.objects.filter(order_code=text.upper())[:2])
+    if not found and ObjectId.is_valid(text):
+        found = list(Payment.objects.filter(pk=ObjectId(text)))
+    if len(found) != 1:
+        problem = "More than one payment has" if found else "No payment has"
+        raise PaymentNotFound(f"{problem} the order code or id {text!r}.")
+    return found[0]
+
+
+def _check_waiting(event: WebhookEvent) -> None:
+    if not event.is_waiting_for_staff:
+        raise NotReviewable("This event does not wait for a decision (any more).")
+
+
+def _preview_match(event: WebhookEvent, data: Data) -> list[Line]:
+    _check_waiting(event)
+    order = _find_order(data["order"])
+    ordered = f"{format_usd(order.credits)} for {order.user_id}, {order.get_status_display()}"
+    return [Line("Event", event.get_status_display(), "Done"), Line(f"Order {order}", ordered, "credited by the rules")]
+
+
+def _match(event: WebhookEvent, data: Data, operation: str, actor: str) -> Result:
+    order = _find_order(data["order"])
+    payment = review.match(event_key=event.pk, payment_key=order.pk, actor=actor, reason=data["reason"])
+    return Result(f"Matched with {payment} of {payment.user_id}.")
+
+
+def _received(event: WebhookEvent) -> str:
+    money = review.read_money(event)
+    if money is None:
+        return "nothing that can be read"
+    worth = "nobody can tell what it is worth" if money.value is None else f"worth {format_usd(money.value)}"
+    return f"{money.amount:,f} {money.currency}, {worth}"
+
+
+def _need_of_credit(event: WebhookEvent, data: Data) -> Need | None:
+    """To credit what was received is to review; to credit more, or what nobody can tell, is to add credits."""
+    money = review.read_money(event)
+    if money is not None and money.value is not None and data["amount"] <= money.value:
+        return None
+    return Need("support.adjust_credits", f"This is more than what was certainly received ({_received(event)}).")
+
+
+def _preview_credit(event: WebhookEvent, data: Data) -> list[Line]:
+    _check_waiting(event)
+    account = Account.objects.filter(pk=data["username"]).first()
+    if account is None:
+        raise AccountNotFound(data["username"])
+    left = ZERO if account.is_expired() else account.credits_new
+    return [
+        Line("Event", event.get_status_display(), "Done"),
+        Line("Received", _received(event), f"{format_usd(data['amount'])} credited"),
+        Line(f"OpenHands credits of {account}", format_usd(account.credits_new), format_usd(left + data["amount"])),
+    ]
+
+
+def _credit(event: WebhookEvent, data: Data, operation: str, actor: str) -> Result:
+    payment = review.credit(
+        event_key=event.pk, username=data["username"], amount=data["amount"], actor=actor, reason=data["reason"]
+    )
+    return Result(f"Credited {format_usd(data['amount'])} to {payment.user_id}.")
+
+
+def _preview_dismiss(event: WebhookEvent, data: Data) -> list[Line]:
+    _check_waiting(event)
+    return [Line("Event", event.get_status_display(), "Ignored"), Line("Credits", "not moved", "not moved")]
+
+
+def _dismiss(event: WebhookEvent, data: Data, operation: str, actor: str) -> Result:
+    review.dismiss(event_key=event.pk, actor=actor, reason=data["reason"])
+    return Result("The event was dismissed; no credits were moved.")
+
+
+def _preview_replay(event: WebhookEvent, data: Data) -> list[Line]:
+    return [Line("Event", event.get_status_display(), "as the rules decide now")]
+
+
+def _replay(event: WebhookEvent, data: Data, operation: str, actor: str) -> Result:
+    after = review.replay(event_key=event.pk, actor=actor, reason=data["reason"])
+    return Result(f"The rules ran again: {after.get_status_display()}. {after.error}".strip())
+
+
+def _can_replay(event: WebhookEvent) -> bool:
+    return event.is_verified and (event.is_waiting_for_staff or event.status == WebhookEvent.Status.IGNORED)
+
+
+EVENT_ACTIONS = {
+    action.slug: action
+    for action in (
+        Action(
+            slug="match-event",
+            title="Match with an order",
+            icon="link",
+            permission=REVIEW,
+            submit="Match",
+            form_class=MatchForm,
+            preview=_preview_match,
+            change=_match,
+            note="The money of this event belongs to that order, or the refund to that payment. The rules do the rest.",
+            is_offered=lambda event: event.is_waiting_for_staff,
+        ),
+        Action(
+            slug="credit-event",
+            title="Credit an account",
+            icon="add_card",
+            permission=REVIEW,
+            submit="Credit",
+            form_class=CreditForm,
+            preview=_preview_credit,
+            change=_credit,
+            note="For money without an order. Goes to OpenHands and restarts the expiry, as a purchase does.",
+            amount=lambda event, data: data["amount"],
+            need=_need_of_credit,
+            is_offered=lambda event: event.is_waiting_for_staff,
+        ),
+        Action(
+            slug="dismiss-event",
+            title="Dismiss",
+            icon="delete_sweep",
+            permission=REVIEW,
+            submit="Dismiss",
+            preview=_preview_dismiss,
+            change=_dismiss,
+            note="Closes the event without moving credits. It stays in the list.",
+            is_offered=lambda event: event.is_waiting_for_staff,
+        ),
+        Action(
+            slug="replay-event",
+            title="Run the rules again",
+            icon="replay",
+            permission=REVIEW,
+            submit="Replay",
+            preview=_preview_replay,
+            change=_replay,
+            note="Safe: what was credited is never credited again.",
+            is_offered=_can_replay,
+            is_atomic=False,
+        ),
+    )
+}
+
+# --- Payments ----------------------------------------------------------------------------------------------------
+
+
+def state_of_payment(payment: Payment) -> State:
+    found = Payment.objects.filter(pk=payment.pk).first()
+    if found is None:
+        return None
+    return {"status": found.status, "refunded": str(found.refunded_amount or 0), "flags": list(found.flags or ())}
+
+
+def _preview_refund(payment: Payment, data: Data) -> list[Line]:
+    currency = payment.currency or "VND"
+    before = payment.refunded_amount or ZERO
+    taken = (payment.reversed_credits or ZERO) + (payment.reversed_bonus or ZERO)
+    after = taken + credits_of_refund(payment, data["amount"])
+    return [
+        Line("Refunded", f"{before:,.2f} {currency}", f"{before + data['amount']:,.2f} {currency}"),
+        Line("Credits taken back", format_usd(taken), format_usd(after)),
+    ]
+
+
+def _refund(payment: Payment, data: Data, operation: str, actor: str) -> Result:
+    after = review.record_refund(
+        payment_key=payment.pk,
+        amount=data["amount"],
+        reference=data["reference"],
+        actor=actor,
+        reason=data["reason"],
+    )
+    return Result(f"Recorded. {format_usd(after.reversed_credits or ZERO)} of this payment has been taken back in all.")
+
+
+PAYMENT_ACTIONS = {
+    "record-refund": Action(
+        slug="record-refund",
+        title="Record a refund",
+        icon="undo",
+        permission="support.adjust_credits",
+        submit="Record",
+        form_class=RefundForm,
+        preview=_preview_refund,
+        change=_refund,
+        note="For money sent back by bank transfer. Takes the credits back in proportion, below zero if need be.",
+        amount=lambda payment, data: credits_of_refund(payment, data["amount"]),
+        is_offered=lambda payment: payment.status == Payment.Status.SUCCESS,
+    )
+}
+
+# --- The site ----------------------------------------------------------------------------------------------------
+
+
+def state_of_site(target: Any) -> State:
+    purchasing = read_purchasing()
+    return {"purchasing": "on" if purchasing.is_on else "off", "notice": purchasing.notice}
+
+
+def _switch_action(slug: str, title: str, icon: str, *, is_on: bool, note: str) -> Action:
+    def change(target: Any, data: Data, operation: str, actor: str) -> Result:
+        switch_purchasing(is_on=is_on, actor=actor, reason=data["reason"], notice=data["notice"])
+        return Result(f"Purchasing is now {'on' if read_purchasing().is_on else 'off'}.")
+
+    def preview(target: Any, data: Data) -> list[Line]:
+        return [Line("Purchasing", "on" if read_purchasing().is_on else "off", "on" if is_on else "off")]
+
+    return Action(
+        slug=slug,
+        title=title,
+        icon=icon,
+        permission="support.switch_purchasing",
+        submit=title,
+        form_class=SwitchForm,
+        preview=preview,
+        change=change,
+        note=note,
+        is_offered=lambda target: read_purchasing().is_on is not is_on,
+    )
+
+
+SITE_ACTIONS = {
+    action.slug: action
+    for action in (
+        _switch_action(
+            "stop-purchasing",
+            "Turn purchasing off",
+            "remove_shopping_cart",
+            is_on=False,
+            note="New orders are refused with the notice. Money that is on its way is still credited.",
+        ),
+        _switch_action(
+            "start-purchasing", "Turn purchasing on", "shopping_cart", is_on=True, note="Customers can buy."
+        ),
+    )
+}

@@ -1,0 +1,198 @@
+"""The dialogs in which staff do things: form, preview, confirmation, and each of them once."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from bson import ObjectId
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote, unquote
+from django.contrib.auth.models import User
+from django.core import signing
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+
+from accounts.errors import BillingError
+from accounts.models import Account
+from payments.models import Payment, WebhookEvent
+from support.actions import account, desk
+from support.actions.action import Action, ActionForm
+from support.admin.base import account_url
+from support.audit.trail import AlreadyDone, NotFinished, State
+
+SALT = "support.dialog"
+LIFETIME_SECONDS = 8 * 3600
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What actions can be done to: how it is found by its key, where its page is, what the audit keeps of it."""
+
+    actions: dict[str, Action]
+    find: Callable[[str], Any | None]
+    url: Callable[[Any], str]
+    read_state: Callable[[Any], State]
+
+
+def _by_object_id(model: Any) -> Callable[[str], Any | None]:
+    return lambda key: model.objects.filter(pk=ObjectId(key)).first() if ObjectId.is_valid(key) else None
+
+
+KINDS = {
+    "account": Kind(
+        actions=account.ACTIONS,
+        find=lambda key: Account.objects.filter(pk=key).first(),
+        url=lambda account: account_url(account.pk),
+        read_state=account.state_of,
+    ),
+    "event": Kind(
+        actions=desk.EVENT_ACTIONS,
+        find=_by_object_id(WebhookEvent),
+        url=lambda event: reverse("admin:payments_webhookevent_change", args=(event.pk,)),
+        read_state=desk.state_of_event,
+    ),
+    "payment": Kind(
+        actions=desk.PAYMENT_ACTIONS,
+        find=_by_object_id(Payment),
+        url=lambda payment: reverse("admin:payments_payment_change", args=(payment.pk,)),
+        read_state=desk.state_of_payment,
+    ),
+    "site": Kind(
+        actions=desk.SITE_ACTIONS,
+        find=lambda key: "purchasing" if key == "purchasing" else None,
+        url=lambda target: reverse("admin:index"),
+        read_state=desk.state_of_site,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Dialog:
+    """One open dialog: which action on what."""
+
+    kind_name: str
+    action: Action
+    target: Any
+    name: str
+
+    @property
+    def kind(self) -> Kind:
+        return KINDS[self.kind_name]
+
+    @property
+    def url(self) -> str:
+        return dialog_url(self.kind_name, self.name, self.action)
+
+
+def dialog_url(kind_name: str, key: str, action: Action) -> str:
+    """The address of a dialog."""
+    return reverse("support:dialog", args=(kind_name, quote(key), action.slug))
+
+
+def dialog(request: HttpRequest, kind: str, key: str, slug: str) -> HttpResponse:
+    """GET shows the form, a first POST the preview, a second (`confirm`) does it."""
+    action = KINDS[kind].actions.get(slug) if kind in KINDS else None
+    if action is None:
+        raise Http404
+    user, name = cast(User, request.user), unquote(key)
+    if not user.has_perm(action.permission):
+        raise PermissionDenied
+    target = KINDS[kind].find(name)
+    if target is None:
+        raise Http404("There is no such thing.")
+    opened = Dialog(kind, action, target, name)
+    if request.method == "POST":
+        return _submit(request, opened)
+    return _render(request, opened, action.form_class(target=target), token=_new_token(opened))
+
+
+def _submit(request: HttpRequest, opened: Dialog) -> HttpResponse:
+    form = opened.action.form_class(request.POST, target=opened.target)
+    token = request.POST.get("token", "")
+    try:
+        content = _read_token(token, opened)
+    except signing.BadSignature:
+        error = "This dialog is too old. Check the values and continue."
+        return _render(request, opened, form, token=_new_token(opened), error=error)
+    if not form.is_valid():
+        return _render(request, opened, form, token=token)
+    seen = content["seen_expires_at"]
+    data = form.cleaned_data | {"seen_expires_at": datetime.fromisoformat(seen) if seen else None}
+    try:
+        if "confirm" not in request.POST:
+            lines = opened.action.show(opened.target, data, cast(User, request.user))
+            return _render(request, opened, form, token=token, lines=lines, fixed=form.fixed_values())
+        return _do(request, opened, form, data=data, operation=content["operation"])
+    except NotFinished as error:
+        return _render(request, opened, form, token=token, error=str(error))  # The same operation, if it is sent again.
+    except BillingError as error:
+        return _render(request, opened, form, token=_new_token(opened), error=str(error))
+
+
+def _do(
+    request: HttpRequest, opened: Dialog, form: ActionForm, *, data: dict[str, Any], operation: str
+) -> HttpResponse:
+    try:
+        result = opened.action.run(
+            target=opened.target,
+            name=opened.name,
+            data=data,
+            operation=operation,
+            user=cast(User, request.user),
+            read_state=lambda: opened.kind.read_state(opened.target),
+        )
+    except AlreadyDone as error:
+        return _finish(request, opened, str(error), level=messages.WARNING)
+    if result.api_key:
+        return _render(request, opened, form, token="", api_key=result.api_key)
+    return _finish(request, opened, result.message, level=messages.SUCCESS)
+
+
+def _new_token(opened: Dialog) -> str:
+    """What makes one dialog do one thing once: a signed operation id, and the expiry that its reader saw."""
+    seen = getattr(opened.target, "expires_at", None)
+    content = {
+        "operation": f"staff:{secrets.token_hex(12)}",
+        "for": [opened.kind_name, opened.name, opened.action.slug],
+        "seen_expires_at": seen.isoformat() if seen else "",
+    }
+    return signing.dumps(content, salt=SALT)
+
+
+def _read_token(token: str, opened: Dialog) -> dict[str, Any]:
+    """Raises `BadSignature` for a token that is forged, too old, or of another dialog."""
+    content: dict[str, Any] = signing.loads(token, salt=SALT, max_age=LIFETIME_SECONDS)
+    if content["for"] != [opened.kind_name, opened.name, opened.action.slug]:
+        raise signing.BadSignature("another dialog's token")
+    return content
+
+
+def _render(request: HttpRequest, opened: Dialog, form: ActionForm, **context: Any) -> HttpResponse:
+    is_dialog = request.headers.get("HX-Request") == "true"
+    template = "support/action_dialog.html" if is_dialog else "support/action_page.html"
+    context |= {
+        **({} if is_dialog else admin.site.each_context(request)),
+        "title": f"{opened.action.title}: {opened.target}",
+        "action": opened.action,
+        "action_url": opened.url,
+        "target": opened.target,
+        "target_url": opened.kind.url(opened.target),
+        "form": form,
+    }
+    response = render(request, template, context)
+    if context.get("api_key"):
+        response["Cache-Control"] = "no-store"
+    return response
+
+
+def _finish(request: HttpRequest, opened: Dialog, message: str, *, level: int) -> HttpResponse:
+    """Back to the page of what it was done to, with a message."""
+    messages.add_message(request, level, message)
+    address = opened.kind.url(opened.target)
+    if request.headers.get("HX-Request") == "true":
+        return HttpResponse(headers={"HX-Redirect": address})
+    return HttpResponseRedirect(address)

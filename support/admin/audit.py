@@ -1,0 +1,108 @@
+"""The audit trail as staff see it."""
+
+import json
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db.models import Q
+from django.http import HttpRequest
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+
+from support.actions.account import ACTIONS
+from support.actions.desk import EVENT_ACTIONS, PAYMENT_ACTIONS, SITE_ACTIONS
+from support.admin.base import (
+    DayRangeFilter,
+    ReadOnlyAdmin,
+    account_url,
+    choice_badge,
+    code_block,
+    first_match,
+    link,
+    time_of,
+)
+from support.models import AuditEntry, SecondFactor
+
+BREAK = SafeString("<br>")
+
+
+class ActionFilter(admin.SimpleListFilter):
+    title = "action"
+    parameter_name = "action"
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
+        every = ACTIONS | EVENT_ACTIONS | PAYMENT_ACTIONS | SITE_ACTIONS
+        return [*((slug, action.title) for slug, action in every.items()), ("export", "Export"), ("log-in", "Log in")]
+
+    def queryset(self, request: Any, queryset: Any) -> Any:
+        return queryset.filter(action=self.value()) if self.value() else queryset
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    """Who did what, when and why, and what changed by it; what was refused, too."""
+
+    search_help_text = "Staff name, account or operation id"
+    list_display = ("time", "actor", "action", "target_page", "changes", "why", "result")
+    list_display_links = ("time",)
+    list_filter = ("outcome", ActionFilter, ("at", DayRangeFilter))
+    ordering = ("-at",)
+    fields = (
+        ("time", "result"),
+        ("actor", "action"),
+        ("target_page", "id"),
+        "why",
+        "changes",
+        ("before_text", "after_text"),
+    )
+    readonly_fields = ("time", "result", "target_page", "why", "changes", "before_text", "after_text")
+
+    time = time_of("at", "time (UTC)")
+    result = choice_badge("outcome", "outcome", {"done": "success", "refused": "danger"})
+
+    @admin.display(description="target")
+    def target_page(self, entry: AuditEntry) -> str:
+        return link(account_url(entry.target), entry.target) if entry.action in ACTIONS else entry.target or "–"
+
+    @admin.display(description="why")
+    def why(self, entry: AuditEntry) -> str:
+        return " · ".join(text for text in (entry.reason, entry.error) if text) or "–"
+
+    @admin.display(description="what changed")
+    def changes(self, entry: AuditEntry) -> SafeString | str:
+        before, after = entry.before or {}, entry.after or {}
+        changed = [(key, before.get(key), after.get(key)) for key in after if before.get(key) != after.get(key)]
+        if not changed:
+            return "–"
+        return format_html_join(BREAK, '<span class="nowrap">{}: {} → {}</span>', changed)
+
+    @admin.display(description="before")
+    def before_text(self, entry: AuditEntry) -> str:
+        return code_block(json.dumps(entry.before, indent=2)) if entry.before else "–"
+
+    @admin.display(description="after")
+    def after_text(self, entry: AuditEntry) -> str:
+        return code_block(json.dumps(entry.after, indent=2)) if entry.after else "–"
+
+    def find(self, text: str) -> Q:
+        names = [text, f"staff:{text}"]
+        found = first_match(AuditEntry.objects, Q(pk=text), Q(target=text), Q(actor__in=names))
+        return found or Q(pk=text)
+
+
+@admin.register(SecondFactor)
+class SecondFactorAdmin(ReadOnlyAdmin):
+    """Who has set up an authenticator app. A superuser deletes the one of somebody who has lost the phone."""
+
+    search_fields = ()
+    list_after_template = None
+    list_display = ("username", "confirmed")
+    ordering = ("pk",)
+    fields = ("username", "confirmed")
+    readonly_fields = ("username", "confirmed")
+
+    confirmed = time_of("confirmed_at", "set up (UTC)")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return isinstance(request.user, User) and request.user.is_superuser

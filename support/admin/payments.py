@@ -1,0 +1,242 @@
+"""Payments and the webhook inbox as staff see them. Both are history: read-only here."""
+
+from typing import Any
+
+from bson import ObjectId
+from django.contrib import admin
+from django.db.models import Q
+from django.urls import reverse
+
+from payments.models import WAITING_FOR_STAFF, Payment, Promotion, WebhookEvent
+from support.admin.base import (
+    BigCollectionAdmin,
+    DayRangeFilter,
+    ReadOnlyAdmin,
+    account_link,
+    choice_badge,
+    code_block,
+    first_match,
+    link,
+    list_url,
+    name_is,
+    pretty_json,
+    starts_with,
+    time_of,
+    usd,
+)
+from support.admin.edits import ReasonForm
+
+PAYMENT_COLOURS = {"success": "success", "pending": "info", "failed": "danger", "expired": "warning"}
+EVENT_COLOURS = {"done": "success", "received": "info", "review": "warning", "dead": "danger"}
+
+
+@admin.register(Payment)
+class PaymentAdmin(ReadOnlyAdmin):
+    """Orders and what became of them."""
+
+    change_form_outer_before_template = "admin/payments/payment_actions.html"
+    search_help_text = "Account, order code, provider transaction, Discord id"
+    list_display = (
+        "ordered",
+        "code",
+        "account",
+        "price",
+        "credits_usd",
+        "bonus_usd",
+        "status_name",
+        "provider_name",
+        "transaction",
+        "paid",
+        "flag_list",
+    )
+    list_display_links = ("ordered",)
+    list_filter = ("status", ("created_at", DayRangeFilter))
+    ordering = ("-created_at",)
+    fields = (
+        ("code", "status_name"),
+        ("account", "discord_id"),
+        ("credits_usd", "price"),
+        ("credited_usd", "bonus_usd"),
+        ("received", "flag_list"),
+        ("before_usd", "after_usd"),
+        ("provider_name", "transaction"),
+        ("ordered", "paid"),
+        ("pay_before", "events"),
+    )
+    readonly_fields = tuple(
+        name for row in fields for name in ((row,) if isinstance(row, str) else row) if name not in ("discord_id",)
+    )
+
+    account = account_link("user_id")
+    credits_usd = usd("credits", "credits ordered")
+    credited_usd = usd("credited", "credited")
+    bonus_usd = usd("bonus", "bonus")
+    before_usd = usd("credits_before", "OpenHands credits before")
+    after_usd = usd("credits_after", "OpenHands credits after")
+    status_name = choice_badge("status", "status", PAYMENT_COLOURS)
+    ordered = time_of("created_at", "ordered (UTC)")
+    pay_before = time_of("expires_at", "pay before")
+    paid = time_of("completed_at", "paid (UTC)")
+
+    @admin.display(description="order code")
+    def code(self, payment: Payment) -> str:
+        return payment.order_code or "–"
+
+    @admin.display(description="price")
+    def price(self, payment: Payment) -> str:
+        return _money(payment.amount, payment.currency)
+
+    @admin.display(description="received")
+    def received(self, payment: Payment) -> str:
+        return "–" if payment.received_amount is None else _money(payment.received_amount, payment.currency)
+
+    @admin.display(description="provider")
+    def provider_name(self, payment: Payment) -> str:
+        return payment.provider or payment.payment_method or "–"
+
+    @admin.display(description="provider transaction")
+    def transaction(self, payment: Payment) -> str:
+        return payment.provider_transaction_id or payment.sepay_transaction_id or "–"
+
+    @admin.display(description="flags")
+    def flag_list(self, payment: Payment) -> str:
+        return ", ".join(str(flag) for flag in payment.flags or ()) or "–"
+
+    @admin.display(description="webhook events")
+    def events(self, payment: Payment) -> str:
+        return link(list_url(WebhookEvent, q=str(payment.pk)), "Show the events of this payment")
+
+    def find(self, text: str) -> Q:
+        """Payments by account, order code, provider transaction, Discord id or id; each an index look-up."""
+        looked_up = [
+            Q(pk=text) if ObjectId.is_valid(text) else Q(order_code=text),
+            starts_with("order_code", text.upper().replace("-", "").replace(" ", "")),
+            Q(provider_transaction_id=text),
+            Q(sepay_transaction_id=text),
+            Q(discord_id=text),
+        ]
+        return first_match(Payment.objects, *looked_up) or name_is("user_id", text)
+
+
+class QueueFilter(admin.SimpleListFilter):
+    """What the number in the sidebar counts."""
+
+    title = "queue"
+    parameter_name = "queue"
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
+        return [("waiting", "Waits for staff")]
+
+    def queryset(self, request: Any, queryset: Any) -> Any:
+        return queryset.filter(status__in=WAITING_FOR_STAFF) if self.value() == "waiting" else queryset
+
+
+@admin.register(WebhookEvent)
+class WebhookEventAdmin(ReadOnlyAdmin):
+    """Every delivery of a provider, as it came."""
+
+    change_form_outer_before_template = "admin/payments/event_actions.html"
+    search_help_text = "Event id, payment id, account or order code of its payment"
+    list_display = (
+        "received",
+        "provider",
+        "event_id",
+        "is_verified",
+        "status_name",
+        "attempts",
+        "payment_page",
+        "short_error",
+    )
+    list_display_links = ("received",)
+    list_filter = (QueueFilter, "status", ("received_at", DayRangeFilter))
+    ordering = ("-received_at",)
+    fields = (
+        ("provider", "event_id"),
+        ("status_name", "is_verified"),
+        ("attempts", "deliveries"),
+        ("received", "processed"),
+        ("next_attempt", "payment_page"),
+        "error",
+        ("resolved_by", "resolution"),
+        "body_text",
+        "header_text",
+    )
+    readonly_fields = (
+        "status_name",
+        "received",
+        "processed",
+        "next_attempt",
+        "payment_page",
+        "body_text",
+        "header_text",
+    )
+
+    status_name = choice_badge("status", "status", EVENT_COLOURS)
+    received = time_of("received_at", "received (UTC)")
+    processed = time_of("processed_at", "processed")
+    next_attempt = time_of("next_attempt_at", "next attempt")
+
+    @admin.display(description="payment")
+    def payment_page(self, event: WebhookEvent) -> str:
+        payment_id = event.payment_id  # type: ignore[attr-defined]
+        return (
+            link(reverse("admin:payments_payment_change", args=(payment_id,)), str(payment_id)) if payment_id else "–"
+        )
+
+    @admin.display(description="error")
+    def short_error(self, event: WebhookEvent) -> str:
+        return event.error[:100] or "–"
+
+    @admin.display(description="body, as it came")
+    def body_text(self, event: WebhookEvent) -> str:
+        return code_block(pretty_json(bytes(event.body).decode(errors="backslashreplace")))
+
+    @admin.display(description="headers")
+    def header_text(self, event: WebhookEvent) -> str:
+        return code_block("\n".join(f"{name}: {value}" for name, value in (event.headers or {}).items()))
+
+    def find(self, text: str) -> Q:
+        if ObjectId.is_valid(text):
+            return Q(payment_id=ObjectId(text))
+        payments = Payment.objects.filter(Q(order_code=text.upper()) | name_is("user_id", text))[:100]
+        keys = [payment.pk for payment in payments]
+        by_event = Q(event_id=text)
+        return Q(payment_id__in=keys) if keys and not first_match(WebhookEvent.objects, by_event) else by_event
+
+
+class PromotionForm(ReasonForm):
+    class Meta:
+        model = Promotion
+        fields = ("name", "percent", "starts_at", "ends_at", "is_active")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        starts_at, ends_at = cleaned.get("starts_at"), cleaned.get("ends_at")
+        if starts_at and ends_at and ends_at <= starts_at:
+            self.add_error("ends_at", "The end must be after the start.")
+        return cleaned
+
+
+@admin.register(Promotion)
+class PromotionAdmin(BigCollectionAdmin):
+    """Bonuses on what is bought while they run. What was sold keeps the bonus that it was sold with."""
+
+    form = PromotionForm
+    list_after_template = None
+    search_fields = ()
+    list_display = ("name", "percent", "starts", "ends", "is_active")
+    ordering = ("-starts_at",)
+    fields = ("name", "percent", "starts_at", "ends_at", "is_active")
+
+    starts = time_of("starts_at", "starts (UTC)")
+    ends = time_of("ends_at", "ends (UTC)")
+
+    def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
+        """Promotions are turned off, not deleted: orders name them."""
+        return False
+
+
+def _money(amount: Any, currency: str | None) -> str:
+    """An amount in the currency of the order."""
+    places = 0 if (currency or "VND") == "VND" else 2
+    return f"{amount:,.{places}f} {currency or 'VND'}"

@@ -1,0 +1,43 @@
+"""Brings into the audit trail what is done elsewhere: edits in the admin's own forms, log-ins, refused log-ins."""
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.db.models import Model
+
+from support.admin.edits import Edit, edited
+from support.audit.trail import actor_named, record, record_refusal
+
+
+def connect() -> None:
+    """Called once, when the app is ready."""
+    edited.connect(_edited)
+    user_logged_in.connect(_logged_in)
+    user_logged_out.connect(_logged_out)
+    user_login_failed.connect(_login_failed)
+
+
+def _edited(sender: type, user: User, verb: str, document: Model, edit: Edit, **kwargs: Any) -> None:
+    record(
+        actor=f"staff:{user.get_username()}",
+        action=f"{verb} {document._meta.verbose_name}"[:60],
+        target=str(document)[:200],
+        reason=edit.reason,
+        before=edit.before,
+        after=edit.after,
+    )
+
+
+def _logged_in(sender: type, user: User, **kwargs: Any) -> None:
+    record(actor=f"staff:{user.get_username()}", action="log-in", target="")
+
+
+def _logged_out(sender: type, user: User | None, **kwargs: Any) -> None:
+    if user is not None:
+        record(actor=f"staff:{user.get_username()}", action="log-out", target="")
+
+
+def _login_failed(sender: Any, credentials: dict[str, Any], **kwargs: Any) -> None:
+    actor = actor_named(str(credentials.get("username", "")))
+    record_refusal(actor=actor, action="log-in", target="", error="Wrong name or password")

@@ -1,0 +1,100 @@
+"""The timeline of one account, as fragments of its page."""
+
+from datetime import UTC, datetime, timedelta
+from typing import cast
+from urllib.parse import urlencode
+
+import pymongo
+from django.contrib.admin.utils import unquote
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError
+from django.db.models import Q
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from accounts.models import Account, Balance
+from books.reconciliation import read_reconciliation
+from books.timeline import KINDS, read_timeline
+from proxy.models import RequestLog
+from support.admin.base import day_after, is_timeout, list_url
+from support.admin.requests import CREDIT_TYPES
+
+MAX_REQUESTS = 100
+TIMELINE_SECONDS = 10.0
+FIRST_TIME, LAST_TIME = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""What is outside has no days before or after it that could be counted with."""
+
+
+def timeline(request: HttpRequest, username: str) -> HttpResponse:
+    """A fragment of the account's page: the reconciliation line and a page of the timeline."""
+    account = _viewed_account(request, username)
+    query = request.GET
+    kind = query.get("kind", "") if query.get("kind") in KINDS else ""
+    balance = Balance(query["balance"]) if query.get("balance") in Balance.values else None
+    try:
+        with pymongo.timeout(TIMELINE_SECONDS):
+            before = _time(query.get("before", ""))
+            page = read_timeline(username=account.pk, before=before, balance=balance, kind=kind)
+            reconciliation = None if page.end else read_reconciliation(account.pk)
+    except DatabaseError as error:
+        if not is_timeout(error):
+            raise
+        return render(request, "support/timeline_failed.html", {"account": account})
+    context = {
+        "account": account,
+        "page": page,
+        # The last day on the page, so that another filter keeps it.
+        "up_to": page.end and (page.end - timedelta(microseconds=1)).date(),
+        "kinds": KINDS,
+        "kind": kind,
+        "balance": balance,
+        "balances": list(Balance),
+        "reconciliation": reconciliation,
+    }
+    return render(request, "support/timeline.html", context)
+
+
+def timeline_requests(request: HttpRequest, username: str) -> HttpResponse:
+    """A fragment: the single requests behind one line of use."""
+    account = _viewed_account(request, username)
+    if not cast(User, request.user).has_perm("proxy.view_requestlog"):
+        raise PermissionDenied
+    first, last = _time(request.GET.get("first", "")), _time(request.GET.get("last", ""))
+    balance, model = request.GET.get("balance", ""), request.GET.get("model", "")
+    if first is None or last is None:
+        raise Http404
+    logs = RequestLog.objects.filter(CREDIT_TYPES.get(balance, Q(pk__in=())), user_id=account.pk)
+    logs = logs.filter(Q(model=model) if model else Q(model=None) | Q(model=""))
+    found = list(logs.filter(created_at__gte=first, created_at__lte=last).order_by("-created_at")[: MAX_REQUESTS + 1])
+    days = {"created_at_from": f"{first:%Y-%m-%d}", "created_at_to": f"{last:%Y-%m-%d}"}
+    filters = {"upstream": balance, **({"model": model} if model else {}), **days}
+    context = {
+        "logs": found[:MAX_REQUESTS],
+        "has_more": len(found) > MAX_REQUESTS,
+        "all_url": f"{list_url(RequestLog)}?{urlencode({'q': account.pk, **filters})}",
+    }
+    return render(request, "support/timeline_requests.html", context)
+
+
+def _viewed_account(request: HttpRequest, username: str) -> Account:
+    user = cast(User, request.user)
+    if not user.has_perm("accounts.view_account") or not user.has_perm("accounts.view_ledgerentry"):
+        raise PermissionDenied
+    account = Account.objects.filter(pk=unquote(username)).first()
+    if account is None:
+        raise Http404("There is no such account.")
+    return account
+
+
+def _time(text: str) -> datetime | None:
+    """A time from an address, in UTC; a bare day means its end. None for anything else."""
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if not value.tzinfo:
+        value = value.replace(tzinfo=UTC)
+    if not FIRST_TIME <= value <= LAST_TIME:
+        return None
+    return day_after(value) if len(text) == len("2026-01-31") else value

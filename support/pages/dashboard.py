@@ -1,0 +1,238 @@
+"""The admin's first page: what was sold, spent and refused, and what needs somebody now."""
+
+import json
+from datetime import UTC, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import Balance
+from books.daily_figures import Figures, count_day, refresh_figures
+from books.models import DailyFigures
+from books.reconciliation import LastRun, read_last_run
+from money.amounts import ZERO
+from payments.orders.promotions import find_promotion
+from payments.orders.purchasing import read_purchasing
+from support.admin.base import account_url, in_words
+
+PERIODS = {"Today": 1, "7 days": 7, "30 days": 30}
+COUNTING_SECONDS = 0.3
+"""What a page may spend on days that the sweeper has not counted yet."""
+TAKEN = ("refund", "chargeback")
+
+
+def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """The dashboard for those who may see accounts; others get the plain list of pages."""
+    user = request.user
+    if not isinstance(user, User) or not user.has_perm("accounts.view_account"):
+        return context
+    now = timezone.now()
+    today = now.astimezone(UTC).date()
+    refresh_figures(now=now, seconds=COUNTING_SECONDS)
+    first = (today - timedelta(days=max(PERIODS.values()) - 1)).isoformat()
+    days = {found.day: found.figures for found in DailyFigures.objects.filter(day__gte=first)}
+    ordered = [days.get((today - timedelta(days=back)).isoformat(), {}) for back in range(max(PERIODS.values()))]
+    current = ordered[0].get("now") or count_day(day=today)["now"]
+    periods = {name: ordered[:length] for name, length in PERIODS.items()}
+    return context | {
+        "title": "Dashboard",
+        "has_dashboard": True,
+        "periods": list(periods),
+        "money_rows": [
+            (label, [_money(days, kinds, balance) for days in periods.values()])
+            for label, kinds, balance in _MONEY_ROWS
+        ],
+        "use_tables": [
+            (f"{balance.label} use", [(label, [read(days) for days in periods.values()]) for label, read in rows])
+            for balance, rows in ((balance, _use_rows(balance)) for balance in Balance)
+        ],
+        "revenue_rows": _revenue_rows(periods),
+        "webhook_rows": [(label, [read(days) for days in periods.values()]) for label, read in _WEBHOOK_ROWS],
+        "alerts": _alerts(current, ordered),
+        "liability": [(f"{balance.label} credits", _outstanding(current, balance)) for balance in Balance],
+        "charts": _charts(ordered, today),
+    }
+
+
+_MONEY_ROWS = [
+    ("Sold (all to OpenHands)", ("purchase",), None),
+    ("Bonus", ("bonus",), None),
+    ("Refunds and chargebacks", TAKEN, None),
+    *((f"Expired: {balance.label}", ("expiry",), balance) for balance in Balance),
+    *((f"Adjusted by staff: {balance.label}", ("adjustment",), balance) for balance in Balance),
+]
+
+
+def _money(days: list[Figures], kinds: tuple[str, ...], balance: Balance | None) -> str:
+    return _cents(sum((_entries(day, kinds, balance) for day in days), ZERO))
+
+
+def _cents(amount: Decimal) -> str:
+    """An overview needs no more than cents."""
+    return f"{'-' if amount < 0 else ''}${abs(amount):,.2f}"
+
+
+def _entries(day: Figures, kinds: tuple[str, ...], balance: Balance | None) -> Decimal:
+    found = (day.get("ledger", {}).get(kind, {}) for kind in kinds)
+    return sum((Decimal(amount) for sums in found for name, amount in sums.items() if balance in (None, name)), ZERO)
+
+
+def _use_rows(balance: Balance) -> list[tuple[str, Any]]:
+    return [
+        ("Credits spent", _summed_usd(balance, "cost")),
+        ("Requests", _summed(balance, "requests")),
+        ("Failed requests", _summed(balance, "errors")),
+        ("Refused: insufficient credits", _refused(balance)),
+        ("Uncollected cost", _summed_usd(balance, "uncollected")),
+    ]
+
+
+def _summed_usd(balance: Balance, name: str) -> Any:
+    return lambda days: _cents(sum((_use(day, balance, name) for day in days), ZERO))
+
+
+def _summed(balance: Balance, name: str) -> Any:
+    return lambda days: f"{int(sum((_use(day, balance, name) for day in days), ZERO)):,}"
+
+
+def _use(day: Figures, balance: Balance, name: str) -> Decimal:
+    return Decimal(day.get("use", {}).get(balance.value, {}).get(name, 0))
+
+
+def _refused(balance: Balance) -> Any:
+    def read(days: list[Figures]) -> str:
+        counts = (day.get("refusals", {}).get(balance.value, {}).get("insufficient_credits", 0) for day in days)
+        return f"{sum(counts):,}"
+
+    return read
+
+
+def _revenue_rows(periods: dict[str, list[Figures]]) -> list[tuple[str, list[str]]]:
+    names = sorted({(row["provider"], row["currency"]) for day in periods["30 days"] for row in day.get("revenue", [])})
+    return [
+        (
+            f"{provider} ({currency})",
+            [_revenue(days, provider, currency) for days in periods.values()],
+        )
+        for provider, currency in names
+    ]
+
+
+def _revenue(days: list[Figures], provider: str, currency: str) -> str:
+    all_rows = (row for day in days for row in day.get("revenue", []))
+    rows = [row for row in all_rows if (row["provider"], row["currency"]) == (provider, currency)]
+    amount = sum((Decimal(row["amount"]) for row in rows), ZERO)
+    count = sum(row["payments"] for row in rows)
+    return f"{amount:,.{0 if currency == 'VND' else 2}f} ({count})"
+
+
+def _events(*statuses: str) -> Any:
+    def read(days: list[Figures]) -> str:
+        counts = (day.get("events", {}) for day in days)
+        return f"{sum(n for day in counts for status, n in day.items() if not statuses or status in statuses):,}"
+
+    return read
+
+
+_WEBHOOK_ROWS = [
+    ("Events received", _events()),
+    ("Needed review", _events("review")),
+    ("Gave up", _events("dead")),
+    ("Refused: bad signature", lambda days: f"{sum(day.get('bad_signatures', 0) for day in days):,}"),
+]
+
+
+def _outstanding(current: Figures, balance: Balance) -> str:
+    return _usd(current["liability"][balance.value]) if current["liability"] else "being counted"
+
+
+def _usd(amount: str) -> str:
+    return _cents(Decimal(amount))
+
+
+_WAITING = (
+    ("review", "warning", "Events that need review"),
+    ("dead", "danger", "Events that could not be processed"),
+    ("received", "info", "Events waiting to be processed"),
+)
+
+
+def _alerts(current: Figures, days: list[Figures]) -> list[dict[str, str]]:
+    """What needs somebody, or is unusual, each with the screen for it. The order is that of urgency."""
+    accounts = reverse("admin:accounts_account_changelist")
+    alerts = []
+    for status, colour, words in _WAITING:
+        if count := current["waiting"][status]:
+            address = f"{reverse('admin:payments_webhookevent_changelist')}?status__exact={status}"
+            alerts.append(_alert(colour, f"{words}: {count}", address))
+    uncollected = sum((_use(days[0], balance, "uncollected") for balance in Balance), ZERO)
+    if uncollected:
+        logs = reverse("admin:proxy_requestlog_changelist")
+        alerts.append(_alert("danger", f"{_cents(uncollected)} of cost was not collected today", logs))
+    if refused := days[0].get("bad_signatures"):
+        alerts.append(_alert("warning", f"Webhooks refused today for a bad signature: {refused}"))
+    alerts += _reconciliation_alerts(current.get("reconciliation"), read_last_run())
+    alerts.append(_alert("", f"Accounts that expire in 24 hours: {current['expiring']}", f"{accounts}?expiry=soon"))
+    purchasing = read_purchasing()
+    alerts.append(_alert("success", "Purchasing is on") if purchasing.is_on else _alert("danger", "Purchasing is off"))
+    promotion = find_promotion(at=timezone.now())
+    alerts.append(_alert("success", f"Promotion: {promotion}") if promotion else _alert("", "No promotion is running"))
+    return alerts
+
+
+def _reconciliation_alerts(checked: Figures | None, last: LastRun | None) -> list[dict[str, str]]:
+    """What the sweeper found among the accounts that moved today, and `manage.py reconcile` among all."""
+    today = set(checked["drifting"]) if checked else set()
+    alerts = [_alert("danger", f"Drift: {name}", account_url(name)) for name in sorted(today)]
+    if checked and checked["checked"] > len(today):
+        words = f"Of those with movements today, {checked['checked'] - len(today)} checked accounts add up"
+        alerts.append(_alert("success", words))
+    if last is None:
+        return [*alerts, _alert("", "Never were all accounts reconciled")]
+    ago = in_words(last.at - timezone.now())
+    if not last.count:
+        return [*alerts, _alert("success", f"All accounts reconciled {ago}: {last.accounts:,} add up")]
+    alerts.append(_alert("danger", f"All accounts reconciled {ago}: {last.count:,} of {last.accounts:,} drift"))
+    earlier = (name for name in last.drifting if name not in today)
+    return [*alerts, *(_alert("danger", f"Drift {ago}: {name}", account_url(name)) for name in earlier)]
+
+
+def _alert(colour: str, text: str, link: str = "") -> dict[str, str]:
+    return {"colour": colour, "text": text, "link": link}
+
+
+def _charts(days: list[Figures], today: Any) -> list[dict[str, str]]:
+    """Two charts of the last 30 days, oldest first."""
+    labels = [f"{today - timedelta(days=back):%d %b}" for back in reversed(range(len(days)))]
+    oldest_first = days[::-1]
+
+    def line(label: str, values: list[Decimal], colour: str) -> dict[str, Any]:
+        return {"label": label, "data": [float(value) for value in values], "borderColor": f"var(--color-{colour})"}
+
+    sold = [_entries(day, ("purchase",), None) for day in oldest_first]
+    spent = [sum((_use(day, balance, "cost") for balance in Balance), ZERO) for day in oldest_first]
+    requests = {balance: [_use(day, balance, "requests") for day in oldest_first] for balance in Balance}
+    return [
+        {
+            "title": "Credits sold (dark) and spent (light), USD",
+            "data": json.dumps(
+                {"labels": labels, "datasets": [line("Sold", sold, "primary-600"), line("Spent", spent, "primary-300")]}
+            ),
+        },
+        {
+            "title": "Requests: OpenHands (dark), OhMyGPT (light)",
+            "data": json.dumps(
+                {
+                    "labels": labels,
+                    "datasets": [
+                        line(balance.label, requests[balance], colour)
+                        for balance, colour in zip(Balance, ("primary-600", "primary-300"), strict=True)
+                    ],
+                }
+            ),
+        },
+    ]

@@ -1,0 +1,130 @@
+"""Which columns of which list can be exported; nothing secret is among them."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from django.contrib import admin, messages
+from django.contrib.admin.exceptions import DisallowedModelAdminLookup
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import PAGE_VAR
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model
+from django.http import Http404, HttpRequest, HttpResponseRedirect, StreamingHttpResponse
+from django.utils import timezone
+
+from accounts.keys import mask_key
+from accounts.models import Account, LedgerEntry
+from payments.models import Payment, WebhookEvent
+from proxy.models import RequestLog
+from support.admin.accounts import looks_like_a_key
+from support.admin.base import list_url
+from support.audit.trail import record
+from support.models import AuditEntry
+from support.pages.csv_export import stream_csv
+
+MAX_ROWS = 1_000_000
+COLUMNS: dict[type[Model], tuple[str, ...]] = {
+    Account: (
+        "username",
+        "role",
+        "is_active",
+        "credits_new",
+        "credits",
+        "credits_new_used",
+        "credits_used",
+        "tokens_user_new",
+        "expires_at",
+        "purchased_at",
+        "created_at",
+        "discord_id",
+    ),
+    LedgerEntry: (
+        "created_at",
+        "account_id",
+        "balance",
+        "kind",
+        "amount",
+        "balance_after",
+        "actor",
+        "reason",
+        "operation",
+    ),
+    Payment: (
+        "created_at",
+        "order_code",
+        "user_id",
+        "credits",
+        "amount",
+        "currency",
+        "status",
+        "provider",
+        "provider_transaction_id",
+        "sepay_transaction_id",
+        "credited",
+        "bonus",
+        "credits_before",
+        "credits_after",
+        "completed_at",
+    ),
+    WebhookEvent: ("received_at", "provider", "event_id", "is_verified", "status", "attempts", "error"),
+    RequestLog: (
+        "created_at",
+        "id",
+        "user_id",
+        "credit_type",
+        "model",
+        "input_tokens",
+        "output_tokens",
+        "cache_write_tokens",
+        "cache_read_tokens",
+        "cost",
+        "uncollected",
+        "status_code",
+        "is_success",
+        "latency_ms",
+    ),
+    AuditEntry: ("at", "actor", "action", "target", "reason", "outcome", "error"),
+}
+
+
+def export_list(request: HttpRequest, app: str, model: str) -> StreamingHttpResponse | HttpResponseRedirect:
+    """The list of a model as CSV, with the search and the filters of its address. Needs the permission to export."""
+    found = next((one for one in COLUMNS if one._meta.label_lower == f"{app}.{model}"), None)
+    if found is None:
+        raise Http404
+    model_admin = admin.site.get_model_admin(found)
+    user = cast(User, request.user)
+    if not user.has_perm("support.export_lists") or not model_admin.has_view_permission(request):
+        raise PermissionDenied
+    try:
+        queryset = _filtered(request, model_admin)
+    except (IncorrectLookupParameters, DisallowedModelAdminLookup):
+        messages.error(request, "Nothing was exported: the list has no such filter. Choose it again.")
+        return HttpResponseRedirect(list_url(found))
+    asked = [(name, value) for name, values in request.GET.lists() for value in values]
+    filters = "&".join(f"{name}={mask_key(value) if looks_like_a_key(value) else value}" for name, value in asked)
+    record(actor=f"staff:{user.get_username()}", action="export", target=found.__name__, reason=filters[:500])
+    name = f"{model}-{timezone.now():%Y%m%d-%H%M%S}.csv"
+    return StreamingHttpResponse(
+        stream_csv(COLUMNS[found], _rows(queryset, COLUMNS[found])),
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
+    )
+
+
+def _filtered(request: HttpRequest, model_admin: Any) -> Any:
+    """All rows of the list that the address shows a page of."""
+    query = request.GET.copy()
+    query.pop(PAGE_VAR, None)
+    request.GET = query  # type: ignore[assignment]
+    return model_admin.get_changelist_instance(request).queryset
+
+
+def _rows(queryset: Any, columns: tuple[str, ...]) -> Iterator[list[Any]]:
+    """The rows in the order of the list; the last one says so where there are more than `MAX_ROWS`."""
+    for index, found in enumerate(queryset[: MAX_ROWS + 1].iterator(chunk_size=100)):
+        if index == MAX_ROWS:
+            yield [f"The export ends here, after {MAX_ROWS:,} rows; there are more. Narrow the list by its filters."]
+            return
+        yield [getattr(found, column) for column in columns]

@@ -1,0 +1,194 @@
+"""The table of rules in docs/payments.md, run row by row over HTTP with signed requests."""
+
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from django.conf import settings as site_settings
+
+from accounts.models import Account
+from payments import orders
+from payments.inbox import receive as inbox
+from payments.models import Payment, Promotion, WebhookEvent
+from payments.providers.sepay import TIME_ZONE
+from tests.payments.conftest import transfer
+from tests.payments.providers.test_sepay_signature import SECRET, sign
+from tests.payments.senders import dispute, refund, send_stripe, session, stripe_event
+
+USD = Payment.Method.STRIPE
+UNPAID = {"payment_status": "unpaid"}
+
+
+class World:
+    """A site, an order of 20 USD by alice, and providers that sign what they send."""
+
+    def __init__(self, site: str, make_order: Callable[..., Payment], usersnew: Any) -> None:
+        self.site, self.make_order, self.usersnew = site, make_order, usersnew
+        self.order: Payment = Payment()
+
+    def sepay(self, amount: int = 50_000, code: str | None = None, **changes: Any) -> None:
+        body = json.dumps(transfer(self.order.order_code if code is None else code, amount, **changes)).encode()
+        headers = {"Content-Type": "application/json", **sign(body, int(time.time()))}
+        response = requests.post(f"{self.site}/api/payment/webhook", data=body, headers=headers, timeout=30)
+        assert (response.status_code, response.json()) == (200, {"success": True})
+
+    def stripe(self, kind: str, obj: dict[str, Any], **changes: Any) -> None:
+        response = send_stripe(self.site, stripe_event(kind, obj, **changes))
+        assert (response.status_code, response.json()) == (200, {"success": True})
+
+    def ordered(self, method: Payment.Method = Payment.Method.SEPAY, **kwargs: Any) -> "World":
+        self.order = self.make_order(method=method, **kwargs)
+        return self
+
+    def paid(self) -> "World":
+        self.ordered(USD).stripe("checkout.session.completed", self.page())
+        return self
+
+    def page(self, **changes: Any) -> dict[str, Any]:
+        return session(self.order.order_code, "pi_1", **changes)
+
+
+def promoted(world: World) -> None:
+    now = datetime.now(UTC)
+    Promotion.objects.create(name="Tet", percent=Decimal(20), starts_at=now, ends_at=now + timedelta(hours=1))
+    world.ordered().sepay()
+
+
+def second_transfer(world: World) -> None:
+    world.ordered().sepay()
+    world.sepay()
+
+
+def account_gone(world: World) -> None:
+    world.ordered()
+    world.usersnew.delete_one({"_id": "alice"})
+    world.sepay()
+
+
+def account_disabled(world: World) -> None:
+    world.ordered()
+    world.usersnew.update_one({"_id": "alice"}, {"$set": {"isActive": False}})
+    world.sepay()
+
+
+def two_codes(world: World) -> None:
+    other = world.make_order("bobby")
+    world.ordered()
+    world.sepay(code=f"{world.order.order_code} {other.order_code}")
+
+
+def days_late(world: World) -> None:
+    yesterday = (datetime.now(TIME_ZONE) - timedelta(minutes=1)).strftime("%Y-%m-%d %H:%M:%S")
+    world.ordered(minutes_ago=15 + 24 * 60 + 5).sepay(transactionDate=yesterday)
+
+
+def several_refunds(world: World) -> None:
+    world.paid()
+    for number, amount in enumerate((333, 667, 999, 1)):
+        world.stripe("refund.created", refund(f"re_{number}", "pi_1", amount))
+
+
+def refund_first(world: World) -> None:
+    world.ordered(USD).stripe("refund.created", refund("re_1", "pi_1", 2000))
+    world.stripe("checkout.session.completed", world.page())
+
+
+def refund_unknown(world: World) -> None:
+    world.ordered(USD).stripe("refund.created", refund("re_1", "pi_1", 2000))
+    for hours in range(1, 7):
+        inbox.process_due_events(now=datetime.now(UTC) + timedelta(hours=hours))
+
+
+def refund_failed(world: World) -> None:
+    world.paid().stripe("refund.created", refund("re_1", "pi_1", 2000, "pending"))
+    world.stripe("refund.failed", refund("re_1", "pi_1", 2000, "failed"))
+
+
+def disputed(world: World, *statuses: str) -> None:
+    world.paid()
+    for status in statuses:
+        world.stripe("charge.dispute.updated", dispute("dp_1", "pi_1", 2000, status))
+
+
+SCRIPTS: dict[str, Callable[[World], None]] = {
+    "exact": lambda world: world.ordered().sepay(),
+    "exact, with a promotion of 20 %": promoted,
+    "over": lambda world: world.ordered().sepay(60_000),
+    "under": lambda world: world.ordered().sepay(40_000),
+    "late, within 24 hours": lambda world: world.ordered(minutes_ago=60).sepay(),
+    "later": days_late,
+    "second transfer for a paid order": second_transfer,
+    "unknown code": lambda world: world.ordered().sepay(code="NAP00000000"),
+    "two codes": two_codes,
+    "wrong account": lambda world: world.ordered().sepay(accountNumber="999"),
+    "wrong currency": lambda world: world.ordered(USD).sepay(),
+    "account gone": account_gone,
+    "disabled account": account_disabled,
+    "outgoing transfer": lambda world: world.ordered().sepay(transferType="out"),
+    "test-mode event in live mode": lambda world: world.ordered(USD).stripe(
+        "checkout.session.completed", world.page(), livemode=False
+    ),
+    "slow bank (Stripe `unpaid`)": lambda world: world.ordered(USD).stripe(
+        "checkout.session.completed", world.page(**UNPAID)
+    ),
+    "payment failed": lambda world: world.ordered(USD).stripe(
+        "checkout.session.async_payment_failed", world.page(**UNPAID)
+    ),
+    "payment page closed": lambda world: world.ordered(USD).stripe("checkout.session.expired", world.page(**UNPAID)),
+    "full refund": lambda world: world.paid().stripe("refund.created", refund("re_1", "pi_1", 2000)),
+    "partial refund": lambda world: world.paid().stripe("refund.created", refund("re_1", "pi_1", 500)),
+    "several refunds": several_refunds,
+    "refund before its payment": refund_first,
+    "refund of an unknown payment": refund_unknown,
+    "refund that failed": refund_failed,
+    "dispute opened": lambda world: disputed(world, "needs_response"),
+    "dispute lost": lambda world: disputed(world, "needs_response", "lost"),
+    "dispute won": lambda world: disputed(world, "needs_response", "won"),
+    "inquiry": lambda world: disputed(world, "warning_needs_response"),
+}
+
+
+def table() -> dict[str, list[str]]:
+    """The rows of the documentation: case → what is expected."""
+    text = (Path(site_settings.BASE_DIR) / "docs" / "payments.md").read_text()
+    section = text.partition("## The rules")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
+    return {row[0]: row[1:5] for row in rows[2:]}
+
+
+ROWS = table()
+
+
+def test_every_row_is_run() -> None:
+    assert list(SCRIPTS) == list(ROWS)
+
+
+@pytest.mark.parametrize("case", SCRIPTS)
+def test_rule(
+    case: str, site: str, api: Callable[..., Any], make_order: Callable[..., Payment], usersnew: Any, settings: Any
+) -> None:
+    settings.SEPAY_WEBHOOK_SECRETS = [SECRET]
+    world = World(site, make_order, usersnew)
+    SCRIPTS[case](world)
+    orders.expire_pending()
+
+    event = WebhookEvent.objects.order_by("-received_at").first()
+    assert event is not None
+    payment = event.payment or Payment.objects.get(pk=world.order.pk)
+    payment.refresh_from_db()
+    account = Account.objects.filter(pk="alice").first()
+    status = api("GET", f"{world.order.pk}/status", user="alice")
+    flags = "".join(f" `{flag}`" for flag in payment.flags or ())
+    seen = [
+        status.json()["status"] if status.status_code == 200 else "–",
+        f"{account.credits_new.normalize():f}" if account else "–",
+        f"{payment.status}{flags}",
+        event.status,
+    ]
+    assert seen == ROWS[case]

@@ -1,0 +1,135 @@
+"""`Idempotency-Key`: the retry has the first answer and costs nothing, whoever sends it again and however often."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from accounts.models import Account
+from development.fake_upstream.server import FakeUpstream
+from proxy.models import IdempotentRequest, RequestLog
+from tests.faults.test_crash import open_request, wait_for
+from tests.proxy.requests import MESSAGES, assert_reconciles, chat, post
+from tests.serving import Server
+
+InsertUser = Callable[..., str]
+KEY = {"Idempotency-Key": "order-66"}
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", MESSAGES])
+def test_a_retry_has_the_stored_answer_and_is_not_billed(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser, path: str
+) -> None:
+    insert_user("alice", creditsNew=1)
+    first = post(server, chat(), path=path, headers=KEY)
+    balance = Account.objects.get(pk="alice").credits_new
+
+    again = post(server, chat(), path=path, headers=KEY)
+
+    assert again.status == 200
+    assert again.data == first.data
+    assert again.headers["X-Request-Id"] == first.headers["X-Request-Id"]
+    assert (again.headers["Idempotent-Replayed"], again.headers["X-Credits-Cost"]) == ("true", "0.00000000")
+    assert again.headers["X-Credits-Balance"] == first.headers["X-Credits-Balance"] == f"{balance:.8f}"
+    assert int(again.headers["X-RateLimit-Remaining"]) <= int(again.headers["X-RateLimit-Limit"])
+    assert len(upstream.requests) == 1
+    assert Account.objects.get(pk="alice").credits_new == balance
+    assert RequestLog.objects.count() == 1
+    assert_reconciles()
+
+
+def test_many_at_once_are_one_request(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser, in_threads: Callable[..., list[Any]]
+) -> None:
+    insert_user("alice", creditsNew=1)
+    body = chat("[[fake delay=0.5]] x")
+    statuses = in_threads(10, lambda _: post(server, body, headers=KEY).status)
+    assert set(statuses) <= {200, 409}
+    assert len(upstream.requests) == 1
+    assert post(server, body, headers=KEY).headers["Idempotent-Replayed"] == "true"
+    assert_reconciles()
+
+
+def test_another_body_or_endpoint_or_account_is_told_apart(server: Server, insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=1, credits=1)
+    insert_user("bob", creditsNew=1)
+    post(server, chat(), headers=KEY)
+    other_body = post(server, chat("something else"), headers=KEY)
+    assert (other_body.status, other_body.json()["error"]["code"]) == (409, "idempotency_conflict")
+    for options in ({"username": "bob"}, {"base": server.ohmygpt}, {"path": MESSAGES}):
+        response = post(server, chat(), headers=KEY, **options)
+        assert (response.status, "Idempotent-Replayed" in response.headers) == (200, False)
+
+
+@pytest.mark.parametrize("directive", ["status=500", "status=400", "garbage", "cut=1", "delay=3"])
+def test_a_request_that_failed_can_be_tried_again(
+    impatient_server: Server, insert_user: InsertUser, directive: str
+) -> None:
+    insert_user("alice", creditsNew=1)
+    body = chat(f"[[fake {directive}]] x")
+    assert post(impatient_server, body, headers=KEY).status != 200
+    assert IdempotentRequest.objects.count() == 0
+    assert post(impatient_server, body, headers=KEY).status != 409
+
+
+def test_a_refusal_keeps_no_key(server: Server, insert_user: InsertUser) -> None:
+    insert_user("alice")
+    assert post(server, chat(), headers=KEY).status == 402
+    assert IdempotentRequest.objects.count() == 0
+    assert post(server, chat(), headers=KEY, username="nobody").status == 401
+
+
+def test_a_stream_ignores_the_key(server: Server, insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=1)
+    for _ in range(2):
+        assert post(server, chat(stream=True), headers=KEY).status == 200
+    assert RequestLog.objects.count() == 2
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "tab\there"])
+def test_a_bad_key_is_explained(server: Server, insert_user: InsertUser, key: str) -> None:
+    insert_user("alice", creditsNew=1)
+    response = post(server, chat(), headers={"Idempotency-Key": key})
+    assert (response.status, response.json()["error"]["code"]) == (400, "invalid_request")
+
+
+def test_a_claim_whose_process_died_is_free_again(server: Server, insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=1)
+    post(server, chat(), headers=KEY)
+    IdempotentRequest.objects.update(answer=None)
+    assert post(server, chat(), headers=KEY).status == 409
+    long_ago = timezone.now() - timedelta(seconds=settings.LONGEST_REQUEST_SECONDS + 1)
+    IdempotentRequest.objects.update(created_at=long_ago)
+    assert post(server, chat(), headers=KEY).status == 200
+
+
+def test_an_expired_answer_is_gone(server: Server, insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=1)
+    post(server, chat(), headers=KEY)
+    IdempotentRequest.objects.update(expires_at=timezone.now())
+    assert "Idempotent-Replayed" not in post(server, chat(), headers=KEY).headers
+    assert RequestLog.objects.count() == 2
+
+
+def test_a_retry_counts_as_a_request(server: Server, upstream: FakeUpstream, insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=1, requestsPerMinute=2)
+    assert [post(server, chat(), headers=KEY).headers["X-RateLimit-Remaining"] for _ in range(2)] == ["1", "0"]
+    refused = post(server, chat(), headers=KEY)
+    assert (refused.status, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert len(upstream.requests) == 1
+
+
+def test_an_answer_too_large_to_store_keeps_its_key_until_it_has_ended(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser
+) -> None:
+    insert_user("alice", creditsNew=50)
+    body = chat("[[fake big=10000000]] x")
+    with open_request(server, body, headers="Idempotency-Key: order-66\r\n") as first:
+        assert b"200 OK" in first.recv(1000)
+        assert post(server, body, headers=KEY).status == 409
+        assert len(upstream.requests) == 1
+    wait_for(lambda: IdempotentRequest.objects.count() == 0)
+    assert_reconciles()

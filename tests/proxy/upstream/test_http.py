@@ -1,0 +1,272 @@
+"""Answers as upstreams may send them, byte for byte over a real socket, and what is made of the connection."""
+
+import gzip
+import socket
+import zlib
+from collections.abc import Callable, Iterator
+from threading import Thread
+
+import pytest
+from urllib3 import HTTPConnectionPool
+from urllib3.exceptions import DecodeError, HTTPError, InvalidHeader, NewConnectionError, ProtocolError
+from urllib3.util import parse_url
+
+from development.mongod import HOST, free_port
+from proxy.upstream import http
+from proxy.upstream.http import UpstreamAnswer
+
+HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+CLOSE = b""
+"""As the last piece: the peer closes the connection."""
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class Peer:
+    """Listens on one port, takes requests, and answers each with the next of `answers`, in pieces; then closes."""
+
+    def __init__(self) -> None:
+        self.answers: list[list[bytes]] = []
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self._listener = socket.create_server((HOST, 0))
+        self._listener.settimeout(0.5)
+        self.port: int = self._listener.getsockname()[1]
+
+    def serve(self) -> None:
+        while self.answers:
+            try:
+                connection, _ = self._listener.accept()
+            except TimeoutError:
+                return
+            self.connections += 1
+            with connection:
+                connection.settimeout(0.5)
+                while self.answers and (request := connection.recv(65536)):
+                    self.requests.append(request)
+                    pieces = self.answers.pop(0)
+                    for piece in pieces:
+                        connection.sendall(piece)
+                    if pieces[-1] == CLOSE:
+                        break
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+Answering = Callable[..., tuple[Peer, Callable[[], UpstreamAnswer]]]
+
+
+@pytest.fixture
+def answering() -> Iterator[Answering]:
+    """A peer that answers with these lists of pieces, one a request; returns it and a function that sends one."""
+    peer, answers = Peer(), []
+    pool = _pool(f"http://{HOST}:{peer.port}")
+
+    def send() -> UpstreamAnswer:
+        answers.append(_post(pool))
+        return answers[-1]
+
+    def start(*pieces: list[bytes]) -> tuple[Peer, Callable[[], UpstreamAnswer]]:
+        peer.answers = list(pieces)
+        thread.start()
+        return peer, send
+
+    thread = Thread(target=peer.serve)
+    yield start
+    for answer in answers:
+        answer.close()
+    pool.close()
+    thread.join(10)
+    peer.close()
+
+
+def _pool(url: str) -> HTTPConnectionPool:
+    return http.make_pool(parse_url(url), maxsize=1)
+
+
+def _post(pool: HTTPConnectionPool, **headers: str) -> UpstreamAnswer:
+    return http.post(pool, "/v1/x", b"{}", headers, connect_seconds=1, read_seconds=1)
+
+
+def read_all(answer: UpstreamAnswer) -> bytes:
+    return b"".join(iter(lambda: answer.read1(65536), b""))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "body"),
+    [
+        pytest.param([HELLO], b"hello", id="length"),
+        pytest.param([bytes([byte]) for byte in HELLO], b"hello", id="byte-by-byte"),
+        pytest.param([b"HTTP/1.1 100 Continue\r\n\r\n", HELLO], b"hello", id="continue-first"),
+        pytest.param([b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + HELLO], b"hello", id="hints-first"),
+        pytest.param([CHUNKED, b"5\r\nhello\r\n", b"6\r\n world\r\n0\r\n\r\n"], b"hello world", id="chunked"),
+        pytest.param([CHUNKED, b"5;a=b\r\nhello\r\n0\r\nX-Trailer: 1\r\n\r\n"], b"hello", id="extension-and-trailer"),
+        pytest.param([b"HTTP/1.1 204 No Content\r\n\r\n"], b"", id="no-content"),
+        pytest.param([b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"], b"", id="empty"),
+        pytest.param([b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhel", b"lo"], b"hello", id="until-closed"),
+        pytest.param([b"HTTP/1.0 200 OK\r\n\r\nhello"], b"hello", id="http-1.0"),
+    ],
+)
+def test_a_body_is_read_to_its_end_however_it_is_framed(answering: Answering, pieces: list[bytes], body: bytes) -> None:
+    _, send = answering(pieces)
+    answer = send()
+    assert (answer.status, read_all(answer), answer.read1(1)) == (204 if b" 204 " in pieces[0] else 200, body, b"")
+    assert "link" not in answer.headers
+    answer.release_conn()
+    answer.release_conn()
+
+
+@pytest.mark.parametrize("name", ["gzip", "x-gzip", "deflate", "GZIP"])
+def test_a_compressed_body_is_unpacked_piece_by_piece(answering: Answering, name: str) -> None:
+    text = b"0123456789" * 500_000
+    packed = zlib.compress(text) if name == "deflate" else gzip.compress(text)
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {name}\r\nContent-Length: {len(packed)}\r\n\r\n".encode()
+    _, send = answering([head + packed])
+    answer = send()
+    pieces = list(iter(lambda: answer.read1(65536), b""))
+    assert b"".join(pieces) == text
+    assert max(map(len, pieces)) <= 65536, "5 MB came in 20 kB: unpacked at once they would fill the memory"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "error"),
+    [
+        pytest.param([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", CLOSE], ProtocolError, id="too-short"),
+        pytest.param([CHUNKED + b"5\r\nhello\r\n", CLOSE], ProtocolError, id="no-last-chunk"),
+        pytest.param([CHUNKED + b"xyz\r\nhello\r\n0\r\n\r\n"], ProtocolError, id="no-chunk-length"),
+        pytest.param([CLOSE], ProtocolError, id="closed-at-once"),
+        pytest.param([b"HTTP/1.1 200 OK\r\nConte", CLOSE], ProtocolError, id="closed-in-the-header"),
+        pytest.param([b"SSH-2.0-OpenSSH_9.2\r\n"], ProtocolError, id="not-http"),
+        pytest.param([HELLO + HELLO], ProtocolError, id="two-answers"),
+        pytest.param([b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"], ProtocolError),
+        pytest.param([b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n"], ProtocolError, id="endless-header"),
+        pytest.param([b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx"], DecodeError, id="br"),
+        pytest.param([b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"], ProtocolError),
+    ],
+)
+def test_a_broken_answer_is_an_error_and_its_connection_is_not_used_again(
+    answering: Answering, pieces: list[bytes], error: type[HTTPError]
+) -> None:
+    peer, send = answering(pieces, [HELLO])
+
+    def read_it() -> None:
+        answer = send()
+        try:
+            read_all(answer)
+        finally:
+            answer.release_conn()
+
+    with pytest.raises(error):
+        read_it()
+    assert read_all(send()) == b"hello"
+    assert peer.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("packed", "error"), [(b"hello", DecodeError), (gzip.compress(b"hello", mtime=0)[:9], ProtocolError)]
+)
+def test_a_body_that_is_not_packed_as_it_says_is_an_error(
+    answering: Answering, packed: bytes, error: type[HTTPError]
+) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n".encode()
+    _, send = answering([head + packed])
+    answer = send()
+    with pytest.raises(error):
+        read_all(answer)
+
+
+def test_a_connection_is_used_again_after_a_whole_answer_and_one_that_was_drained(
+    answering: Answering,
+) -> None:
+    peer, send = answering([HELLO], [CHUNKED, b"5\r\nhello\r\n0\r\n\r\n"], [HELLO])
+    answer = send()
+    assert read_all(answer) == b"hello"
+    answer.release_conn()
+    send().drain_conn()
+    assert read_all(send()) == b"hello"
+    assert (peer.connections, len(peer.requests)) == (1, 3)
+
+
+def test_a_connection_is_not_used_again_when_the_upstream_closes_it(
+    answering: Answering,
+) -> None:
+    closing = HELLO.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    peer, send = answering([closing], [HELLO])
+    answer = send()
+    assert read_all(answer) == b"hello"
+    answer.release_conn()
+    assert read_all(send()) == b"hello"
+    assert peer.connections == 2
+
+
+def test_more_requests_at_once_than_connections_are_kept_get_their_own(answering: Answering) -> None:
+    peer, send = answering([HELLO, CLOSE], [HELLO], [HELLO])
+    first = send()
+    assert read_all(first) == b"hello"
+    second = send()
+    assert read_all(second) == b"hello"
+    second.release_conn()
+    first.release_conn()
+    assert read_all(send()) == b"hello"
+    assert (peer.connections, len(peer.requests)) == (2, 3)
+
+
+def test_an_answer_closed_early_costs_its_connection(
+    answering: Answering,
+) -> None:
+    peer, send = answering([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello"], [HELLO])
+    send().release_conn()
+    assert read_all(send()) == b"hello"
+    assert peer.connections == 2
+
+
+def test_an_answer_that_ends_at_once_keeps_its_connection(answering: Answering) -> None:
+    peer, send = answering([CHUNKED, b"5\r\nhello\r\n", b"0\r\n\r\n"], [HELLO])
+    answer = send()
+    assert answer.read1(5) == b"hello"
+    answer.finish_within(0.5)
+    assert read_all(send()) == b"hello"
+    assert peer.connections == 1
+
+
+def test_an_answer_that_stays_open_costs_its_connection(answering: Answering) -> None:
+    peer, send = answering([CHUNKED, b"5\r\nhello\r\n"], [HELLO])
+    answer = send()
+    assert answer.read1(5) == b"hello"
+    answer.finish_within(0.05)
+    answer.finish_within(0.05)
+    assert read_all(send()) == b"hello"
+    assert peer.connections == 2
+
+
+def test_the_request_is_one_piece_with_its_host_and_length(
+    answering: Answering,
+) -> None:
+    peer, send = answering([HELLO])
+    send()
+    head = f"POST /v1/x HTTP/1.1\r\nHost: {HOST}:{peer.port}\r\nContent-Length: 2\r\n\r\n"
+    assert peer.requests == [head.encode() + b"{}"]
+
+
+def test_a_line_break_in_a_header_is_never_sent() -> None:
+    pool = _pool(f"http://{HOST}:{free_port()}")
+    with pytest.raises(InvalidHeader):
+        _post(pool, **{"anthropic-beta": "a\r\nX-Injected: 1"})
+
+
+def test_a_refused_connection_is_told_apart_as_nothing_was_sent() -> None:
+    with pytest.raises(NewConnectionError):
+        _post(_pool(f"http://{HOST}:{free_port()}"))
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://example.com", "example.com"),
+        ("https://example.com", "example.com"),
+        ("https://example.com:8443", "example.com:8443"),
+        ("http://[::1]:8080", "[::1]:8080"),
+    ],
+)
+def test_the_host_header_names_a_port_only_where_it_is_not_the_usual_one(url: str, host: str) -> None:
+    assert http._host_of(_pool(url)) == host

@@ -1,0 +1,137 @@
+"""The second factor of staff."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from support.access.second_factor import STEP_SECONDS, code_at, matching_step, use_code
+from support.models import AuditEntry, SecondFactor
+from tests.pages import page, text_of
+
+# RFC 6238, appendix B: the SHA-1 key, and codes at some times (their last six digits).
+RFC_SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
+SET_UP = "/admin/support/second-factor/"
+NOW = 1_800_000_015.0
+
+
+@pytest.fixture(autouse=True)
+def _no_attempts(db: None) -> Iterator[None]:
+    yield
+    connection.database["login_attempts"].delete_many({})
+
+
+@pytest.fixture
+def sam(db: None) -> User:
+    return User.objects.create_superuser("sam", password="right")
+
+
+def give_factor(user: User) -> None:
+    SecondFactor(user_key=str(user.pk), username="sam", secret=RFC_SECRET, confirmed_at=timezone.now()).save()
+
+
+def current_code() -> str:
+    return code_at(RFC_SECRET, int(time.time() // STEP_SECONDS))
+
+
+def sign_in(client: Client, code: str = "") -> str:
+    data = {"username": "sam", "password": "right", "code": code}
+    return text_of(client.post("/admin/login/", data, follow=True))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "code"),
+    [(59, "287082"), (1111111109, "081804"), (1234567890, "005924"), (2000000000, "279037"), (20000000000, "353130")],
+)
+def test_the_published_vectors(seconds: int, code: str) -> None:
+    assert code_at(RFC_SECRET, seconds // STEP_SECONDS) == code
+    assert matching_step(RFC_SECRET, f"{code[:3]} {code[3:]}", now=seconds) == seconds // STEP_SECONDS
+
+
+@pytest.mark.parametrize(("late", "is_right"), [(-31, True), (0, True), (31, True), (-75, False), (75, False)])
+def test_a_step_of_drift_is_allowed(late: int, is_right: bool) -> None:
+    code = code_at(RFC_SECRET, int((NOW + late) // STEP_SECONDS))
+    assert (matching_step(RFC_SECRET, code, now=NOW) is not None) == is_right
+
+
+@pytest.mark.parametrize("code", ["", "abc", "12345é", "0" * 7])
+def test_a_malformed_code_is_wrong(code: str) -> None:
+    assert matching_step(RFC_SECRET, code, now=NOW) is None
+
+
+def test_a_code_is_good_once(sam: User, in_threads: Any) -> None:
+    give_factor(sam)
+    code = code_at(RFC_SECRET, int(NOW // STEP_SECONDS))
+    assert sum(in_threads(10, lambda _: use_code(sam, code, now=NOW))) == 1
+    assert not use_code(sam, code, now=NOW)
+    assert use_code(sam, code_at(RFC_SECRET, int(NOW // STEP_SECONDS) + 1), now=NOW + STEP_SECONDS)
+
+
+def test_who_has_a_factor_needs_its_code(client: Client, sam: User) -> None:
+    give_factor(sam)
+    for wrong in ("", "000000"):
+        assert "Enter the code that your authenticator app shows now" in sign_in(client, wrong)
+        assert "_auth_user_id" not in client.session
+    assert "Dashboard" in sign_in(client, current_code())
+    assert AuditEntry.objects.filter(error="Wrong code").count() == 2
+
+
+def test_wrong_codes_lock_the_name(client: Client, sam: User) -> None:
+    give_factor(sam)
+    for _ in range(5):
+        sign_in(client, "000000")
+    assert "Try again in 15 minutes" in sign_in(client, current_code())
+
+
+def test_who_has_none_logs_in_with_the_password(client: Client, sam: User) -> None:
+    assert "Dashboard" in sign_in(client)
+
+
+def test_set_up_shows_a_secret_and_takes_its_first_code(client: Client, sam: User) -> None:
+    client.force_login(sam)
+    response = client.get(SET_UP)
+    assert "data:image/svg+xml" in response.content.decode()
+    assert "no-store" in response["Cache-Control"]
+    assert "This is not the code" in text_of(client.post(SET_UP, {"code": "000000"}))
+    assert SecondFactor.objects.count() == 0
+
+    secret = client.session["pending_second_factor"]
+    client.post(SET_UP, {"code": code_at(secret, int(time.time() // STEP_SECONDS))})
+    assert SecondFactor.objects.get().secret == secret
+    assert "pending_second_factor" not in client.session
+    assert secret not in page(client, "/admin/support/secondfactor/")
+    assert secret not in str(AuditEntry.objects.values_list())
+
+
+def test_when_it_is_required_nothing_is_seen_without_it(client: Client, sam: User, settings: Any) -> None:
+    settings.STAFF_SECOND_FACTOR_REQUIRED = True
+    client.force_login(sam)
+    for address in ("/admin/", "/admin/accounts/account/", "/admin/support/help/"):
+        assert client.get(address)["Location"] == SET_UP
+    client.get(SET_UP)
+    code = code_at(client.session["pending_second_factor"], int(time.time() // STEP_SECONDS))
+    assert "Dashboard" in text_of(client.post(SET_UP, {"code": code}, follow=True))
+
+
+def test_a_session_without_the_code_cannot_replace_a_factor(client: Client, sam: User) -> None:
+    give_factor(sam)
+    for send in (client.get, client.post):
+        client.force_login(sam)
+        assert send(SET_UP, {"code": "123456"})["Location"] == "/admin/login/"
+        assert "_auth_user_id" not in client.session
+    assert SecondFactor.objects.get().secret == RFC_SECRET
+
+
+def test_only_a_superuser_removes_the_factor_of_a_lost_phone(client: Client, sam: User, log_in: Any) -> None:
+    give_factor(sam)
+    address = f"/admin/support/secondfactor/{sam.pk}/delete/"
+    assert log_in("Billing admin", "boss").post(address, {"post": "yes"}).status_code == 403
+    assert log_in(None, "root").post(address, {"post": "yes"}).status_code == 302
+    assert SecondFactor.objects.count() == 0
+    entries = AuditEntry.objects.filter(action="delete second factor")
+    assert sorted(entries.values_list("actor", "outcome")) == [("staff:boss", "refused"), ("staff:root", "done")]

@@ -1,0 +1,240 @@
+"""The payments desk: events in review, refunds, the purchasing switch; each with reason, permission and audit."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from accounts.models import Account, LedgerEntry
+from payments import orders
+from payments.models import Payment, Promotion, WebhookEvent
+from payments.orders import purchasing
+from support.models import AuditEntry
+from tests.pages import page, text_of
+from tests.support.conftest import send_money
+
+InsertUser = Callable[..., str]
+LogIn = Callable[..., Client]
+EVENT_FORMS = {
+    "match-event": {"order": "", "reason": "phoned"},
+    "credit-event": {"username": "alice", "amount": "7", "reason": "phoned"},
+    "dismiss-event": {"reason": "phoned"},
+    "replay-event": {"reason": "phoned"},
+}
+
+
+def do(client: Client, address: str, **fields: str) -> Any:
+    """Open a dialog, send its form, confirm the preview."""
+
+    def inputs(response: Any) -> dict[str, str]:
+        return dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', response.content.decode()))
+
+    shown = client.post(address, {**inputs(client.get(address)), **fields})
+    hidden = inputs(shown)
+    if "reason" not in hidden:
+        return shown
+    return client.post(address, {**hidden, "confirm": "1"}, follow=True)
+
+
+def url(event: Any, slug: str, kind: str = "event") -> str:
+    return f"/admin/support/do/{kind}/{getattr(event, 'pk', event)}/{slug}/"
+
+
+def audit() -> list[tuple[Any, ...]]:
+    """The audit trail without the tests' own log-ins."""
+    done = AuditEntry.objects.exclude(action="log-in").order_by("at")
+    return list(done.values_list("action", "outcome", "actor", "reason"))
+
+
+@pytest.fixture
+def lost(insert_user: InsertUser) -> WebhookEvent:
+    """50,000 VND whose memo names no order, beside an open order of 20 USD by alice."""
+    insert_user("alice")
+    orders.create_order(account=Account.objects.get(pk="alice"), credits=20)
+    event = send_money("nap tien")
+    assert event.status == "review"
+    return event
+
+
+def test_the_queue_shows_in_the_sidebar_and_offers_what_can_be_done(admin_client: Client, lost: WebhookEvent) -> None:
+    assert "Webhook events 1" in page(admin_client, "/admin/accounts/account/")
+    text = page(admin_client, f"/admin/payments/webhookevent/{lost.pk}/change/")
+    for title in ("Match with an order", "Credit an account", "Dismiss", "Run the rules again"):
+        assert title in text
+    assert "nap tien" in text
+
+
+def test_match_credits_the_order(admin_client: Client, lost: WebhookEvent) -> None:
+    order = Payment.objects.get()
+    response = do(admin_client, url(lost, "match-event"), order=str(order.order_code).lower(), reason="phoned")
+    assert "Matched with" in text_of(response)
+    assert LedgerEntry.objects.get(kind="purchase").reason.endswith(": phoned")
+    assert Account.objects.get().credits_new == 20
+    lost.refresh_from_db()
+    assert (lost.status, lost.resolved_by, lost.resolution) == ("done", "staff:admin", "phoned")
+    assert audit() == [("match-event", "done", "staff:admin", "phoned")]
+    assert "Webhook events 1" not in page(admin_client, "/admin/")
+    assert "Match with an order" not in page(admin_client, f"/admin/payments/webhookevent/{lost.pk}/change/")
+
+
+def test_credit_shows_before_and_after(admin_client: Client, lost: WebhookEvent) -> None:
+    address = url(lost, "credit-event")
+    token = re.search(r'name="token" value="([^"]+)"', admin_client.get(address).content.decode())
+    assert token
+    shown = admin_client.post(address, {**EVENT_FORMS["credit-event"], "token": token[1]})
+    assert "OpenHands credits of alice $0.00 $7.00" in text_of(shown)
+    do(admin_client, address, **EVENT_FORMS["credit-event"])
+    assert Account.objects.get().credits_new == 7
+    assert LedgerEntry.objects.get(kind="purchase").reason.endswith(": phoned")
+
+
+def test_only_who_may_add_credits_credits_more_than_was_received(log_in: LogIn, lost: WebhookEvent) -> None:
+    support, address = log_in("Support", "sam"), url(lost, "credit-event")
+    assert "Received: 50,000 VND, worth $20.00." in page(support, address)
+    form = {"username": "alice", "amount": "20.01", "reason": "phoned"}
+    refusal = "This is more than what was certainly received (50,000 VND, worth $20.00)."
+    assert refusal in text_of(do(support, address, **form))
+    token = re.search(r'name="token" value="([^"]+)"', support.get(address).content.decode())
+    assert token
+    assert refusal in text_of(support.post(address, {**form, "token": token[1], "confirm": "1"}))
+    assert [entry[:2] for entry in audit()] == [("credit-event", "refused")]
+    assert Account.objects.get().credits_new == 0
+    do(log_in("Billing admin", "boss"), address, **form)
+    assert Account.objects.get().credits_new == Decimal("20.01")
+
+
+@pytest.mark.parametrize("fields", [{"body": b'{"half": '}, {"is_verified": False}])
+def test_what_nobody_can_tell_the_worth_of_is_for_who_may_add_credits(
+    log_in: LogIn, lost: WebhookEvent, fields: dict[str, Any]
+) -> None:
+    WebhookEvent.objects.filter(pk=lost.pk).update(**fields)
+    form = {"username": "alice", "amount": "1", "reason": "phoned"}
+    refused = text_of(do(log_in("Support", "sam"), url(lost, "credit-event"), **form))
+    assert "This is more than what was certainly received" in refused
+    do(log_in("Billing admin", "boss"), url(lost, "credit-event"), **form)
+    assert Account.objects.get().credits_new == 1
+
+
+def test_dismiss_moves_nothing(admin_client: Client, lost: WebhookEvent) -> None:
+    do(admin_client, url(lost, "dismiss-event"), reason="a private transfer")
+    lost.refresh_from_db()
+    assert (lost.status, lost.resolution) == ("ignored", "a private transfer")
+    assert Account.objects.get().credits_new == 0
+
+
+def test_replay_runs_the_rules_again(admin_client: Client, lost: WebhookEvent) -> None:
+    response = do(admin_client, url(lost, "replay-event"), reason="after the fix")
+    assert "The rules ran again: Needs review." in text_of(response)
+    assert audit() == [("replay-event", "done", "staff:admin", "after the fix")]
+
+
+@pytest.mark.parametrize(
+    ("slug", "fields", "sentence"),
+    [
+        ("match-event", {"order": "NOPE", "reason": "x"}, "No payment has the order code or id &#x27;NOPE&#x27;."),
+        ("credit-event", {"username": "nobody", "amount": "5", "reason": "x"}, "no account &#x27;nobody&#x27;"),
+        ("credit-event", {"username": "alice", "amount": "-5", "reason": "x"}, "greater than or equal to"),
+        ("dismiss-event", {"reason": " "}, "This field is required."),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    admin_client: Client, lost: WebhookEvent, slug: str, fields: dict[str, str], sentence: str
+) -> None:
+    assert sentence in text_of(do(admin_client, url(lost, slug), **fields))
+    lost.refresh_from_db()
+    assert lost.status == "review"
+    assert Account.objects.get().credits_new == 0
+
+
+def test_what_somebody_else_decided_meanwhile_is_said(admin_client: Client, lost: WebhookEvent) -> None:
+    do(admin_client, url(lost, "dismiss-event"), reason="mine")
+    text = text_of(do(admin_client, url(lost, "credit-event"), **EVENT_FORMS["credit-event"]))
+    assert "This event does not wait for a decision (any more)." in text
+    assert Account.objects.get().credits_new == 0
+
+
+@pytest.mark.parametrize("slug", list(EVENT_FORMS))
+@pytest.mark.parametrize("role", ["Viewer", "Support", "Billing admin"])
+def test_the_review_needs_its_permission(log_in: LogIn, lost: WebhookEvent, role: str, slug: str) -> None:
+    client = log_in(role)
+    page(client, f"/admin/payments/webhookevent/{lost.pk}/change/")
+    form = EVENT_FORMS[slug] | ({"order": str(Payment.objects.get().order_code)} if slug == "match-event" else {})
+    if role == "Viewer":
+        assert client.post(url(lost, slug), {**form, "confirm": "1"}).status_code == 403
+        assert audit() == [(slug, "refused", "staff:sam", "")]
+    else:
+        assert do(client, url(lost, slug), **form).status_code == 200
+        assert [entry[1] for entry in audit()] == ["done"]
+
+
+def test_a_refund_by_hand_takes_the_credits_back_once(log_in: LogIn, insert_user: InsertUser) -> None:
+    insert_user("alice")
+    order = orders.create_order(account=Account.objects.get(), credits=20)
+    send_money(str(order.order_code))
+    assert Account.objects.get().credits_new == 20
+    address = url(order, "record-refund", "payment")
+    assert log_in("Support", "support").post(address, {"confirm": "1"}).status_code == 403
+    admin = log_in("Billing admin", "boss")
+    assert "Record a refund" in page(admin, f"/admin/payments/payment/{order.pk}/change/")
+    for _ in range(2):
+        response = do(admin, address, amount="25000", reference="FT1", reason="double payment")
+        assert "$10.00 of this payment has been taken back in all." in text_of(response)
+    assert LedgerEntry.objects.get(kind="refund").reason.endswith(": double payment")
+    assert Account.objects.get().credits_new == 10
+
+
+def test_a_refund_is_bound_by_the_credits_that_it_takes(log_in: LogIn, insert_user: InsertUser, settings: Any) -> None:
+    settings.STAFF_AMOUNT_LIMITS = {"Billing admin": Decimal(10)}
+    insert_user("alice")
+    order = orders.create_order(account=Account.objects.get(), credits=20)
+    send_money(str(order.order_code))
+    admin, address = log_in("Billing admin"), url(order, "record-refund", "payment")
+    form = {"reference": "FT1", "reason": "double payment"}
+    refused = do(admin, address, amount="25001", **form)
+    assert "Your role may move at most $10.00 at once." in text_of(refused)
+    assert Account.objects.get().credits_new == 20
+    do(admin, address, amount="25000", **form)
+    assert Account.objects.get().credits_new == 10
+
+
+def test_the_purchasing_switch(log_in: LogIn) -> None:
+    off, on = (url("purchasing", slug, "site") for slug in ("stop-purchasing", "start-purchasing"))
+    assert log_in("Support", "support").post(off, {"confirm": "1"}).status_code == 403
+    admin = log_in("Billing admin", "boss")
+    assert "Turn purchasing off" in page(admin, "/admin/")
+    do(admin, off, notice="Back at noon.", reason="bank maintenance")
+    assert purchasing.read_purchasing() == purchasing.Purchasing(is_on=False, notice="Back at noon.")
+    assert "Back at noon." in page(admin, "/")
+    assert "Purchasing is off" in page(admin, "/admin/")
+    do(admin, on, notice="", reason="bank is back")
+    assert purchasing.read_purchasing().is_on
+    entry = AuditEntry.objects.get(action="stop-purchasing", outcome="done")
+    assert (entry.before["purchasing"], entry.after["purchasing"]) == ("on", "off")
+
+
+def test_promotions_are_made_by_billing_admins(log_in: LogIn) -> None:
+    address = "/admin/payments/promotion/"
+    form = {
+        "name": "Tet",
+        "percent": "20",
+        "starts_at_0": "2026-11-01",
+        "starts_at_1": "00:00:00",
+        "ends_at_0": "2026-12-01",
+        "ends_at_1": "00:00:00",
+        "is_active": "on",
+        "reason": "new year",
+    }
+    assert log_in("Support", "support").post(f"{address}add/", form).status_code == 403
+    admin = log_in("Billing admin", "boss")
+    assert admin.post(f"{address}add/", form).status_code == 302
+    promotion = Promotion.objects.get()
+    assert (promotion.percent, promotion.starts_at) == (Decimal(20), datetime(2026, 11, 1, tzinfo=UTC))
+    refused = admin.post(f"{address}add/", {**form, "ends_at_0": "2026-10-01"})
+    assert "The end must be after the start." in text_of(refused)
+    assert "Tet" in page(admin, address)
+    entry = AuditEntry.objects.get(action="add promotion", outcome="done")
+    assert (entry.reason, entry.before, entry.after["percent"]) == ("new year", None, "20")
