@@ -126,6 +126,21 @@ class OperationConflict(BillingError):
     code = "operation_conflict"
 
 
+class BrokenInvariant(BillingError):
+    """What must always hold would not have held: a mistake of ours. docs/invariants.md has the list.
+
+    Raised inside the transaction or before the write, so that nothing of it is kept.
+    """
+
+    code = "broken_invariant"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            f"broken invariant: {message}",
+            customer_message="Something went wrong on our side, so this was not done. Contact support.",
+        )
+
+
 class BalanceWriteForbidden(BillingError):
     """Something other than `accounts/credits` tried to write a balance."""
 

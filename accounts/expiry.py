@@ -1,7 +1,7 @@
 """Takes expired credits off the balances. (Spending them is refused at once; this is the book-keeping.)"""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 
 from django.utils import timezone
 
@@ -9,6 +9,7 @@ from accounts import credits
 from accounts.models import Account, Balance
 from mongo.collections import Document, collection_of
 from mongo.each_item import sum_one_by_one
+from mongo.times import as_utc
 
 
 def sweep_expired_accounts(*, now: datetime | None = None) -> int:
@@ -19,7 +20,7 @@ def sweep_expired_accounts(*, now: datetime | None = None) -> int:
     """
 
     def expire(document: Document) -> int:
-        seen = document["expiresAt"].replace(tzinfo=UTC)
+        seen = as_utc(document["expiresAt"])
         return credits.expire(username=document["_id"], seen_expires_at=seen, now=now) is not None
 
     return sum_one_by_one(_find_due(now or timezone.now()), expire, name=lambda document: f"account {document['_id']}")

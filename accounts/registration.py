@@ -6,7 +6,7 @@ from datetime import datetime
 from django.db import IntegrityError
 from django.utils import timezone
 
-from accounts.credits.movements import open_ledger
+from accounts.credits import open_ledger
 from accounts.errors import AccountNotFound, InvalidApiKey, InvalidUsername, UsernameTaken
 from accounts.keys import generate_key, hash_key, key_filter, mask_key
 from accounts.models import USERNAME_PATTERN, Account, Balance, Role

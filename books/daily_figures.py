@@ -17,6 +17,7 @@ from accounts.models import Account, Balance, LedgerEntry
 from books.models import DailyFigures
 from books.reconciliation import read_reconciliation
 from money.amounts import from_bson
+from money.expressions import exact
 from mongo.collections import collection_of
 from payments.inbox.bad_signatures import read_bad_signatures
 from payments.models import Payment, WebhookEvent
@@ -95,11 +96,6 @@ def _within(field: str, day: date) -> dict[str, Any]:
     return {field: {"$gte": _start_of(day), "$lt": _start_of(day) + timedelta(days=1)}}
 
 
-def _exact(path: str) -> dict[str, Any]:
-    """An amount as Decimal128 of 8 places: sums of many doubles wander off."""
-    return {"$round": [{"$toDecimal": {"$cond": [{"$isNumber": path}, path, 0]}}, 8]}
-
-
 def _text(value: object) -> str:
     """An amount with its 8 places, as the figures keep it."""
     return f"{from_bson(value):f}"
@@ -111,7 +107,7 @@ def _aggregate(model: type[Model], match: dict[str, Any], group: dict[str, Any])
 
 def _ledger(day: date) -> Figures:
     """The sum of each kind of entry, by balance."""
-    group = {"_id": {"kind": "$kind", "balance": "$balance"}, "amount": {"$sum": _exact("$amount")}}
+    group = {"_id": {"kind": "$kind", "balance": "$balance"}, "amount": {"$sum": exact("amount")}}
     figures: Figures = {}
     for row in _aggregate(LedgerEntry, _within("createdAt", day), group):
         figures.setdefault(row["_id"]["kind"], {})[row["_id"]["balance"]] = _text(row["amount"])
@@ -124,8 +120,8 @@ def _use(day: date) -> Figures:
         "_id": {"$ifNull": ["$creditType", Balance.OHMYGPT.value]},
         "requests": {"$sum": 1},
         "errors": {"$sum": {"$cond": [{"$eq": ["$isSuccess", False]}, 1, 0]}},
-        "cost": {"$sum": _exact("$creditsCost")},
-        "uncollected": {"$sum": _exact("$uncollected")},
+        "cost": {"$sum": exact("creditsCost")},
+        "uncollected": {"$sum": exact("uncollected")},
     }
     return {
         str(row["_id"]): {
@@ -145,7 +141,7 @@ def _revenue(day: date) -> list[Figures]:
             "provider": {"$ifNull": ["$provider", {"$ifNull": ["$paymentMethod", "unknown"]}]},
             "currency": {"$ifNull": ["$currency", "VND"]},
         },
-        "amount": {"$sum": _exact("$paid")},
+        "amount": {"$sum": exact("paid")},
         "payments": {"$sum": 1},
     }
     pipeline = [
@@ -169,7 +165,7 @@ def _liability() -> Figures:
     """Outstanding credits of each balance: what customers have paid for and can still spend. Read from its index."""
     figures: Figures = {}
     for balance in Balance:
-        rows = _aggregate(Account, {balance.field: {"$gt": 0}}, {"_id": None, "sum": {"$sum": f"${balance.field}"}})
+        rows = _aggregate(Account, {balance.field: {"$gt": 0}}, {"_id": None, "sum": {"$sum": exact(balance.field)}})
         figures[balance.value] = _text(rows[0]["sum"]) if rows else _text(0)
     return figures
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +12,9 @@ from django.utils import timezone
 from accounts import credits
 from accounts.models import Account, Balance, LedgerEntry
 from money.amounts import ZERO, from_bson
+from money.expressions import exact
 from mongo.collections import collection_of, current_session, wrapper
+from mongo.times import as_utc
 from mongo.transactions import run_in_transaction
 from proxy.models import RequestLog
 
@@ -65,8 +67,7 @@ def reconcile_account(username: str) -> list[Reconciliation]:
 
 def read_reconciliation(username: str) -> list[Reconciliation]:
     """The same for pages, where looking changes nothing: empty for an account that was not adopted yet."""
-    is_open = LedgerEntry.objects.filter(operation=f"opening:{username}").exists()
-    return reconcile_account(username) if is_open else []
+    return reconcile_account(username) if credits.is_ledger_open(username) else []
 
 
 def reconcile_all() -> Iterator[Reconciliation]:
@@ -92,7 +93,7 @@ def read_last_run() -> LastRun | None:
     found = wrapper().get_collection(COLLECTION).find_one({"_id": LAST})
     if found is None:
         return None
-    at = found["at"].replace(tzinfo=UTC)
+    at = as_utc(found["at"])
     return LastRun(at=at, accounts=found["accounts"], drifting=tuple(found["drifting"]), count=found["count"])
 
 
@@ -130,16 +131,14 @@ def settled_costs(account: Account, *, since: datetime | None = None) -> dict[st
 
 def ledger_sums(query: dict[str, Any]) -> dict[str, Decimal]:
     """The ledger's amounts by balance, of the entries that `query` means, in USD."""
-    return _sums(LedgerEntry, query, by="$balance", amount="$amount")
+    return _sums(LedgerEntry, query, by="$balance", amount="amount")
 
 
 def _costs(query: dict[str, Any]) -> dict[str, Decimal]:
-    return _sums(RequestLog, query, by="$creditType", amount="$creditsCost")
+    return _sums(RequestLog, query, by="$creditType", amount="creditsCost")
 
 
 def _sums(model: type[Model], query: dict[str, Any], *, by: str, amount: str) -> dict[str, Decimal]:
-    # As Decimal128, so that the sum of many doubles does not wander off the eighth place.
-    exact = {"$round": [{"$toDecimal": amount}, 8]}
-    pipeline = [{"$match": query}, {"$group": {"_id": by, "sum": {"$sum": exact}}}]
+    pipeline = [{"$match": query}, {"$group": {"_id": by, "sum": {"$sum": exact(amount)}}}]
     rows = collection_of(model).aggregate(pipeline, session=current_session())
     return dict.fromkeys(Balance.values, ZERO) | {row["_id"]: from_bson(row["sum"]) for row in rows}

@@ -11,7 +11,9 @@ from django.utils import timezone
 from accounts.models import Account, Balance, LedgerEntry
 from books.reconciliation import ledger_sums, settled_costs
 from money.amounts import from_bson
+from money.expressions import exact
 from mongo.collections import collection_of, current_session
+from mongo.times import as_utc
 from mongo.transactions import run_in_transaction
 from proxy.models import RequestLog
 
@@ -92,7 +94,7 @@ def _first_that_fits(username: str, start: datetime, end: datetime | None) -> da
         return found.sort("createdAt", -1)
 
     for too_many in times_from(start).skip(MAX_REQUESTS).limit(1):
-        cut = too_many["createdAt"].replace(tzinfo=UTC)
+        cut = as_utc(too_many["createdAt"])
         next_day = datetime.combine(cut.date() + timedelta(days=1), time(), UTC)
         return next_day if list(times_from(next_day).limit(1)) else cut + timedelta(milliseconds=1)
     return start
@@ -135,7 +137,7 @@ def _use(account: Account, start: datetime, end: datetime | None, boundaries: li
     tokens = ["$inputTokens", "$outputTokens", "$cacheWriteTokens", "$cacheHitTokens"]
     group = {
         "_id": key,
-        "cost": {"$sum": _exact("$creditsCost")},
+        "cost": {"$sum": exact("creditsCost")},
         "requests": {"$sum": 1},
         "failed": {"$sum": {"$cond": [{"$eq": ["$isSuccess", False]}, 1, 0]}},
         "tokens": {"$sum": {"$sum": tokens}},
@@ -145,8 +147,8 @@ def _use(account: Account, start: datetime, end: datetime | None, boundaries: li
     pipeline = [{"$match": _logs(account, start, end)}, {"$group": group}]
     for found in collection_of(RequestLog).aggregate(pipeline, session=current_session()):
         yield Row(
-            at=found["last"].replace(tzinfo=UTC),
-            first_at=found["first"].replace(tzinfo=UTC),
+            at=as_utc(found["last"]),
+            first_at=as_utc(found["first"]),
             balance=_balance_of(found["_id"]["balance"]),
             kind=USE,
             amount=-from_bson(found["cost"]),
@@ -176,12 +178,6 @@ def _logs(account: Account, start: datetime, end: datetime | None) -> dict[str, 
 
 def _between(start: datetime, end: datetime | None) -> dict[str, datetime]:
     return {"$gte": start} | ({"$lt": end} if end is not None else {})
-
-
-def _exact(path: str) -> dict[str, Any]:
-    """A cost as Decimal128 of 8 places: the sum of many doubles wanders off."""
-    number = {"$cond": [{"$isNumber": path}, path, 0]}
-    return {"$round": [{"$toDecimal": number}, 8]}
 
 
 def _balance_of(value: Any) -> Balance:

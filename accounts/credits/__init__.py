@@ -1,31 +1,24 @@
 """Every change of a balance, and the only package that makes one. Callers write `credits.top_up(…)`, `credits.hold(…)`.
 
-Two families, as docs/credits.md explains:
-
-* *Movements* (`movements.py`: top-up, adjustment, transfer, expiry, reversal) run in one transaction with their ledger
-  entries. `operation` makes each happen exactly once: a repeat returns the first entries and changes nothing.
-* *Holds* (`holds.py`) are single-document updates for the proxy's hot path: `hold` sets the worst case aside, `settle`
-  takes the cost and gives the rest back. What was spent stands in the request log.
-
-`opening.py` writes what an account had before its ledger began.
+Two families, as docs/credits.md explains: *movements* (`movements.py`) run in one transaction with their ledger
+entries; *holds* (`holds.py`) are single-document updates for the proxy's hot path. `opening.py` writes what an account
+had before its ledger began, and `posting.py` is how a movement is written.
 """
 
+from accounts.credits.holds import Hold, Settlement, hold, settle
 from accounts.credits.movements import (
-    Hold,
-    Movement,
-    Settlement,
     adjust,
     check_amount,
+    check_not_expired,
     expire,
     format_time,
-    give_back,
-    hold,
-    open_ledger,
-    settle,
-    take_back,
+    reinstate,
+    reverse,
     top_up,
     transfer,
 )
+from accounts.credits.opening import is_ledger_open, open_ledger
+from accounts.credits.posting import Movement
 
 __all__ = [
     "Hold",
@@ -33,13 +26,15 @@ __all__ = [
     "Settlement",
     "adjust",
     "check_amount",
+    "check_not_expired",
     "expire",
     "format_time",
-    "give_back",
     "hold",
+    "is_ledger_open",
     "open_ledger",
+    "reinstate",
+    "reverse",
     "settle",
-    "take_back",
     "top_up",
     "transfer",
 ]

@@ -2,14 +2,13 @@
 
 import logging
 
-from django.db import DatabaseError
-from pymongo.errors import PyMongoError
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from accounts import errors as account_errors
 from accounts.errors import BillingError
+from mongo.errors import DATABASE_FAILURES
 from payments import errors
 
 logger = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ def status_of(error: BillingError) -> int:
 
 def handle_exception(error: Exception, context: dict[str, object]) -> Response | None:
     """DRF's exception handler: `{"error": what to do, "code": a stable name}`, as today's clients read it."""
-    if isinstance(error, DatabaseError | PyMongoError):
+    if isinstance(error, DATABASE_FAILURES):
         logger.error("the database cannot be reached", exc_info=error)
         error = errors.StorageUnavailable()
     if isinstance(error, BillingError):

@@ -2,12 +2,11 @@
 
 import logging
 
-from django.db import DatabaseError
 from django.http import HttpRequest, JsonResponse, UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
-from pymongo.errors import PyMongoError
 
 from accounts.errors import BillingError
+from mongo.errors import DATABASE_FAILURES
 from payments.api.errors import status_of
 from payments.errors import BodyTooLarge, MalformedEvent, StorageUnavailable
 from payments.inbox import receive as inbox
@@ -30,7 +29,7 @@ def webhook(request: HttpRequest, provider_name: str) -> JsonResponse:
         inbox.receive(provider=provider, body=body, headers=request.headers)
     except BillingError as error:
         return _refuse(provider.name, error)
-    except (DatabaseError, PyMongoError):
+    except DATABASE_FAILURES:
         logger.exception("%s webhook: the database failed", provider.name)
         return _refuse(provider.name, StorageUnavailable())
     return JsonResponse({"success": True})

@@ -11,10 +11,10 @@ from bson import ObjectId
 from django.db import DatabaseError, IntegrityError
 from django.db.models import F
 from django.utils import timezone
-from pymongo.errors import PyMongoError
 
 from accounts.errors import BillingError
 from mongo.each_item import sum_one_by_one
+from mongo.errors import DATABASE_FAILURES
 from mongo.transactions import run_in_transaction
 from payments.errors import EndpointOff, InvalidSignature, MalformedEvent, StaleSignature, StorageUnavailable
 from payments.inbox.bad_signatures import count_bad_signature
@@ -172,7 +172,7 @@ def _insert_or_count(event: WebhookEvent) -> Delivery:
             known = WebhookEvent.objects.filter(provider=event.provider, event_id=event.event_id)
             known.update(deliveries=F("deliveries") + 1)
             return Delivery(known.get(), is_new=False)
-    except (DatabaseError, PyMongoError) as error:
+    except DATABASE_FAILURES as error:
         logger.exception("could not store %s", event)
         raise StorageUnavailable from error
     return Delivery(event, is_new=True)
@@ -237,7 +237,7 @@ def process_event(*, event_key: ObjectId, now: datetime | None = None) -> bool:
     now = now or timezone.now()
     try:
         return _process(event_key, now)
-    except (DatabaseError, PyMongoError):
+    except DATABASE_FAILURES:
         logger.exception("event %s could not be processed now; the sweeper will try again", event_key)
         return False
 

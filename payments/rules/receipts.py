@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from accounts import credits
-from accounts.credits.movements import format_time
+from accounts.credits import format_time
 from accounts.models import Balance
 from money.amounts import ZERO, round_usd
 from payments.models import Payment, WebhookEvent

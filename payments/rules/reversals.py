@@ -58,7 +58,7 @@ def apply_reversal(
         (target.credits - before.credits, ""),
         (target.bonus - before.bonus, ":bonus"),
     ):
-        move = credits.take_back if difference > 0 else credits.give_back
+        move = credits.reverse if difference > 0 else credits.reinstate
         if difference:
             move(
                 username=payment.user_id,

@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from accounts.models import Account, Balance
 from money.amounts import from_bson, usd_text
+from money.expressions import exact
 from mongo.collections import Document, collection_of
 from proxy.errors import InvalidRequest, NotFound
 from proxy.formats.json_body import Object
@@ -115,7 +116,7 @@ def _aggregate(username: str, first: date, last: date, by: Group) -> list[Docume
                     "balance": {"$ifNull": ["$creditType", Balance.OHMYGPT.value]},
                 },
                 "requests": {"$sum": 1},
-                "cost": {"$sum": {"$round": [{"$toDecimal": "$creditsCost"}, 8]}},
+                "cost": {"$sum": exact("creditsCost")},
                 **number,
             }
         },

@@ -6,10 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError
 from django.http import HttpRequest
 from gunicorn.http.errors import ParseException
-from pymongo.errors import PyMongoError
 
 from accounts import rate_limits
 from accounts.authentication import find_account_by_key, read_key
@@ -19,6 +17,7 @@ from accounts.models import Balance
 from accounts.rate_limits import RateLimit
 from accounts.registration import rotate_key
 from money.amounts import ZERO, usd_text
+from mongo.errors import DATABASE_FAILURES
 from proxy.api.responses import ApiResponse, error_response, json_response
 from proxy.api.statements import balance_statement, receipt, usage_statement
 from proxy.billing import idempotency, metering
@@ -74,7 +73,7 @@ def _endpoint(method: str | None, family: ApiFamily | None) -> Callable[[Endpoin
                 return function(request, Balance(upstream), request_id, **kwargs)
             except BillingError as error:
                 return error_response(error, shape, request_id)
-            except (PyMongoError, DatabaseError) as error:
+            except DATABASE_FAILURES as error:
                 logger.exception("request %s: the database failed", request_id)
                 return error_response(ServiceUnavailable(f"the database failed: {error}"), shape, request_id)
             except Exception as error:  # The outermost: a client is answered in its own format whatever broke.
@@ -130,7 +129,7 @@ def _metered(request: HttpRequest, balance: Balance, request_id: str, family: Ap
         return response
     finally:
         if claim and not is_kept:
-            claim.give_back()
+            claim.release()
 
 
 def _read_call(

@@ -38,7 +38,7 @@ class Claim:
         """Keep the answer for retries."""
         IdempotentRequest.objects.filter(pk=self.key, request_id=self.request_id).update(answer=body)
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Forget the key: the request failed and may be tried again. Safe to repeat."""
         IdempotentRequest.objects.filter(pk=self.key, request_id=self.request_id, answer=None).delete()
 

@@ -8,12 +8,11 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError
 from django.utils import timezone
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
@@ -24,6 +23,8 @@ from accounts.models import Account, Balance
 from money.amounts import ZERO, from_bson, to_bson, usd_text
 from mongo.collections import Document, collection_of, insert_one
 from mongo.each_item import sum_one_by_one
+from mongo.errors import DATABASE_FAILURES
+from mongo.times import as_utc
 from proxy.billing.pricing import Price, Usage
 from proxy.billing.refusals import count_refusal
 from proxy.errors import CannotAfford, ServiceUnavailable
@@ -227,7 +228,7 @@ def _finish(
             input_tokens=usage.total_input_tokens,
             output_tokens=usage.output_tokens,
         )
-    except (PyMongoError, DatabaseError) as error:
+    except DATABASE_FAILURES as error:
         # It is recorded, so it is billed: the sweeper settles by the record.
         logger.error("request %s is recorded but not settled yet: %s", reservation.request_id, error)
         return Receipt(cost, full_cost - cost, None)
@@ -272,7 +273,7 @@ def sweep_holds(*, now: datetime | None = None) -> int:
 
     def close_stale(found: tuple[str, str, dict[str, Any]]) -> int:
         username, request_id, hold = found
-        return _close(username, request_id, hold) if hold["at"].replace(tzinfo=UTC) <= deadline else 0
+        return _close(username, request_id, hold) if as_utc(hold["at"]) <= deadline else 0
 
     return sum_one_by_one(_find_held(deadline), close_stale, name=lambda found: f"hold {found[1]} of {found[0]}")
 

@@ -8,10 +8,9 @@ from decimal import Decimal
 from threading import Lock
 
 from django.conf import settings
-from django.db import DatabaseError
-from pymongo.errors import PyMongoError
 
 from accounts.models import Balance
+from mongo.errors import DATABASE_FAILURES
 from proxy.billing.pricing import Price
 from proxy.errors import ModelNotFound, ServiceUnavailable
 from proxy.models import ModelPrice
@@ -82,7 +81,7 @@ class PriceBook:
     def _read(self) -> None:
         try:
             rows = [row for row in ModelPrice.objects.all() if row.is_active and self._has_price(row)]
-        except (PyMongoError, DatabaseError) as error:
+        except DATABASE_FAILURES as error:
             logger.error("the prices cannot be read: %s", error)
             self._failure, self._expires = str(error), time.monotonic() + FAILURE_SECONDS
             return

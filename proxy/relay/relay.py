@@ -195,7 +195,7 @@ def _relay_answer(
         metering.release(reservation, status=STATUS_OF[failure.code], outcome=failure.code)
         raise failure from error
     if not is_whole:
-        at_end = claim.give_back if claim else None
+        at_end = claim.release if claim else None
         stream = MeteredStream(response, LargeAnswerReader(family), reservation, already_read=data, at_end=at_end)
         return StreamingHttpResponse(stream, content_type="application/json", headers=_headers(reservation))
     if claim:

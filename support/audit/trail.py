@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.contrib.auth.models import User
-from django.db import DatabaseError, IntegrityError
+from django.db import IntegrityError
 from django.utils import timezone
-from pymongo.errors import PyMongoError
 
 from accounts.errors import BillingError
+from mongo.errors import DATABASE_FAILURES
 from mongo.transactions import run_in_transaction
 from support.models import AuditEntry
 
@@ -77,9 +77,9 @@ def perform(
     except BillingError as error:
         record_refusal(error=str(error), **fields)
         raise
-    except (DatabaseError, PyMongoError) as error:
+    except DATABASE_FAILURES as error:
         logger.exception("%s of %s was not finished", action, target)
-        with contextlib.suppress(DatabaseError, PyMongoError):  # Perhaps nothing can be written at all.
+        with contextlib.suppress(*DATABASE_FAILURES):  # Perhaps nothing can be written at all.
             record_refusal(error="The database did not finish it.", **fields)
         raise NotFinished from error
 

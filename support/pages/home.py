@@ -1,11 +1,10 @@
 """Pages outside the admin."""
 
 from django.conf import settings
-from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from pymongo.errors import PyMongoError
 
+from mongo.errors import DATABASE_FAILURES
 from payments.orders.purchasing import read_purchasing
 
 
@@ -29,5 +28,5 @@ def _maintenance_text() -> str:
     """What customers read while purchasing is off; empty while it is on, or when nobody can say."""
     try:
         return read_purchasing().notice
-    except (DatabaseError, PyMongoError):
+    except DATABASE_FAILURES:
         return ""

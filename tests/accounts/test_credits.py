@@ -249,7 +249,7 @@ def test_take_back_can_make_a_debt_and_a_purchase_pays_it(insert_user: InsertUse
     top_up("alice", operation="p1")
     adjust("alice", "-15")
     for _ in range(2):
-        credits.take_back(
+        credits.reverse(
             username="alice",
             amount=Decimal(20),
             kind=LedgerEntry.Kind.REFUND,
@@ -265,7 +265,7 @@ def test_take_back_can_make_a_debt_and_a_purchase_pays_it(insert_user: InsertUse
 def test_give_back_returns_what_was_taken_once_and_keeps_the_expiry(insert_user: InsertUser) -> None:
     insert_user("alice", creditsNew=-20.0, expiresAt=NOW)
     for _ in range(2):
-        credits.give_back(
+        credits.reinstate(
             username="alice",
             amount=Decimal(20),
             kind=LedgerEntry.Kind.CHARGEBACK,
@@ -276,7 +276,7 @@ def test_give_back_returns_what_was_taken_once_and_keeps_the_expiry(insert_user:
     account = Account.objects.get(pk="alice")
     assert (account.credits_new, account.expires_at) == (0, NOW)
     with pytest.raises(ValueError, match="only a refund"):
-        credits.give_back(
+        credits.reinstate(
             username="alice",
             amount=Decimal(1),
             kind=LedgerEntry.Kind.PURCHASE,

@@ -10,7 +10,7 @@ from django.db import connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accounts.credits import movements
+from money import expressions
 from money.amounts import format_cents, format_usd, from_bson, round_up_usd, round_usd, to_bson
 
 
@@ -95,7 +95,7 @@ def test_python_reads_every_number_type_as_the_server_rounds_it(usersnew: Any) -
     values += [Decimal128(f"{random.randint(0, 10**6)}.{random.randint(0, 10**8):08}5") for _ in range(300)]
     usersnew.insert_many([{"_id": f"user{n:05}", "creditsNew": value} for n, value in enumerate(values)])
     # The expression that guards and changes balances, in one aggregate.
-    pipeline = [{"$sort": {"_id": 1}}, {"$project": {"read": movements._number("creditsNew")}}]
+    pipeline = [{"$sort": {"_id": 1}}, {"$project": {"read": expressions.number("creditsNew")}}]
     rows = list(usersnew.aggregate(pipeline))
     differences = [value for value, row in zip(values, rows, strict=True) if from_bson(value) != from_bson(row["read"])]
     assert differences == []

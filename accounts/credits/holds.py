@@ -1,0 +1,218 @@
+"""Holds: credits set aside for one request, and their settlement. Single-document updates, no transaction.
+
+The proxy's hot path: `hold` authenticates, judges the limits and sets the worst case aside, all in one update; `settle`
+takes the cost and gives the rest back in another. What was spent stands in the request log.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from django.utils import timezone
+
+from accounts.credits.movements import format_time
+from accounts.credits.posting import Cause, Change, Kind, accounts, held_of, post, read_account
+from accounts.errors import (
+    AccountDisabled,
+    BrokenInvariant,
+    CreditsExpired,
+    InsufficientCredits,
+    InvalidApiKey,
+    RateLimitExceeded,
+)
+from accounts.keys import key_filter
+from accounts.models import Account, Balance
+from accounts.rate_limits import (
+    RATE_FIELDS,
+    RateLimit,
+    concurrency_allows,
+    rate_allows,
+    rate_update,
+    read_rate,
+    refusal_of,
+)
+from money.amounts import ZERO, from_bson, to_bson
+from money.expressions import at_least, count_plus, number, rounded
+from mongo.collections import Document, current_session, find_one_and_update
+from mongo.times import aware
+from mongo.transactions import run_in_transaction
+
+HOLD_ATTEMPTS = 10
+"""Two hundred requests at once for the credits of ten: one that lost three times in a row was seen."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Credits of one balance set aside for one request. USD. `rate` is where the key's limit stands after it."""
+
+    request_id: str
+    username: str
+    balance: Balance
+    amount: Decimal
+    balance_after: Decimal
+    rate: RateLimit
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What settling a hold left. USD. `balance_after` is None when the hold was gone: nothing was done."""
+
+    balance_after: Decimal | None
+
+
+def hold(
+    *,
+    api_key: str,
+    balance: Balance,
+    request_id: str,
+    minimum: Decimal,
+    maximum: Decimal,
+    now: datetime | None = None,
+) -> Hold:
+    """Authenticate a key and set credits aside, in one update: `maximum`, or all there is if that covers `minimum`.
+
+    `minimum` = `maximum` is a fixed amount. The filter and the arithmetic are one atomic step in the database, so
+    holds can never add up to more than the balance. The key's rate limits are judged and counted in the same step. USD.
+
+    Raises `InvalidApiKey`, `AccountDisabled`, `CreditsExpired`, `RateLimitExceeded`, `InsufficientCredits` (its
+    `required` is `minimum`), and `BrokenInvariant`. Not safe to repeat: a second call with the same id is a second hold
+    of the same name and raises nothing; ids are random and never reused.
+    """
+    if not ZERO <= minimum <= maximum:
+        raise BrokenInvariant(f"a hold from {minimum} to {maximum} was asked for")
+    now = now or timezone.now()
+    key = key_filter(api_key)
+    low, high = to_bson(minimum), to_bson(maximum)
+    query = {
+        **key,
+        "isActive": {"$ne": False},
+        "$and": [_not_expired(now)],
+        "$expr": {"$and": [at_least(balance.field, minimum), rate_allows(now), concurrency_allows()]},
+    }
+    available = number(balance.field)
+    amount: Document | float = high if low == high else {"$min": [high, available]}
+    update: list[Document] = [
+        {
+            "$set": {
+                f"holds.{request_id}": {"balance": balance.value, "amount": amount, "at": now},
+                "heldSince": {"$ifNull": ["$heldSince", now]},
+                **rate_update(now),
+            }
+        },
+        {"$set": {balance.field: rounded({"$subtract": [number(balance.field), f"$holds.{request_id}.amount"]})}},
+    ]
+    fields = (balance.field, f"holds.{request_id}", *RATE_FIELDS)
+    # A refusal reads why in a second trip; if the reason has gone by then (a purchase, a settlement), it tries again.
+    for _ in range(HOLD_ATTEMPTS):
+        after = find_one_and_update(Account, query, update, fields=fields)
+        if after is not None:
+            held = Hold(
+                request_id=request_id,
+                username=after["_id"],
+                balance=balance,
+                amount=from_bson(after["holds"][request_id]["amount"]),
+                balance_after=from_bson(after[balance.field]),
+                rate=read_rate(after, now),
+            )
+            return _checked(held, minimum, maximum)
+        refusal = _refusal(key, balance, minimum, now)
+        if refusal is not None:
+            raise refusal
+    rate = read_rate(accounts().find_one(key) or {}, now)
+    raise RateLimitExceeded("Other requests came first each time. Try again.", rate=rate, retry_seconds=1)
+
+
+def _checked(held: Hold, minimum: Decimal, maximum: Decimal) -> Hold:
+    """Invariants 2 and 4 of docs/invariants.md. A hold that breaks one pays for nothing; the sweeper releases it."""
+    if not minimum <= held.amount <= maximum:
+        raise BrokenInvariant(f"request {held.request_id} holds {held.amount}, not {minimum} to {maximum}")
+    if held.balance_after < 0:
+        raise BrokenInvariant(f"request {held.request_id} left {held.balance_after} of {held.balance.label}")
+    return held
+
+
+def _not_expired(now: datetime) -> Document:
+    return {"$or": [{"expiresAt": None}, {"expiresAt": {"$gt": now}}]}
+
+
+def _refusal(key: Document, balance: Balance, minimum: Decimal, now: datetime) -> Exception | None:
+    """Why a hold matched no account, or None if it would match now."""
+    document = accounts().find_one(key)
+    if document is None:
+        return InvalidApiKey()
+    if document.get("isActive") is False:
+        return AccountDisabled(document["_id"])
+    expires_at = aware(document.get("expiresAt"))
+    if expires_at is not None and expires_at <= now:
+        return CreditsExpired(document["_id"], format_time(expires_at))
+    if limited := refusal_of(document, now):
+        return limited
+    available = from_bson(document.get(balance.field))
+    if available >= minimum:
+        return None
+    return InsufficientCredits(
+        balance_name=balance.label, required=minimum, available=available, held=held_of(document, balance)
+    )
+
+
+def settle(
+    *,
+    username: str,
+    request_id: str,
+    balance: Balance,
+    cost: Decimal,
+    input_tokens: int = 0,
+    output_tokens: int = 0,
+    now: datetime | None = None,
+) -> Settlement:
+    """Take `cost` (USD, at most the hold) for good, give the rest of the hold back, and count the usage.
+
+    The request's log must be stored first: it is the write-ahead record. Where the credits expired while the request
+    ran, the rest expires too, with its ledger entry, in a transaction. An account or a hold that is not there is no
+    error: nothing is done. Raises `BrokenInvariant` for a cost below 0, and `PyMongoError` or `DatabaseError` when the
+    database fails. Safe to repeat: one update guarded by the hold's existence, so a second call does nothing.
+    """
+    if cost < 0:
+        raise BrokenInvariant(f"request {request_id} costs {cost}")
+    amount = f"$holds.{request_id}.amount"
+    cost_taken: Document = {"$min": [to_bson(cost), amount]}
+    counters: Document = {
+        balance.used_field: rounded({"$add": [number(balance.used_field), cost_taken]}),
+        "totalInputTokens": count_plus("totalInputTokens", input_tokens),
+        "totalOutputTokens": count_plus("totalOutputTokens", output_tokens),
+    }
+    if balance is Balance.OPENHANDS:
+        counters["tokensUserNew"] = count_plus("tokensUserNew", input_tokens + output_tokens)
+    given_back = rounded({"$add": [number(balance.field), {"$subtract": [amount, cost_taken]}]})
+    update: list[Document] = [
+        {"$set": {balance.field: given_back, **counters}},
+        {"$unset": [f"holds.{request_id}"]},
+        {"$set": {"heldSince": {"$cond": [{"$eq": ["$holds", {}]}, "$$REMOVE", "$heldSince"]}}},
+    ]
+
+    def run(extra_filter: Document) -> Document | None:
+        query = {"_id": username, f"holds.{request_id}": {"$exists": True}, **extra_filter}
+        return find_one_and_update(Account, query, update, fields=(balance.field,))
+
+    after = run({f"holds.{request_id}.isExpired": {"$ne": True}})
+    if after is None:
+        after = run_in_transaction(lambda: _settle_expired(username, request_id, run, now or timezone.now()))
+    return Settlement(balance_after=None if after is None else from_bson(after[balance.field]))
+
+
+def _settle_expired(
+    username: str, request_id: str, run: Callable[[Document], Document | None], now: datetime
+) -> Document | None:
+    """Settle a hold whose credits expired meanwhile: its rest does not return to the balance. None if it is gone."""
+    before = accounts().find_one({"_id": username}, session=current_session())
+    after = run({})
+    if before is None or after is None:
+        return None
+    balance = Balance(before["holds"][request_id]["balance"])
+    rest = from_bson(after[balance.field]) - from_bson(before.get(balance.field))
+    if rest <= 0:
+        return after
+    cause = Cause(f"expiry:{request_id}", "system", "Credits expired while a request held them", now)
+    post(username, [Change(balance, Kind.EXPIRY, -rest)], cause, allow_debt=True)
+    return read_account(username)

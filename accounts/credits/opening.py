@@ -1,0 +1,40 @@
+"""Accounts whose history begins here: what they had before their ledger did."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from django.utils import timezone
+
+from accounts.credits.posting import Cause, Change, Kind, write_entry
+from accounts.models import Balance, LedgerEntry
+from money.amounts import round_usd
+from mongo.transactions import run_in_transaction
+
+
+def open_ledger(*, username: str, amounts: dict[Balance, Decimal], actor: str, now: datetime | None = None) -> bool:
+    """Write the `opening` entries of an account: what it had before this ledger began. Changes no balance. USD.
+
+    Returns False when it was open already. Safe to repeat; the amounts of the first call stay.
+    """
+    reason = "Balance when the ledger of this account began"
+    cause = Cause(opening_operation(username), actor, reason, now or timezone.now())
+
+    def run() -> bool:
+        if is_ledger_open(username):
+            return False
+        for balance, amount in amounts.items():
+            change = Change(balance, Kind.OPENING, round_usd(amount))
+            write_entry(username, change, change.amount, cause)
+        return True
+
+    return run_in_transaction(run)
+
+
+def is_ledger_open(username: str) -> bool:
+    """Whether the account has its `opening` entries, so that its records explain its balances."""
+    return LedgerEntry.objects.filter(operation=opening_operation(username)).exists()
+
+
+def opening_operation(username: str) -> str:
+    """The operation of an account's `opening` entries."""
+    return f"opening:{username}"

@@ -1,0 +1,34 @@
+"""Counters of a day (UTC), for what nothing else is kept of: one small document a day."""
+
+import logging
+from datetime import UTC, date, datetime
+
+from django.utils import timezone
+
+from mongo.collections import wrapper
+from mongo.errors import DATABASE_FAILURES
+
+logger = logging.getLogger(__name__)
+
+
+def count(collection: str, name: str, *, part: str = "", now: datetime | None = None) -> None:
+    """Add one to the counter `name` of today; `part` tells apart what is counted by day and, say, upstream.
+
+    Every call counts. Never raises: what is counted has been answered already, and a counter that cannot be written is
+    no reason to answer otherwise.
+    """
+    day = (now or timezone.now()).astimezone(UTC).date()
+    try:
+        wrapper().get_collection(collection).update_one({"_id": _key(day, part)}, {"$inc": {name: 1}}, upsert=True)
+    except DATABASE_FAILURES as error:
+        logger.warning("%s: one %s was not counted: %s", collection, name, error)
+
+
+def read_counts(collection: str, *, day: date, part: str = "") -> dict[str, int]:
+    """The counters of one day (UTC) by name; empty if nothing was counted."""
+    found = wrapper().get_collection(collection).find_one({"_id": _key(day, part)}) or {}
+    return {name: int(count) for name, count in found.items() if name != "_id"}
+
+
+def _key(day: date, part: str) -> str:
+    return f"{day.isoformat()}:{part}" if part else day.isoformat()
