@@ -2,12 +2,13 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any
 
 from django.core.validators import RegexValidator
 from django.db import models
 from django.utils import timezone
 
+from accounts.errors import BalanceWriteForbidden
 from accounts.fields import BalanceField, HoldsField
 from money.amounts import ZERO, from_bson
 from money.fields import CountField, MoneyField
@@ -52,7 +53,7 @@ class Role(models.TextChoices):
 class Account(models.Model):
     """One document of `usersNew`; any field but the name may be missing in old ones, and unknown fields are kept.
 
-    Saving writes only what was changed on the instance, and never a balance: `accounts/credits` does that.
+    Saving writes the fields that are named, and never a balance: `accounts/credits` does that.
     """
 
     username = models.CharField(
@@ -115,17 +116,18 @@ class Account(models.Model):
             models.Index(fields=["held_since"], name="held_since_lookup"),
         )
 
-    _loaded: dict[str, Any]
-
     def __str__(self) -> str:
         return self.username
 
     def save(self, **kwargs: Any) -> None:
-        """Write the fields changed since the load. A change of a balance raises `BalanceWriteForbidden`."""
-        if not self._state.adding and kwargs.get("update_fields") is None:
-            kwargs["update_fields"] = self._changed_fields()
+        """Write the fields that `update_fields` names, no other. Raises `BalanceWriteForbidden` without it.
+
+        Saving every field would write balances, and what others changed meanwhile, back as they were when this was
+        read; and a new account begins with its ledger, in `accounts.registration.create_account`.
+        """
+        if self._state.adding or kwargs.get("update_fields") is None:
+            raise BalanceWriteForbidden("name update_fields to save an account; create_account makes new ones")
         super().save(**kwargs)
-        self._remember()
 
     def balance(self, balance: Balance) -> Decimal:
         """What can be held or moved of `balance`, in USD; credits in `holds` are not in it."""
@@ -138,32 +140,6 @@ class Account(models.Model):
     def is_expired(self, now: datetime | None = None) -> bool:
         """Whether the credits can no longer be spent; null never expires."""
         return self.expires_at is not None and self.expires_at <= (now or timezone.now())
-
-    @classmethod
-    def from_db(cls, *args: Any, **kwargs: Any) -> Self:
-        account = super().from_db(*args, **kwargs)
-        account._remember()
-        return account
-
-    def _remember(self) -> None:
-        deferred = self.get_deferred_fields()
-        self._loaded = {
-            field.attname: getattr(self, field.attname)
-            for field in self._meta.concrete_fields
-            if field.attname not in deferred
-        }
-
-    def _changed_fields(self) -> list[str]:
-        return [
-            field.name
-            for field in self._meta.concrete_fields
-            if field.attname in self._loaded and getattr(self, field.attname) != self._loaded[field.attname]
-        ]
-
-    def _do_insert(self, manager: Any, using: Any, fields: Any, returning_fields: Any, raw: bool) -> Any:
-        # A stored null would collide in the sparse unique indexes that the replaced system made: leave it out.
-        present = [field for field in fields if getattr(self, field.attname) is not None]
-        return super()._do_insert(manager, using, present, returning_fields, raw)  # type: ignore[misc]
 
 
 class LedgerError(Exception):

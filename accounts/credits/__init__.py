@@ -17,7 +17,7 @@ from accounts.credits.movements import (
     top_up,
     transfer,
 )
-from accounts.credits.opening import is_ledger_open, open_ledger
+from accounts.credits.opening import is_ledger_open, open_account, open_ledger
 from accounts.credits.posting import Movement
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "format_time",
     "hold",
     "is_ledger_open",
+    "open_account",
     "open_ledger",
     "reinstate",
     "reverse",

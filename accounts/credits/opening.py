@@ -1,14 +1,34 @@
-"""Accounts whose history begins here: what they had before their ledger did."""
+"""Accounts whose history begins here: new ones, and what old ones had before their ledger began."""
 
 from datetime import datetime
 from decimal import Decimal
 
 from django.utils import timezone
+from pymongo.errors import DuplicateKeyError
 
-from accounts.credits.posting import Cause, Change, Kind, write_entry
+from accounts.credits.posting import Cause, Change, Kind, accounts, write_entry
+from accounts.errors import UsernameTaken
 from accounts.models import Balance, LedgerEntry
-from money.amounts import round_usd
+from money.amounts import ZERO, round_usd
+from mongo.collections import Document, current_session
 from mongo.transactions import run_in_transaction
+
+
+def open_account(*, document: Document, now: datetime) -> None:
+    """Insert a new account with two empty balances and an open ledger. `document` is the rest of it, with its `_id`.
+
+    Raises `UsernameTaken` on a second call.
+    """
+    empty = {field: 0.0 for balance in Balance for field in (balance.field, balance.used_field)}
+
+    def run() -> None:
+        try:
+            accounts().insert_one({**document, **empty, "holds": {}}, session=current_session())
+        except DuplicateKeyError as error:
+            raise UsernameTaken(f"There is an account {document['_id']!r} already.") from error
+        open_ledger(username=document["_id"], amounts=dict.fromkeys(Balance, ZERO), actor="system", now=now)
+
+    run_in_transaction(run)
 
 
 def open_ledger(*, username: str, amounts: dict[Balance, Decimal], actor: str, now: datetime | None = None) -> bool:

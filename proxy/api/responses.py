@@ -9,8 +9,8 @@ from django.conf import settings
 from accounts.errors import BillingError, CreditsExpired, RateLimitExceeded
 from money.amounts import usd_text
 from proxy.errors import CannotAfford, InvalidRequest, MethodNotAllowed, UpstreamError
-from proxy.formats.api_format import ApiFamily
-from proxy.formats.json_body import Object
+from proxy.formats.api_format import ApiFormat
+from proxy.formats.json_body import JsonObject
 
 STATUS_OF = {
     "invalid_api_key": 401,
@@ -59,16 +59,18 @@ class ApiResponse:
         return self.headers.items()
 
 
-def json_response(body: Object, *, request_id: str, status: int = 200) -> ApiResponse:
+def json_response(body: JsonObject, *, request_id: str, status: int = 200) -> ApiResponse:
     """Our own answer. Its request id is what support asks for."""
     data = json.dumps(body).encode()  # In ASCII: a text of the client's may hold what UTF-8 cannot encode.
     return ApiResponse(data, request_id=request_id, status=status)
 
 
-def error_response(error: BillingError, family: ApiFamily, request_id: str) -> ApiResponse:
+def error_response(error: BillingError, api_format: ApiFormat, request_id: str) -> ApiResponse:
     """The answer to a request that failed with `error`."""
     status = STATUS_OF.get(error.code, 500)
-    body = family.error_body(status=status, code=error.code, message=error.customer_message, details=_details(error))
+    body = api_format.error_body(
+        status=status, code=error.code, message=error.customer_message, details=_details(error)
+    )
     response = json_response(body, status=status, request_id=request_id)
     if isinstance(error, CannotAfford) and error.is_freed_soon:
         response.headers["Retry-After"] = str(HELD_RETRY_SECONDS)
@@ -82,7 +84,7 @@ def error_response(error: BillingError, family: ApiFamily, request_id: str) -> A
     return response
 
 
-def _details(error: BillingError) -> Object:
+def _details(error: BillingError) -> JsonObject:
     if isinstance(error, InvalidRequest):
         return {"param": error.param}
     if isinstance(error, CannotAfford):
@@ -100,7 +102,7 @@ def _details(error: BillingError) -> Object:
     return {}
 
 
-def _purchase_url() -> Object:
+def _purchase_url() -> JsonObject:
     return {"purchase_url": settings.PURCHASE_URL} if settings.PURCHASE_URL else {}
 
 

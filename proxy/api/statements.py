@@ -10,7 +10,7 @@ from money.amounts import from_bson, usd_text
 from money.expressions import exact
 from mongo.collections import Document, collection_of
 from proxy.errors import InvalidRequest, NotFound
-from proxy.formats.json_body import Object
+from proxy.formats.json_body import JsonObject
 from proxy.models import RequestLog
 
 LONGEST_PERIOD_DAYS = 366
@@ -26,7 +26,7 @@ class Group(StrEnum):
     MODEL = "model"
 
 
-def balance_statement(account: Account, *, now: datetime | None = None) -> Object:
+def balance_statement(account: Account, *, now: datetime | None = None) -> JsonObject:
     """Both balances of an account in USD (as text, 8 places), what is held of them, and when they expire."""
     now = now or timezone.now()
     expires_at = account.expires_at
@@ -48,7 +48,7 @@ def balance_statement(account: Account, *, now: datetime | None = None) -> Objec
     }
 
 
-def receipt(*, account: Account, request_id: str) -> Object:
+def receipt(*, account: Account, request_id: str) -> JsonObject:
     """The receipt of one request of this account; raises `NotFound`, also for somebody else's."""
     log = RequestLog.objects.filter(pk=request_id, user_id=account.pk).first()
     if log is None:
@@ -77,7 +77,7 @@ def receipt(*, account: Account, request_id: str) -> Object:
     }
 
 
-def usage_statement(*, account: Account, start: str | None, end: str | None, group: str | None) -> Object:
+def usage_statement(*, account: Account, start: str | None, end: str | None, group: str | None) -> JsonObject:
     """Requests, tokens and cost of an account from `start` up to and including `end` (dates, UTC), grouped.
 
     Default: the last 30 days by day. Raises `InvalidRequest` for what is no date, a period that is backwards or
@@ -125,7 +125,7 @@ def _aggregate(username: str, first: date, last: date, by: Group) -> list[Docume
     return list(collection_of(RequestLog).aggregate(pipeline))
 
 
-def _usage_row(row: Document, by: Group) -> Object:
+def _usage_row(row: Document, by: Group) -> JsonObject:
     return {
         by.value: row["_id"].get("key"),
         "balance": row["_id"]["balance"],

@@ -32,18 +32,18 @@ from proxy.errors import (
     RequestTooLarge,
     ServiceUnavailable,
 )
-from proxy.formats.anthropic_messages import AnthropicApi, TokenCountApi
-from proxy.formats.api_format import ApiFamily, Call
-from proxy.formats.json_body import Object, parse_object
-from proxy.formats.openai_chat import OpenAiApi
+from proxy.formats.anthropic_messages import AnthropicMessages, AnthropicTokenCount
+from proxy.formats.api_format import ApiFormat, Call
+from proxy.formats.json_body import JsonObject, parse_object
+from proxy.formats.openai_chat import OpenAiChat
 from proxy.relay.relay import Answer, forward, forward_free
 from proxy.upstream.client import get_upstream
 
 logger = logging.getLogger(__name__)
 
-OPENAI: ApiFamily = OpenAiApi()
-ANTHROPIC: ApiFamily = AnthropicApi()
-TOKEN_COUNT: ApiFamily = TokenCountApi()
+OPENAI: ApiFormat = OpenAiChat()
+ANTHROPIC: ApiFormat = AnthropicMessages()
+TOKEN_COUNT: ApiFormat = AnthropicTokenCount()
 PASSED_HEADERS = {"anthropic-version": "HTTP_ANTHROPIC_VERSION", "anthropic-beta": "HTTP_ANTHROPIC_BETA"}
 """By their names in `request.META`, where a header is read as it was sent: `request.headers` maps them all first."""
 LARGEST_BODY_OF_A_STRANGER = 1024 * 1024
@@ -54,16 +54,16 @@ Endpoint = Callable[..., Answer]
 """Takes the request, the balance that pays, the request id, and what the URL captured."""
 
 
-def _endpoint(method: str | None, family: ApiFamily | None) -> Callable[[Endpoint], Callable[..., Any]]:
-    """Make a view of an endpoint: its method, a request id, and every error as JSON in the family's shape.
+def _endpoint(method: str | None, api_format: ApiFormat | None) -> Callable[[Endpoint], Callable[..., Any]]:
+    """Make a view of an endpoint: its method, a request id, and every error as JSON in the api_format's shape.
 
-    `method` None = any; `family` None = the one that the client seems to speak.
+    `method` None = any; `api_format` None = the one that the client seems to speak.
     """
 
     def decorate(function: Endpoint) -> Callable[..., Any]:
         def view(request: HttpRequest, upstream: str, **kwargs: Any) -> Answer:
             request_id = f"req_{secrets.token_hex(16)}"
-            shape = family or _family_of(request)
+            shape = api_format or _format_of(request)
             try:
                 # The server sends the head alone of what answers a HEAD.
                 if method and request.method != method and (request.method, method) != ("HEAD", "GET"):
@@ -97,14 +97,14 @@ def messages(request: HttpRequest, balance: Balance, request_id: str) -> Answer:
     return _metered(request, balance, request_id, ANTHROPIC)
 
 
-def _metered(request: HttpRequest, balance: Balance, request_id: str, family: ApiFamily) -> Answer:
+def _metered(request: HttpRequest, balance: Balance, request_id: str, api_format: ApiFormat) -> Answer:
     api_key = _api_key(request)
-    body, parsed, call, price = _read_call(request, balance, family, api_key)
+    body, parsed, call, price = _read_call(request, balance, api_format, api_key)
     idempotency_key = request.META.get("HTTP_IDEMPOTENCY_KEY")
     if idempotency_key is None or call.is_stream:
         claim = None
     else:
-        endpoint = f"{balance.value} {family.path}"
+        endpoint = f"{balance.value} {api_format.path}"
         found = idempotency.claim(
             api_key=api_key, endpoint=endpoint, idempotency_key=idempotency_key, body=body, request_id=request_id
         )
@@ -114,11 +114,11 @@ def _metered(request: HttpRequest, balance: Balance, request_id: str, family: Ap
     is_kept = False
     try:
         reservation = metering.reserve(
-            request_id=request_id, api_key=api_key, balance=balance, endpoint=family.path, call=call, price=price
+            request_id=request_id, api_key=api_key, balance=balance, endpoint=api_format.path, call=call, price=price
         )
         response = forward(
             upstream=get_upstream(balance),
-            family=family,
+            api_format=api_format,
             reservation=reservation,
             body=body,
             parsed=parsed,
@@ -133,13 +133,13 @@ def _metered(request: HttpRequest, balance: Balance, request_id: str, family: Ap
 
 
 def _read_call(
-    request: HttpRequest, balance: Balance, family: ApiFamily, api_key: str
-) -> tuple[bytes, Object, Call, Price]:
+    request: HttpRequest, balance: Balance, api_format: ApiFormat, api_key: str
+) -> tuple[bytes, JsonObject, Call, Price]:
     """The body, and what billing reads of it. Refuses what cannot be metered."""
     try:
         body = _read_body(request, api_key)
         parsed = parse_object(body)
-        call = family.parse(parsed, len(body))
+        call = api_format.parse(parsed, len(body))
         return body, parsed, call, PRICES.find(balance, call.model)
     except ServiceUnavailable:
         raise
@@ -168,7 +168,7 @@ def count_tokens(request: HttpRequest, balance: Balance, request_id: str) -> Api
     body = ANTHROPIC.prepare(body, parsed, call, model=price.upstream_model_id, max_output_tokens=0)
     response = forward_free(
         upstream=get_upstream(balance),
-        family=ANTHROPIC,
+        api_format=ANTHROPIC,
         path=f"{ANTHROPIC.path}/count_tokens",
         body=body,
         headers=_passed_headers(request),
@@ -250,7 +250,7 @@ def not_found(request: HttpRequest, balance: Balance, request_id: str, path: str
     raise NotFound(f"There is no /{path} here. GET /v1/models lists the models of {balance.label}.")
 
 
-def _family_of(request: HttpRequest) -> ApiFamily:
+def _format_of(request: HttpRequest) -> ApiFormat:
     return ANTHROPIC if "HTTP_ANTHROPIC_VERSION" in request.META else OPENAI
 
 

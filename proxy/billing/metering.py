@@ -1,33 +1,28 @@
-"""The life of a metered request's credits: reserve (hold) → record (write-ahead log) → settle, and the sweep.
+"""The life of a metered request's credits: reserve (hold) → record (write-ahead log) → settle.
 
-A request's log is inserted once, by its `_id`: whoever inserts it (the request, or the sweeper that gave it up)
-decides the cost; everyone settles by that. So a crash at any point neither loses credits nor charges twice.
+A crash at any point neither loses credits nor charges twice: `abandoned.py` finishes what it left.
 """
 
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
-from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from accounts import credits
 from accounts.errors import CreditsExpired, InsufficientCredits
 from accounts.keys import mask_key
-from accounts.models import Account, Balance
-from money.amounts import ZERO, from_bson, to_bson, usd_text
-from mongo.collections import Document, collection_of, insert_one
-from mongo.each_item import sum_one_by_one
+from accounts.models import Balance
+from money.amounts import ZERO, usd_text
+from mongo.collections import collection_of
 from mongo.errors import DATABASE_FAILURES
-from mongo.times import as_utc
 from proxy.billing.pricing import Price, Usage
 from proxy.billing.refusals import count_refusal
-from proxy.errors import CannotAfford, ServiceUnavailable
+from proxy.billing.request_log import log_document, record
+from proxy.errors import CannotAfford
 from proxy.formats.api_format import Call, UsageReport
 from proxy.models import RequestLog
 
@@ -35,7 +30,6 @@ logger = logging.getLogger(__name__)
 
 ESTIMATED_BYTES_PER_TOKEN = 4
 """For usage that the upstream did not tell: about what tokenizers make of English text."""
-RECORD_ATTEMPTS = 4
 
 
 @dataclass(frozen=True)
@@ -122,9 +116,11 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, c
 
 
 def charge(reservation: Reservation, *, report: UsageReport, output_text_bytes: int, outcome: str = "ok") -> Receipt:
-    """Bill a request that was answered, in full or in part. Safe to call once a reservation.
+    """Bill a request that was answered, in full or in part; returns what it cost. USD.
 
     Usage that is missing or impossible is estimated from the text, and marked so; else the text's size is not used.
+    Raises `ServiceUnavailable` when the request cannot be recorded, and `BrokenInvariant`. Call it, or `release`, once
+    for a reservation. Another call bills nothing: the record's key lets one through.
     """
     usage, source = report.usage, RequestLog.UsageSource.UPSTREAM
     if usage is None or report.problem:
@@ -134,7 +130,10 @@ def charge(reservation: Reservation, *, report: UsageReport, output_text_bytes: 
 
 
 def release(reservation: Reservation, *, status: int, outcome: str) -> None:
-    """Give the whole hold back: the upstream failed before any output, or refused the request. Cost 0."""
+    """Give the whole hold back, at cost 0: the upstream failed before any output, or refused the request.
+
+    Raises `ServiceUnavailable` when that cannot be recorded; the sweeper then gives the hold back. Safe to repeat.
+    """
     source = RequestLog.UsageSource.NONE
     _finish(reservation, Usage(), source=source, problem=None, status=status, outcome=outcome)
 
@@ -161,62 +160,54 @@ class FreeRequest:
 
 
 def log_free(request: FreeRequest, *, endpoint: str, status: int, outcome: str, started_at: datetime) -> None:
-    """Record a free request that reached the upstream."""
-    collection_of(RequestLog).insert_one(
-        {
-            "_id": request.request_id,
-            "userId": request.username,
-            "apiKeyPrefix": request.key_prefix,
-            "creditType": request.balance.value,
-            "endpoint": endpoint,
-            "model": request.model,
-            "isStream": False,
-            "inputTokens": 0,
-            "outputTokens": 0,
-            "tokensUsed": 0,
-            "creditsCost": 0.0,
-            "usageSource": RequestLog.UsageSource.NONE.value,
-            "outcome": outcome,
-            "statusCode": status,
-            "isSuccess": outcome == "ok",
-            "latencyMs": int((timezone.now() - started_at) / timedelta(milliseconds=1)),
-            "createdAt": started_at,
-        }
+    """Record a free request that reached the upstream. Not safe to repeat: the second one violates the log's key."""
+    document = log_document(
+        request_id=request.request_id,
+        username=request.username,
+        key_prefix=request.key_prefix,
+        balance=request.balance,
+        endpoint=endpoint,
+        model=request.model,
+        is_stream=False,
+        status=status,
+        outcome=outcome,
+        latency_ms=int((timezone.now() - started_at) / timedelta(milliseconds=1)),
+        created_at=started_at,
     )
+    collection_of(RequestLog).insert_one(document)
 
 
 def _finish(
-    reservation: Reservation, usage: Usage, *, source: str, problem: str | None, status: int, outcome: str
+    reservation: Reservation,
+    usage: Usage,
+    *,
+    source: RequestLog.UsageSource,
+    problem: str | None,
+    status: int,
+    outcome: str,
 ) -> Receipt:
-    full_cost = reservation.price.cost(usage)
-    cost = min(full_cost, reservation.hold.amount)
-    hold = reservation.hold
-    document = {
-        "_id": reservation.request_id,
-        "userId": hold.username,
-        "apiKeyPrefix": reservation.key_prefix,
-        "creditType": hold.balance.value,
-        "endpoint": reservation.endpoint,
-        "model": reservation.price.model_id,
-        "isStream": reservation.call.is_stream,
-        "inputTokens": usage.input_tokens,
-        "outputTokens": usage.output_tokens,
-        "cacheWriteTokens": usage.cache_write_tokens,
-        "cacheHitTokens": usage.cache_read_tokens,
-        "tokensUsed": usage.total_tokens,
-        "creditsCost": to_bson(cost),
-        "uncollected": to_bson(full_cost - cost),
-        "hold": to_bson(hold.amount),
-        "price": reservation.price.snapshot,
-        "usageSource": source,
-        "usageProblem": problem,
-        "outcome": outcome,
-        "statusCode": status,
-        "isSuccess": outcome == "ok",
-        "latencyMs": int((time.monotonic() - reservation.started) * 1000),
-        "createdAt": reservation.started_at,
-    }
-    if not _record(document):
+    full_cost, hold = reservation.price.cost(usage), reservation.hold
+    cost = min(full_cost, hold.amount)
+    document = log_document(
+        request_id=reservation.request_id,
+        username=hold.username,
+        key_prefix=reservation.key_prefix,
+        balance=hold.balance,
+        endpoint=reservation.endpoint,
+        model=reservation.price.model_id,
+        is_stream=reservation.call.is_stream,
+        usage=usage,
+        usage_source=source,
+        usage_problem=problem,
+        full_cost=full_cost,
+        hold=hold.amount,
+        price=reservation.price,
+        status=status,
+        outcome=outcome,
+        latency_ms=int((time.monotonic() - reservation.started) * 1000),
+        created_at=reservation.started_at,
+    )
+    if not record(document):
         logger.error("request %s had been given up by the sweeper when it ended", reservation.request_id)
         return Receipt(ZERO, full_cost, None)
     try:
@@ -233,88 +224,3 @@ def _finish(
         logger.error("request %s is recorded but not settled yet: %s", reservation.request_id, error)
         return Receipt(cost, full_cost - cost, None)
     return Receipt(cost, full_cost - cost, settlement.balance_after)
-
-
-def _record(document: Document) -> bool:
-    """Insert the write-ahead record; False if the request has one. Raises `ServiceUnavailable` if it cannot be kept.
-
-    Tried several times over a change of the primary: an answer must not go unbilled for a moment without database.
-    """
-    for attempt in range(RECORD_ATTEMPTS):
-        try:
-            insert_one(RequestLog, document)
-        except DuplicateKeyError:
-            # A retry of ours that had arrived is the same document; anything else was written by the sweeper.
-            stored = collection_of(RequestLog).find_one({"_id": document["_id"]}, projection={"outcome": 1})
-            return stored is not None and stored["outcome"] == document["outcome"]
-        except PyMongoError as error:
-            logger.error("request %s cannot be recorded: %s", document["_id"], error)
-            if attempt + 1 == RECORD_ATTEMPTS:
-                raise ServiceUnavailable(f"request {document['_id']} could not be recorded") from error
-            time.sleep(0.2 * 2**attempt)
-        else:
-            return True
-    raise AssertionError("unreachable")
-
-
-# --- The sweep ---------------------------------------------------------------------------------------------------
-
-ABANDONED = "abandoned"
-"""Outcome of a request whose process died before it could record one: nothing is charged."""
-
-
-def sweep_holds(*, now: datetime | None = None) -> int:
-    """Settle or release every hold older than the longest request; returns how many were closed.
-
-    Safe to run in parallel with itself and with the requests: the log's key and the hold's existence decide. A hold
-    that fails does not keep the others: raises `SomeFailed` after the last one.
-    """
-    deadline = (now or timezone.now()) - timedelta(seconds=settings.HOLD_MAX_AGE_SECONDS)
-
-    def close_stale(found: tuple[str, str, dict[str, Any]]) -> int:
-        username, request_id, hold = found
-        return _close(username, request_id, hold) if as_utc(hold["at"]) <= deadline else 0
-
-    return sum_one_by_one(_find_held(deadline), close_stale, name=lambda found: f"hold {found[1]} of {found[0]}")
-
-
-def _find_held(deadline: datetime) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Every hold, with its account and request, of the accounts that held something before `deadline`."""
-    for account in collection_of(Account).find({"heldSince": {"$lte": deadline}}, projection={"holds": 1}):
-        for request_id, hold in (account.get("holds") or {}).items():
-            yield account["_id"], request_id, hold
-
-
-def _close(username: str, request_id: str, hold: dict[str, Any]) -> int:
-    """Close one stale hold by its log, or by a log of an abandoned request that is written here."""
-    logs = collection_of(RequestLog)
-    abandoned = {
-        "_id": request_id,
-        "userId": username,
-        "creditType": hold["balance"],
-        "inputTokens": 0,
-        "outputTokens": 0,
-        "tokensUsed": 0,
-        "creditsCost": 0.0,
-        "uncollected": 0.0,
-        "hold": hold["amount"],
-        "usageSource": RequestLog.UsageSource.NONE.value,
-        "outcome": ABANDONED,
-        "statusCode": 500,
-        "isSuccess": False,
-        "createdAt": hold["at"],
-    }
-    try:
-        logs.insert_one(abandoned)
-        log: Document = abandoned
-    except DuplicateKeyError:
-        log = logs.find_one({"_id": request_id}) or abandoned
-    settlement = credits.settle(
-        username=username,
-        request_id=request_id,
-        balance=Balance(hold["balance"]),
-        cost=from_bson(log["creditsCost"]),
-        input_tokens=int(log["inputTokens"]) + int(log.get("cacheWriteTokens", 0)) + int(log.get("cacheHitTokens", 0)),
-        output_tokens=int(log["outputTokens"]),
-    )
-    return int(settlement.balance_after is not None)

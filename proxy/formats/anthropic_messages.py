@@ -10,7 +10,7 @@ from proxy.errors import InvalidRequest
 from proxy.formats.api_format import Call, UsageReport, bound_input_tokens, read_tokens
 from proxy.formats.event_stream import EventStreamReader
 from proxy.formats.json_body import (
-    Object,
+    JsonObject,
     read_bool,
     read_count,
     read_list,
@@ -34,13 +34,13 @@ _ERROR_TYPES = {
 }
 
 
-class AnthropicApi:
+class AnthropicMessages:
     """`POST /v1/messages`."""
 
     path: ClassVar[str] = "/v1/messages"
     needs_max_tokens: ClassVar[bool] = True
 
-    def parse(self, parsed: Object, body_bytes: int) -> Call:
+    def parse(self, parsed: JsonObject, body_bytes: int) -> Call:
         """Read what billing needs; raises `InvalidRequest`. All else is the upstream's business."""
         refuse_variants(parsed, _BILLED_BY)
         model = read_text(parsed, "model")
@@ -60,22 +60,22 @@ class AnthropicApi:
             has_asked_for_usage=True,
         )
 
-    def prepare(self, body: bytes, parsed: Object, call: Call, *, model: str, max_output_tokens: int) -> bytes:
+    def prepare(self, body: bytes, parsed: JsonObject, call: Call, *, model: str, max_output_tokens: int) -> bytes:
         """Map the model; the format always has usage and an output bound."""
         return with_members(body, parsed, {"model": model} if model != call.model else {})
 
-    def read_usage(self, answer: Object) -> UsageReport:
+    def read_usage(self, answer: JsonObject) -> UsageReport:
         return _read_usage(answer.get("usage"))
 
-    def output_text_bytes(self, answer: Object) -> int:
+    def output_text_bytes(self, answer: JsonObject) -> int:
         """Bytes of what the model wrote: text, thinking and tool input."""
         content = answer.get("content")
         return text_size(content) if content else 0
 
-    def stream_reader(self, call: Call) -> "AnthropicStreamReader":
-        return AnthropicStreamReader()
+    def stream_reader(self, call: Call) -> "AnthropicMessagesStream":
+        return AnthropicMessagesStream()
 
-    def error_body(self, *, status: int, code: str, message: str, details: Object) -> Object:
+    def error_body(self, *, status: int, code: str, message: str, details: JsonObject) -> JsonObject:
         kind = _ERROR_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
         return {"type": "error", "error": {"type": kind, "message": message, "code": code, **details}}
 
@@ -84,13 +84,13 @@ class AnthropicApi:
         return b"event: error\ndata: " + json.dumps(body).encode() + b"\n\n"
 
 
-class TokenCountApi(AnthropicApi):
+class AnthropicTokenCount(AnthropicMessages):
     """`POST /v1/messages/count_tokens`: the same request without an output."""
 
     needs_max_tokens = False
 
 
-class AnthropicStreamReader(EventStreamReader):
+class AnthropicMessagesStream(EventStreamReader):
     """Reads `message_start` and the cumulative `message_delta`; the later value of each count is the true one."""
 
     terminal_word = b"message_stop"
@@ -99,14 +99,14 @@ class AnthropicStreamReader(EventStreamReader):
 
     def __init__(self) -> None:
         super().__init__()
-        self._usage: Object = {}
+        self._usage: JsonObject = {}
         self._has_final = False
 
     def report(self) -> UsageReport:
         report = _read_usage(self._usage or None)
         return report if self._has_final or report.problem else UsageReport(report.usage, "incomplete")
 
-    def _read_message(self, message: Object) -> bool:
+    def _read_message(self, message: JsonObject) -> bool:
         start = message.get("message")
         usage = start.get("usage") if isinstance(start, dict) else message.get("usage")
         if isinstance(usage, dict):

@@ -1,4 +1,4 @@
-"""One metered call as both API families describe it, and what a family must be able to do."""
+"""One metered call as the API formats describe it, and what a format must be able to do."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from django.conf import settings
 
 from accounts.errors import BillingError
 from proxy.billing.pricing import Usage
-from proxy.formats.json_body import Object
+from proxy.formats.json_body import JsonObject
 
 IMAGE_KINDS = {"image", "image_url", "input_image"}
 FILE_KINDS = {"document", "file", "input_audio", "input_file", "audio", "video", "container_upload"}
@@ -62,23 +62,23 @@ class StreamReader(Protocol):
         """The usage that the stream told."""
 
 
-class ApiFamily(Protocol):
-    """One of the two API formats."""
+class ApiFormat(Protocol):
+    """One API format: how its requests, answers and streams are read, and how its errors are written."""
 
     path: ClassVar[str]
 
-    def parse(self, parsed: Object, body_bytes: int) -> Call: ...
+    def parse(self, parsed: JsonObject, body_bytes: int) -> Call: ...
 
-    def prepare(self, body: bytes, parsed: Object, call: Call, *, model: str, max_output_tokens: int) -> bytes:
+    def prepare(self, body: bytes, parsed: JsonObject, call: Call, *, model: str, max_output_tokens: int) -> bytes:
         """The body to forward: mapped model, forced usage, output bound; the rest byte for byte."""
 
-    def read_usage(self, answer: Object) -> UsageReport: ...
+    def read_usage(self, answer: JsonObject) -> UsageReport: ...
 
-    def output_text_bytes(self, answer: Object) -> int: ...
+    def output_text_bytes(self, answer: JsonObject) -> int: ...
 
     def stream_reader(self, call: Call) -> StreamReader: ...
 
-    def error_body(self, *, status: int, code: str, message: str, details: Object) -> Object: ...
+    def error_body(self, *, status: int, code: str, message: str, details: JsonObject) -> JsonObject: ...
 
     def error_event(self, error: BillingError, message: str) -> bytes:
         """An error as an event of a stream that has begun."""
@@ -102,7 +102,7 @@ def bound_input_tokens(messages: list[Any], body_bytes: int) -> int:
     return bound
 
 
-def _content_parts(messages: list[Any]) -> Iterator[Object]:
+def _content_parts(messages: list[Any]) -> Iterator[JsonObject]:
     """The parts of all messages, and those inside tool results. Not what merely looks like one, in a tool's input."""
     stack = [message.get("content") for message in messages if isinstance(message, dict)]
     while stack:
@@ -114,7 +114,7 @@ def _content_parts(messages: list[Any]) -> Iterator[Object]:
                     stack.append(part.get("content"))
 
 
-def _inline_bytes(image: Object) -> int:
+def _inline_bytes(image: JsonObject) -> int:
     """Bytes of an image's data in the body: OpenAI's data URL, or Anthropic's base64 source.
 
     Only of what says that it is an image: some upstreams read a document from the same place.
@@ -130,7 +130,7 @@ def _inline_bytes(image: Object) -> int:
     return 0
 
 
-def read_tokens(report: Object, name: str, *, is_required: bool = False) -> int:
+def read_tokens(report: JsonObject, name: str, *, is_required: bool = False) -> int:
     """A token count of a usage report; raises `ValueError` for what cannot be one.
 
     Absent and null are 0, unless the format always has the count: then they are a mistake, not usage.

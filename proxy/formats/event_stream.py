@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar
 
-from proxy.formats.json_body import Object
+from proxy.formats.json_body import JsonObject
 
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
 _USAGE_OBJECT = re.compile(rb'"usage"\s*:\s*\{')
@@ -69,7 +69,7 @@ class EventStreamReader(ABC):
         return self._read_message(message)
 
     @abstractmethod
-    def _read_message(self, message: Object) -> bool:
+    def _read_message(self, message: JsonObject) -> bool:
         """Take the usage out of one event's JSON; returns whether the event is passed on."""
 
 

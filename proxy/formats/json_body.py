@@ -7,7 +7,7 @@ from typing import Any
 
 from proxy.errors import InvalidRequest
 
-Object = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
 def _no_constant(name: str) -> None:
@@ -21,7 +21,7 @@ def _finite(text: str) -> float:
     return number
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> Object:
+def _unique(pairs: list[tuple[str, Any]]) -> JsonObject:
     # Parsers differ in which duplicate wins: one that we did not bill must not reach the upstream.
     members = dict(pairs)
     if len(members) != len(pairs):
@@ -36,7 +36,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
 
 
-def parse_object(body: bytes) -> Object:
+def parse_object(body: bytes) -> JsonObject:
     """The JSON object in `body`; raises `InvalidRequest` for anything else, naming what is wrong."""
     try:
         value = _DECODER.decode(body.decode("utf-8"))
@@ -53,7 +53,7 @@ def parse_object(body: bytes) -> Object:
     return value
 
 
-def parse_answer(data: bytes) -> Object:
+def parse_answer(data: bytes) -> JsonObject:
     """The JSON object that an upstream answered; raises `ValueError`. Lenient: what the client can read may pass."""
     try:
         answer = json.loads(data)
@@ -69,7 +69,7 @@ def text_size(value: object) -> int:
     return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
-def with_members(body: bytes, parsed: Object, changes: Object) -> bytes:
+def with_members(body: bytes, parsed: JsonObject, changes: JsonObject) -> bytes:
     """`body` with the members `changes`: new ones put in front, replaced ones where they stood; other bytes are kept.
 
     `parsed` is what `parse_object` made of it. Raises `InvalidRequest` at the last level of nesting that it took.
@@ -85,7 +85,7 @@ def with_members(body: bytes, parsed: Object, changes: Object) -> bytes:
     return body
 
 
-def _with_values(text: str, values: Object) -> str:
+def _with_values(text: str, values: JsonObject) -> str:
     """The text of a JSON object with other values for some of its own members."""
     parts, kept_from = [], 0
     position, to_find = _skip_space(text, 0) + 1, set(values)
@@ -117,7 +117,7 @@ def _compact(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def refuse_variants(parsed: Object, names: frozenset[str]) -> None:
+def refuse_variants(parsed: JsonObject, names: frozenset[str]) -> None:
     """Refuse a name that differs from one of `names` only by case: a parser that ignores case takes it for that one.
 
     (Go's does, and then what is done is not what was billed.) Raises `InvalidRequest`.
@@ -127,7 +127,7 @@ def refuse_variants(parsed: Object, names: frozenset[str]) -> None:
             raise InvalidRequest(f"Write {name.casefold()!r}, not {name!r}.", param=name)
 
 
-def read_bool(parsed: Object, name: str) -> bool:
+def read_bool(parsed: JsonObject, name: str) -> bool:
     """A flag that may be missing or null (false); raises `InvalidRequest` on another type."""
     value = parsed.get(name)
     if value is None or isinstance(value, bool):
@@ -135,7 +135,7 @@ def read_bool(parsed: Object, name: str) -> bool:
     raise InvalidRequest(f"{name!r} must be true or false, not {_kind(value)}.", param=name)
 
 
-def read_count(parsed: Object, name: str, *, maximum: int = 2**31 - 1) -> int | None:
+def read_count(parsed: JsonObject, name: str, *, maximum: int = 2**31 - 1) -> int | None:
     """A whole number from 1 to `maximum`, or None if missing or null; raises `InvalidRequest` on anything else."""
     value = parsed.get(name)
     if value is None:
@@ -147,7 +147,7 @@ def read_count(parsed: Object, name: str, *, maximum: int = 2**31 - 1) -> int | 
     return value
 
 
-def read_text(parsed: Object, name: str, *, maximum: int = 200) -> str:
+def read_text(parsed: JsonObject, name: str, *, maximum: int = 200) -> str:
     """Required text of 1 to `maximum` characters; raises `InvalidRequest` otherwise."""
     value = parsed.get(name)
     if not isinstance(value, str) or not 1 <= len(value) <= maximum:
@@ -155,7 +155,7 @@ def read_text(parsed: Object, name: str, *, maximum: int = 200) -> str:
     return value
 
 
-def read_list(parsed: Object, name: str) -> list[Any]:
+def read_list(parsed: JsonObject, name: str) -> list[Any]:
     """A required list with at least one item; raises `InvalidRequest` otherwise."""
     value = parsed.get(name)
     if not isinstance(value, list) or not value:

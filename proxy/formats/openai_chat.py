@@ -9,7 +9,7 @@ from proxy.billing.pricing import Usage
 from proxy.formats.api_format import Call, UsageReport, bound_input_tokens, read_tokens
 from proxy.formats.event_stream import EventStreamReader
 from proxy.formats.json_body import (
-    Object,
+    JsonObject,
     read_bool,
     read_count,
     read_list,
@@ -30,12 +30,12 @@ _ERROR_TYPES = {
 }
 
 
-class OpenAiApi:
+class OpenAiChat:
     """`POST /v1/chat/completions`."""
 
     path: ClassVar[str] = "/v1/chat/completions"
 
-    def parse(self, parsed: Object, body_bytes: int) -> Call:
+    def parse(self, parsed: JsonObject, body_bytes: int) -> Call:
         """Read what billing needs; raises `InvalidRequest`. All else is the upstream's business."""
         refuse_variants(parsed, _BILLED_BY)
         model = read_text(parsed, "model")
@@ -53,7 +53,7 @@ class OpenAiApi:
             has_asked_for_usage=isinstance(options, dict) and options.get("include_usage") is True,
         )
 
-    def prepare(self, body: bytes, parsed: Object, call: Call, *, model: str, max_output_tokens: int) -> bytes:
+    def prepare(self, body: bytes, parsed: JsonObject, call: Call, *, model: str, max_output_tokens: int) -> bytes:
         """Map the model, ask for usage on streams, and bound the output where the client did not."""
         changes: dict[str, Any] = {}
         if model != call.model:
@@ -65,19 +65,19 @@ class OpenAiApi:
             changes["max_tokens"] = max_output_tokens
         return with_members(body, parsed, changes)
 
-    def read_usage(self, answer: Object) -> UsageReport:
+    def read_usage(self, answer: JsonObject) -> UsageReport:
         return _read_usage(answer.get("usage"))
 
-    def output_text_bytes(self, answer: Object) -> int:
+    def output_text_bytes(self, answer: JsonObject) -> int:
         """Bytes of what the model wrote, all choices together: text, reasoning and tool calls."""
         choices = answer.get("choices")
         messages = [choice.get("message") for choice in choices or () if isinstance(choice, dict)]
         return sum(text_size(message) for message in messages if message)
 
-    def stream_reader(self, call: Call) -> "OpenAiStreamReader":
-        return OpenAiStreamReader(hides_usage=not call.has_asked_for_usage)
+    def stream_reader(self, call: Call) -> "OpenAiChatStream":
+        return OpenAiChatStream(hides_usage=not call.has_asked_for_usage)
 
-    def error_body(self, *, status: int, code: str, message: str, details: Object) -> Object:
+    def error_body(self, *, status: int, code: str, message: str, details: JsonObject) -> JsonObject:
         default = "invalid_request_error" if status < 500 else "server_error"
         param = details.pop("param", None)
         kind = _ERROR_TYPES.get(status, default)
@@ -88,7 +88,7 @@ class OpenAiApi:
         return b"data: " + json.dumps(body).encode() + b"\n\n"
 
 
-class OpenAiStreamReader(EventStreamReader):
+class OpenAiChatStream(EventStreamReader):
     """Reads the usage of the last chunk, and hides that chunk from a client that did not ask for it."""
 
     terminal_word = b"[DONE]"
@@ -103,7 +103,7 @@ class OpenAiStreamReader(EventStreamReader):
     def report(self) -> UsageReport:
         return self._report
 
-    def _read_message(self, message: Object) -> bool:
+    def _read_message(self, message: JsonObject) -> bool:
         if isinstance(message.get("usage"), dict):
             self._report = _read_usage(message["usage"])
         return not (self._hides_usage and message.get("choices") == [])

@@ -2,7 +2,7 @@
 
 import json
 
-from proxy.formats.api_format import ApiFamily, UsageReport
+from proxy.formats.api_format import ApiFormat, UsageReport
 
 KEPT_BYTES = 64 * 1024
 """Of the beginning and of the end: both formats tell the usage in one of them."""
@@ -11,10 +11,10 @@ KEPT_BYTES = 64 * 1024
 class LargeAnswerReader:
     """Passes everything on and remembers the answer's two ends."""
 
-    def __init__(self, family: ApiFamily) -> None:
+    def __init__(self, api_format: ApiFormat) -> None:
         self.is_finished = self.has_failed = False
         self.text_bytes = 0
-        self._family = family
+        self._api_format = api_format
         self._head = b""
         self._tail = b""
 
@@ -42,5 +42,5 @@ class LargeAnswerReader:
                     usage, _ = json.JSONDecoder().raw_decode(text[colon + 1 :].lstrip())
                 except (ValueError, RecursionError):
                     continue
-                return self._family.read_usage({"usage": usage})
+                return self._api_format.read_usage({"usage": usage})
         return UsageReport(None, "missing")

@@ -16,8 +16,8 @@ from proxy.billing import metering
 from proxy.billing.idempotency import Claim
 from proxy.billing.metering import FreeRequest, Reservation
 from proxy.errors import InternalError, UpstreamError, UpstreamTimeout
-from proxy.formats.api_format import ApiFamily
-from proxy.formats.json_body import Object, parse_answer
+from proxy.formats.api_format import ApiFormat
+from proxy.formats.json_body import JsonObject, parse_answer
 from proxy.relay.large_answer import LargeAnswerReader
 from proxy.relay.metered_stream import READ_BYTES, MeteredStream
 from proxy.upstream.client import Upstream
@@ -45,10 +45,10 @@ _OUR_ACCOUNT_IS_EMPTY = re.compile(
 def forward(
     *,
     upstream: Upstream,
-    family: ApiFamily,
+    api_format: ApiFormat,
     reservation: Reservation,
     body: bytes,
-    parsed: Object,
+    parsed: JsonObject,
     headers: Mapping[str, str],
     claim: Claim | None = None,
 ) -> Answer:
@@ -59,13 +59,13 @@ def forward(
     """
     try:
         response = _send(
-            upstream=upstream, family=family, reservation=reservation, body=body, parsed=parsed, headers=headers
+            upstream=upstream, api_format=api_format, reservation=reservation, body=body, parsed=parsed, headers=headers
         )
         if response.status >= 300:
-            return _relay_refusal(response, family, reservation)
+            return _relay_refusal(response, api_format, reservation)
         if reservation.call.is_stream and "text/event-stream" in response.headers.get("Content-Type", ""):
-            return _relay_stream(response, family, reservation)
-        return _relay_answer(response, family, reservation, claim)
+            return _relay_stream(response, api_format, reservation)
+        return _relay_answer(response, api_format, reservation, claim)
     except BillingError:
         raise  # Whoever raised it has ended the request.
     except Exception:
@@ -76,25 +76,25 @@ def forward(
 def _send(
     *,
     upstream: Upstream,
-    family: ApiFamily,
+    api_format: ApiFormat,
     reservation: Reservation,
     body: bytes,
-    parsed: Object,
+    parsed: JsonObject,
     headers: Mapping[str, str],
 ) -> UpstreamAnswer:
     model, most = reservation.price.upstream_model_id, reservation.max_output_tokens
     try:
-        body = family.prepare(body, parsed, reservation.call, model=model, max_output_tokens=most)
-        return upstream.post(family.path, body, {**headers, "X-Request-Id": reservation.request_id})
+        body = api_format.prepare(body, parsed, reservation.call, model=model, max_output_tokens=most)
+        return upstream.post(api_format.path, body, {**headers, "X-Request-Id": reservation.request_id})
     except BillingError as error:
         metering.release(reservation, status=STATUS_OF[error.code], outcome=error.code)
         raise
 
 
-def _relay_stream(response: UpstreamAnswer, family: ApiFamily, reservation: Reservation) -> StreamingHttpResponse:
+def _relay_stream(response: UpstreamAnswer, api_format: ApiFormat, reservation: Reservation) -> StreamingHttpResponse:
     """A streamed answer: passed on as it comes, billed when it ends."""
     stream = MeteredStream(
-        response, family.stream_reader(reservation.call), reservation, error_event=family.error_event
+        response, api_format.stream_reader(reservation.call), reservation, error_event=api_format.error_event
     )
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **_headers(reservation)}
     return StreamingHttpResponse(stream, content_type=response.headers["Content-Type"], headers=headers)
@@ -103,7 +103,7 @@ def _relay_stream(response: UpstreamAnswer, family: ApiFamily, reservation: Rese
 def forward_free(
     *,
     upstream: Upstream,
-    family: ApiFamily,
+    api_format: ApiFormat,
     path: str,
     body: bytes,
     headers: Mapping[str, str],
@@ -121,14 +121,14 @@ def forward_free(
     metering.log_free(entry, endpoint=path, status=response.status, outcome=outcome, started_at=started_at)
     if response.status == 200:
         return ApiResponse(data, request_id=entry.request_id)
-    return _answer_refusal(response, data, family, entry.request_id)
+    return _answer_refusal(response, data, api_format, entry.request_id)
 
 
-def _relay_refusal(response: UpstreamAnswer, family: ApiFamily, reservation: Reservation) -> ApiResponse:
+def _relay_refusal(response: UpstreamAnswer, api_format: ApiFormat, reservation: Reservation) -> ApiResponse:
     """An upstream's error. Cost 0."""
     data = _read_small(response)
     metering.release(reservation, status=response.status, outcome="upstream_refused")
-    return _answer_refusal(response, data, family, reservation.request_id)
+    return _answer_refusal(response, data, api_format, reservation.request_id)
 
 
 def _read_small(response: UpstreamAnswer) -> bytes:
@@ -153,7 +153,7 @@ def _read_count(response: UpstreamAnswer) -> bytes:
     return data
 
 
-def _answer_refusal(response: UpstreamAnswer, data: bytes, family: ApiFamily, request_id: str) -> ApiResponse:
+def _answer_refusal(response: UpstreamAnswer, data: bytes, api_format: ApiFormat, request_id: str) -> ApiResponse:
     """The upstream's 4xx about the request passes; its own troubles are ours to explain, as `UpstreamError`."""
     if response.status in PASSED_STATUSES:
         try:
@@ -163,13 +163,13 @@ def _answer_refusal(response: UpstreamAnswer, data: bytes, family: ApiFamily, re
             return ApiResponse(data, status=response.status, request_id=request_id)
         except ValueError:
             message = "The model's provider refused this request without telling why."
-            body = family.error_body(status=response.status, code="invalid_request", message=message, details={})
+            body = api_format.error_body(status=response.status, code="invalid_request", message=message, details={})
             return json_response(body, status=response.status, request_id=request_id)
     logger.error("request %s: the upstream answered %s", request_id, response.status)
     raise UpstreamError(f"the upstream answered {response.status}", retry_after=response.headers.get("Retry-After"))
 
 
-def _is_about_our_account(answer: Object) -> bool:
+def _is_about_our_account(answer: JsonObject) -> bool:
     error = answer.get("error")
     told = [error.get(name) for name in ("type", "code", "message")] if isinstance(error, dict) else [error]
     return any(isinstance(text, str) and _OUR_ACCOUNT_IS_EMPTY.search(text) for text in told)
@@ -177,7 +177,7 @@ def _is_about_our_account(answer: Object) -> bool:
 
 def _relay_answer(
     response: UpstreamAnswer,
-    family: ApiFamily,
+    api_format: ApiFormat,
     reservation: Reservation,
     claim: Claim | None,
 ) -> Answer:
@@ -196,12 +196,12 @@ def _relay_answer(
         raise failure from error
     if not is_whole:
         at_end = claim.release if claim else None
-        stream = MeteredStream(response, LargeAnswerReader(family), reservation, already_read=data, at_end=at_end)
+        stream = MeteredStream(response, LargeAnswerReader(api_format), reservation, already_read=data, at_end=at_end)
         return StreamingHttpResponse(stream, content_type="application/json", headers=_headers(reservation))
     if claim:
         claim.store(data)
-    report = family.read_usage(answer)
-    text_bytes = 0 if report.is_exact else family.output_text_bytes(answer)
+    report = api_format.read_usage(answer)
+    text_bytes = 0 if report.is_exact else api_format.output_text_bytes(answer)
     receipt = metering.charge(reservation, report=report, output_text_bytes=text_bytes)
     result = ApiResponse(data, request_id=reservation.request_id)
     result.headers |= reservation.hold.rate.headers | receipt.headers

@@ -35,7 +35,7 @@ from support.admin.base import (
     time_of,
     usd,
 )
-from support.admin.edits import ReasonForm
+from support.admin.edits import REASON, ReasonForm
 from support.admin.filters import (
     FIELDS,
     SOON,
@@ -245,7 +245,7 @@ class AccountAdmin(BigCollectionAdmin):
     def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:
         """A new account comes from the one function that makes accounts; an old one saves what was changed."""
         if change:
-            super().save_model(request, obj, form, change)
+            obj.save(update_fields=[name for name in form.changed_data if name != REASON])
             return
         _, api_key = create_account(username=obj.username, role=Role(obj.role or Role.USER), discord_id=obj.discord_id)
         request.new_api_key = api_key  # type: ignore[attr-defined]

@@ -43,7 +43,7 @@ def test_a_save_writes_only_what_changed_and_keeps_unknown_fields(insert_user: I
     usersnew.update_one({"_id": "alice"}, {"$set": {"credits": 99}})  # a purchase while the form is open
 
     account.is_active = False
-    account.save()
+    account.save(update_fields=["is_active"])
 
     assert usersnew.find_one({"_id": "alice"}) == before | {"credits": 99, "isActive": False}
 
@@ -54,6 +54,8 @@ def test_the_orm_cannot_write_a_balance(insert_user: InsertUser, usersnew: Any) 
     account.credits = Decimal(1000)
     with pytest.raises(BalanceWriteForbidden):
         account.save()
+    with pytest.raises(BalanceWriteForbidden):
+        account.save(update_fields=["credits"])
     with pytest.raises(BalanceWriteForbidden):
         Account.objects.filter(pk="alice").update(credits_new=5)
     with pytest.raises(BalanceWriteForbidden):

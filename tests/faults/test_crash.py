@@ -21,11 +21,11 @@ from accounts import credits
 from accounts.models import Account, Balance
 from development.fake_upstream.server import FakeUpstream
 from development.mongod import free_port
-from proxy.billing import metering
+from proxy.billing import abandoned, metering
 from proxy.billing.price_book import PRICES
 from proxy.billing.pricing import Usage
 from proxy.formats.api_format import UsageReport
-from proxy.formats.openai_chat import OpenAiApi
+from proxy.formats.openai_chat import OpenAiChat
 from proxy.models import RequestLog
 from tests.conftest import key_of
 from tests.processes import wait_for
@@ -37,7 +37,7 @@ InsertUser = Callable[..., str]
 
 def sweep_later() -> int:
     """What a sweeper does when the holds of now have become stale."""
-    return metering.sweep_holds(now=timezone.now() + timedelta(seconds=settings.HOLD_MAX_AGE_SECONDS + 1))
+    return abandoned.sweep_holds(now=timezone.now() + timedelta(seconds=settings.HOLD_MAX_AGE_SECONDS + 1))
 
 
 def open_request(server: Server, body: dict[str, Any], *, path: str = CHAT, headers: str = "") -> socket.socket:
@@ -77,7 +77,7 @@ def test_a_worker_killed_in_the_middle_of_a_stream_loses_and_charges_nothing(
         os.kill(worker, signal.SIGKILL)
 
         wait_for(lambda: server.worker_pids() not in ([], [worker]))
-    assert metering.sweep_holds() == 0, "the hold is not stale yet"
+    assert abandoned.sweep_holds() == 0, "the hold is not stale yet"
     assert sweep_later() == 1
     assert sweep_later() == 0
     assert Account.objects.get(pk="alice").credits_new == before
@@ -201,7 +201,7 @@ def reservation(insert_user: InsertUser, prices: None) -> metering.Reservation:
 
 
 def make_reservation(request_id: str) -> metering.Reservation:
-    call = OpenAiApi().parse(chat(), 120)
+    call = OpenAiChat().parse(chat(), 120)
     return metering.reserve(
         request_id=request_id,
         api_key=key_of("alice"),

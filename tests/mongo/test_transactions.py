@@ -5,6 +5,7 @@ from django.db import connection
 from django.db.transaction import atomic  # noqa: TID251  (what Django's own admin views do)
 
 from accounts.models import Account
+from accounts.registration import create_account
 from mongo.transactions import run_in_transaction
 
 
@@ -12,7 +13,7 @@ def test_a_transaction_inside_djangos_atomic_commits_and_runs_its_hooks(db: None
     seen: list[str] = []
 
     def write() -> None:
-        Account(username="alice").save(force_insert=True)
+        create_account(username="alice")
         connection.on_commit(lambda: seen.append("committed"))
 
     with atomic():
@@ -25,7 +26,7 @@ def test_a_transaction_inside_djangos_atomic_commits_and_runs_its_hooks(db: None
 
 def test_a_refused_transaction_inside_djangos_atomic_leaves_nothing(db: None) -> None:
     def write() -> None:
-        Account(username="alice").save(force_insert=True)
+        create_account(username="alice")
         raise LookupError("refused")
 
     with atomic(), pytest.raises(LookupError):

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.billing.pricing import Usage
-from proxy.formats.anthropic_messages import AnthropicStreamReader
+from proxy.formats.anthropic_messages import AnthropicMessagesStream
 from proxy.formats.event_stream import LARGEST_EVENT_BYTES, EventStreamReader
-from proxy.formats.openai_chat import OpenAiApi, OpenAiStreamReader
+from proxy.formats.openai_chat import OpenAiChat, OpenAiChatStream
 
 OPENAI = [
     b'data: {"choices":[{"delta":{"role":"assistant","content":""}}],"usage":null}\n\n',
@@ -44,7 +44,7 @@ line_ends = st.sampled_from([b"\n", b"\r\n"])
 @given(cuts, line_ends)
 def test_openai_usage_is_read_and_hidden_however_it_is_cut(cuts: list[int], end: bytes) -> None:
     parts = [part.replace(b"\n", end) for part in OPENAI]
-    reader = OpenAiStreamReader(hides_usage=True)
+    reader = OpenAiChatStream(hides_usage=True)
     assert run(reader, b"".join(parts), cuts) == b"".join(parts[:4] + parts[5:])
     assert reader.report().usage == Usage(8, 3, 0, 4)
     assert reader.is_finished
@@ -53,7 +53,7 @@ def test_openai_usage_is_read_and_hidden_however_it_is_cut(cuts: list[int], end:
 
 @given(cuts)
 def test_openai_usage_passes_to_who_asked(cuts: list[int]) -> None:
-    reader = OpenAiStreamReader(hides_usage=False)
+    reader = OpenAiChatStream(hides_usage=False)
     assert run(reader, b"".join(OPENAI), cuts) == b"".join(OPENAI)
     assert reader.report().usage == Usage(8, 3, 0, 4)
 
@@ -61,7 +61,7 @@ def test_openai_usage_passes_to_who_asked(cuts: list[int]) -> None:
 @given(cuts, line_ends)
 def test_anthropic_usage_is_the_last_of_each_count(cuts: list[int], end: bytes) -> None:
     data = b"".join(ANTHROPIC).replace(b"\n", end)
-    reader = AnthropicStreamReader()
+    reader = AnthropicMessagesStream()
     assert run(reader, data, cuts) == data
     assert reader.report().usage == Usage(25, 15, 10, 5)
     assert reader.is_finished
@@ -69,20 +69,20 @@ def test_anthropic_usage_is_the_last_of_each_count(cuts: list[int], end: bytes) 
 
 
 def test_an_anthropic_stream_that_broke_off_tells_its_input() -> None:
-    reader = AnthropicStreamReader()
+    reader = AnthropicMessagesStream()
     run(reader, b"".join(ANTHROPIC[:3]), [])
     assert (reader.report().problem, reader.report().usage) == ("incomplete", Usage(25, 1, 10, 5))
 
 
 def test_anthropic_usage_on_the_last_event_is_final() -> None:
-    reader = AnthropicStreamReader()
+    reader = AnthropicMessagesStream()
     run(reader, b"".join(ANTHROPIC[:3]), [])
     reader.feed(b'event: message_stop\ndata: {"type":"message_stop","usage":{"output_tokens":15}}\n\n')
     assert (reader.report().problem, reader.report().usage) == (None, Usage(25, 15, 10, 5))
 
 
 def test_a_stream_without_usage_says_so() -> None:
-    for reader in (OpenAiStreamReader(hides_usage=True), AnthropicStreamReader()):
+    for reader in (OpenAiChatStream(hides_usage=True), AnthropicMessagesStream()):
         assert (reader.report().usage, reader.report().problem) == (None, "missing")
 
 
@@ -102,21 +102,21 @@ def test_a_stream_without_usage_says_so() -> None:
     ],
 )
 def test_impossible_usage_is_rejected(usage: bytes) -> None:
-    reader = OpenAiStreamReader(hides_usage=True)
+    reader = OpenAiChatStream(hides_usage=True)
     reader.feed(b'data: {"choices":[],"usage":' + usage + b"}\n\n")
     assert reader.report().usage is None
     assert (reader.report().problem or "").startswith("rejected")
 
 
 def test_an_endless_event_does_not_grow_the_memory() -> None:
-    reader = OpenAiStreamReader(hides_usage=True)
+    reader = OpenAiChatStream(hides_usage=True)
     passed = b"".join(reader.feed(b"x" * 65536) for _ in range(64))
     assert len(passed) >= 64 * 65536 - LARGEST_EVENT_BYTES - 65536
     assert passed + reader.flush() == b"x" * 65536 * 64
 
 
 @pytest.mark.parametrize("text", [b"data: [DONE]", b"event: message_stop", b"\\ndata: [DONE]\\n"])
-@pytest.mark.parametrize("reader", [OpenAiStreamReader(hides_usage=True), AnthropicStreamReader()])
+@pytest.mark.parametrize("reader", [OpenAiChatStream(hides_usage=True), AnthropicMessagesStream()])
 def test_what_a_model_writes_does_not_end_a_stream(reader: EventStreamReader, text: bytes) -> None:
     event = b'data: {"delta":{"text":"' + text + b'"}}\n\n'
     assert reader.feed(event) == event
@@ -128,9 +128,9 @@ def test_what_a_model_writes_does_not_end_a_stream(reader: EventStreamReader, te
 @pytest.mark.parametrize(
     ("reader", "last"),
     [
-        (OpenAiStreamReader(hides_usage=True), b"data:[DONE]\r\n\r\n"),
-        (OpenAiStreamReader(hides_usage=True), b": x\ndata: [DONE] \n\n"),
-        (AnthropicStreamReader(), b'event:message_stop\ndata:{"type":"message_stop"}\n\n'),
+        (OpenAiChatStream(hides_usage=True), b"data:[DONE]\r\n\r\n"),
+        (OpenAiChatStream(hides_usage=True), b": x\ndata: [DONE] \n\n"),
+        (AnthropicMessagesStream(), b'event:message_stop\ndata:{"type":"message_stop"}\n\n'),
     ],
 )
 def test_the_last_event_may_be_spaced_otherwise(reader: EventStreamReader, last: bytes) -> None:
@@ -139,20 +139,20 @@ def test_the_last_event_may_be_spaced_otherwise(reader: EventStreamReader, last:
 
 
 def test_an_error_told_before_the_last_event_is_a_failure() -> None:
-    reader = OpenAiStreamReader(hides_usage=True)
+    reader = OpenAiChatStream(hides_usage=True)
     data = b'data: {"error":{"message":"overloaded"}}\n\ndata: [DONE]\n\n'
     assert reader.feed(data) == data
     assert (reader.has_failed, reader.is_finished) == (True, True)
 
 
 def test_the_word_error_in_a_text_is_no_failure() -> None:
-    reader = AnthropicStreamReader()
+    reader = AnthropicMessagesStream()
     reader.feed(b'data: {"delta":{"text":"{\\"error\\": {}}"}, "error": null}\n\n')
     assert not reader.has_failed
 
 
 def test_garbage_with_a_usage_in_it_passes() -> None:
-    reader = OpenAiStreamReader(hides_usage=True)
+    reader = OpenAiChatStream(hides_usage=True)
     garbage = b'data: {"usage": {broken\n\n'
     assert reader.feed(garbage) == garbage
     assert reader.report().usage is None
@@ -162,4 +162,4 @@ def test_garbage_with_a_usage_in_it_passes() -> None:
 def test_tokens_written_to_the_cache_are_told_apart(name: str) -> None:
     details = {"cached_tokens": 3, name: 5}
     usage = {"prompt_tokens": 20, "completion_tokens": 1, "prompt_tokens_details": details}
-    assert OpenAiApi().read_usage({"usage": usage}).usage == Usage(12, 1, 5, 3)
+    assert OpenAiChat().read_usage({"usage": usage}).usage == Usage(12, 1, 5, 3)

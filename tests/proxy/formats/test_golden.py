@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from proxy.billing.pricing import Usage
-from proxy.formats.anthropic_messages import AnthropicApi
-from proxy.formats.api_format import ApiFamily, Call
+from proxy.formats.anthropic_messages import AnthropicMessages
+from proxy.formats.api_format import ApiFormat, Call
 from proxy.formats.json_body import parse_answer
-from proxy.formats.openai_chat import OpenAiApi
+from proxy.formats.openai_chat import OpenAiChat
 from proxy.relay.large_answer import LargeAnswerReader
 from tests.proxy.billing.test_pricing import price
 from tests.serving import ROOT
@@ -25,20 +25,22 @@ CALL = Call(
     text_bytes=4000,
     has_asked_for_usage=True,
 )
-FAMILIES = pytest.mark.parametrize(("name", "family"), [("openai", OpenAiApi()), ("anthropic", AnthropicApi())])
+EACH_FORMAT = pytest.mark.parametrize(
+    ("name", "api_format"), [("openai", OpenAiChat()), ("anthropic", AnthropicMessages())]
+)
 
 
-@FAMILIES
-def test_a_plain_answer_costs_what_the_table_says(name: str, family: ApiFamily) -> None:
-    report = family.read_usage(parse_answer((GOLDEN / f"{name}.json").read_bytes()))
+@EACH_FORMAT
+def test_a_plain_answer_costs_what_the_table_says(name: str, api_format: ApiFormat) -> None:
+    report = api_format.read_usage(parse_answer((GOLDEN / f"{name}.json").read_bytes()))
     assert report.usage == Usage(1000, 500, 200, 700)
     assert price().cost(report.usage) == BY_HAND
 
 
-@FAMILIES
-def test_a_stream_costs_the_same_and_passes_unchanged(name: str, family: ApiFamily) -> None:
+@EACH_FORMAT
+def test_a_stream_costs_the_same_and_passes_unchanged(name: str, api_format: ApiFormat) -> None:
     data = (GOLDEN / f"{name}.sse").read_bytes()
-    reader = family.stream_reader(CALL)
+    reader = api_format.stream_reader(CALL)
     assert reader.feed(data) + reader.flush() == data
     assert reader.is_finished
     usage = reader.report().usage
@@ -46,10 +48,10 @@ def test_a_stream_costs_the_same_and_passes_unchanged(name: str, family: ApiFami
     assert price().cost(usage) == BY_HAND
 
 
-@FAMILIES
-def test_an_answer_too_large_to_hold_is_read_from_its_ends(name: str, family: ApiFamily) -> None:
+@EACH_FORMAT
+def test_an_answer_too_large_to_hold_is_read_from_its_ends(name: str, api_format: ApiFormat) -> None:
     data = (GOLDEN / f"{name}.json").read_bytes().replace(b"Hello!", b"Hello! " * 200_000)
-    reader = LargeAnswerReader(family)
+    reader = LargeAnswerReader(api_format)
     assert b"".join(reader.feed(data[start : start + 50_000]) for start in range(0, len(data), 50_000)) == data
     reader.flush()
     assert reader.report().usage == Usage(1000, 500, 200, 700)

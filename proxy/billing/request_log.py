@@ -1,0 +1,104 @@
+"""The request log's document: the one builder of it, and how it is inserted.
+
+A log is inserted once, by its `_id`: whoever inserts it (the request, or the sweeper that gave it up) decides the cost,
+and everyone settles by that.
+"""
+
+import logging
+import time
+from datetime import datetime
+from decimal import Decimal
+
+from pymongo.errors import DuplicateKeyError, PyMongoError
+
+from accounts.errors import BrokenInvariant
+from accounts.models import Balance
+from money.amounts import ZERO, to_bson
+from mongo.collections import Document, collection_of, insert_one
+from proxy.billing.pricing import Price, Usage
+from proxy.errors import ServiceUnavailable
+from proxy.models import RequestLog
+
+logger = logging.getLogger(__name__)
+
+RECORD_ATTEMPTS = 4
+
+
+def log_document(
+    *,
+    request_id: str,
+    username: str,
+    balance: Balance,
+    status: int,
+    outcome: str,
+    created_at: datetime,
+    usage: Usage | None = None,
+    usage_source: RequestLog.UsageSource = RequestLog.UsageSource.NONE,
+    usage_problem: str | None = None,
+    full_cost: Decimal = ZERO,
+    hold: Decimal | None = None,
+    price: Price | None = None,
+    model: str | None = None,
+    endpoint: str | None = None,
+    key_prefix: str | None = None,
+    is_stream: bool | None = None,
+    latency_ms: int | None = None,
+) -> Document:
+    """One request as it is kept. What is not known is left out. USD.
+
+    `full_cost` is what the usage costs; what of it is beyond the hold is never taken, and noted as `uncollected`.
+    Without a `hold` the request was free. Raises `BrokenInvariant` unless 0 ≤ cost ≤ hold.
+    """
+    usage = usage or Usage()
+    cost = full_cost if hold is None else min(full_cost, hold)
+    if not ZERO <= cost <= (ZERO if hold is None else hold):
+        raise BrokenInvariant(f"request {request_id} costs {cost} with a hold of {hold}")
+    document = {
+        "_id": request_id,
+        "userId": username,
+        "apiKeyPrefix": key_prefix,
+        "creditType": balance.value,
+        "endpoint": endpoint,
+        "model": model,
+        "isStream": is_stream,
+        "inputTokens": usage.input_tokens,
+        "outputTokens": usage.output_tokens,
+        "cacheWriteTokens": usage.cache_write_tokens,
+        "cacheHitTokens": usage.cache_read_tokens,
+        "tokensUsed": usage.total_tokens,
+        "creditsCost": to_bson(cost),
+        "uncollected": to_bson(full_cost - cost),
+        "hold": None if hold is None else to_bson(hold),
+        "price": None if price is None else price.snapshot,
+        "usageSource": usage_source.value,
+        "usageProblem": usage_problem,
+        "outcome": outcome,
+        "statusCode": status,
+        "isSuccess": outcome == "ok",
+        "latencyMs": latency_ms,
+        "createdAt": created_at,
+    }
+    return {name: value for name, value in document.items() if value is not None}
+
+
+def record(document: Document) -> bool:
+    """Insert the write-ahead record; False if the sweeper gave the request up before and wrote its own.
+
+    Tried several times over a change of the primary: an answer must not go unbilled for a moment without database.
+    Raises `ServiceUnavailable` if it cannot be kept. Safe to repeat with the same document.
+    """
+    for attempt in range(RECORD_ATTEMPTS):
+        try:
+            insert_one(RequestLog, document)
+        except DuplicateKeyError:
+            # A retry of ours that had arrived is the same document; anything else was written by the sweeper.
+            stored = collection_of(RequestLog).find_one({"_id": document["_id"]}, projection={"outcome": 1})
+            return stored is not None and stored["outcome"] == document["outcome"]
+        except PyMongoError as error:
+            logger.error("request %s cannot be recorded: %s", document["_id"], error)
+            if attempt + 1 == RECORD_ATTEMPTS:
+                raise ServiceUnavailable(f"request {document['_id']} could not be recorded") from error
+            time.sleep(0.2 * 2**attempt)
+        else:
+            return True
+    raise AssertionError("unreachable")
