@@ -21,6 +21,7 @@ from development.fake_upstream.server import FakeUpstream
 from mongo.collections import collection_of
 from proxy.billing.seed_prices import seed_prices
 from proxy.models import ModelPrice
+from tests.balance_watch import ROOT, BalanceWatch
 from tests.serving import Server, serve
 
 LogIn = Callable[..., Client]
@@ -94,6 +95,25 @@ def _fast_passwords() -> Iterator[None]:
     """Staff passwords of tests need no slow hash: 0.3 s a log-in."""
     with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
         yield
+
+
+UNWATCHED = ("tests/mongo", "tests/faults", "tests/accounts/test_holds.py", "tests/e2e/test_concurrency.py")
+"""Tests of the short way to write: with a listener, the driver sends each command the long way."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def watch_balances(request: pytest.FixtureRequest) -> Iterator[BalanceWatch | None]:
+    """Fails a module during whose tests anything but `accounts/credits` wrote a balance; None where nothing watches."""
+    if str(request.path.relative_to(ROOT)).startswith(UNWATCHED):
+        yield None
+        return
+    watch, options = BalanceWatch(), connection.settings_dict["OPTIONS"]
+    connection.close_pool()  # type: ignore[attr-defined]  # The next connection has the listener.
+    options["event_listeners"] = [watch]
+    yield watch
+    connection.close_pool()  # type: ignore[attr-defined]
+    del options["event_listeners"]
+    assert watch.violations == []
 
 
 @pytest.fixture
