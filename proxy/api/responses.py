@@ -1,6 +1,7 @@
 """Domain errors as HTTP answers, in the shape of the API that was called. The one place that maps codes to statuses."""
 
 import json
+import logging
 from collections.abc import ItemsView
 from http.client import responses
 
@@ -28,7 +29,11 @@ STATUS_OF = {
     "upstream_timeout": 504,
     "service_unavailable": 503,
     "internal_error": 500,
+    "broken_invariant": 500,
 }
+"""The status of every error that a request can end with, by its code. One that is missing here is a mistake: 500."""
+
+logger = logging.getLogger(__name__)
 
 HELD_RETRY_SECONDS = 5
 
@@ -68,6 +73,8 @@ def json_response(body: JsonObject, *, request_id: str, status: int = 200) -> Ap
 def error_response(error: BillingError, api_format: ApiFormat, request_id: str) -> ApiResponse:
     """The answer to a request that failed with `error`."""
     status = STATUS_OF.get(error.code, 500)
+    if status == 500:
+        logger.error("request %s: %s", request_id, error)
     body = api_format.error_body(
         status=status, code=error.code, message=error.customer_message, details=_details(error)
     )

@@ -55,7 +55,7 @@ Endpoint = Callable[..., Answer]
 
 
 def _endpoint(method: str | None, api_format: ApiFormat | None) -> Callable[[Endpoint], Callable[..., Any]]:
-    """Make a view of an endpoint: its method, a request id, and every error as JSON in the api_format's shape.
+    """Make a view of an endpoint: its method, a request id, and every error as JSON in the shape of the format.
 
     `method` None = any; `api_format` None = the one that the client seems to speak.
     """
