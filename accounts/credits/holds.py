@@ -15,12 +15,12 @@ from accounts.credits.movements import format_time
 from accounts.credits.posting import Cause, Change, Kind, accounts, held_of, post, read_account
 from accounts.errors import (
     AccountDisabled,
-    BrokenInvariant,
     CreditsExpired,
     InsufficientCredits,
     InvalidApiKey,
     RateLimitExceeded,
 )
+from accounts.invariants import check_balance, check_cost, check_hold
 from accounts.keys import key_filter
 from accounts.models import Account, Balance
 from accounts.rate_limits import (
@@ -32,7 +32,7 @@ from accounts.rate_limits import (
     read_rate,
     refusal_of,
 )
-from money.amounts import ZERO, from_bson, to_bson
+from money.amounts import from_bson, to_bson
 from money.expressions import at_least, count_plus, number, rounded
 from mongo.collections import Document, current_session, find_one_and_update
 from mongo.times import aware
@@ -79,8 +79,7 @@ def hold(
     `required` is `minimum`), and `BrokenInvariant`. Not safe to repeat: a second call with the same id is a second hold
     of the same name and raises nothing; ids are random and never reused.
     """
-    if not ZERO <= minimum <= maximum:
-        raise BrokenInvariant(f"a hold from {minimum} to {maximum} was asked for")
+    check_hold(request_id, minimum, minimum=minimum, maximum=maximum)
     now = now or timezone.now()
     key = key_filter(api_key)
     low, high = to_bson(minimum), to_bson(maximum)
@@ -107,29 +106,26 @@ def hold(
     for _ in range(HOLD_ATTEMPTS):
         after = find_one_and_update(Account, query, update, fields=fields)
         if after is not None:
-            held = Hold(
+            amount_held, balance_after = (
+                from_bson(after["holds"][request_id]["amount"]),
+                from_bson(after[balance.field]),
+            )
+            # A hold that breaks one of these pays for nothing; the sweep gives it back.
+            check_hold(request_id, amount_held, minimum=minimum, maximum=maximum)
+            check_balance(balance.label, balance_after, moved=-amount_held, may_be_debt=False)
+            return Hold(
                 request_id=request_id,
                 username=after["_id"],
                 balance=balance,
-                amount=from_bson(after["holds"][request_id]["amount"]),
-                balance_after=from_bson(after[balance.field]),
+                amount=amount_held,
+                balance_after=balance_after,
                 rate=read_rate(after, now),
             )
-            return _checked(held, minimum, maximum)
         refusal = _refusal(key, balance, minimum, now)
         if refusal is not None:
             raise refusal
     rate = read_rate(accounts().find_one(key) or {}, now)
     raise RateLimitExceeded("Other requests came first each time. Try again.", rate=rate, retry_seconds=1)
-
-
-def _checked(held: Hold, minimum: Decimal, maximum: Decimal) -> Hold:
-    """Invariants 2 and 4 of docs/invariants.md. A hold that breaks one pays for nothing; the sweeper releases it."""
-    if not minimum <= held.amount <= maximum:
-        raise BrokenInvariant(f"request {held.request_id} holds {held.amount}, not {minimum} to {maximum}")
-    if held.balance_after < 0:
-        raise BrokenInvariant(f"request {held.request_id} left {held.balance_after} of {held.balance.label}")
-    return held
 
 
 def _not_expired(now: datetime) -> Document:
@@ -173,8 +169,7 @@ def settle(
     error: nothing is done. Raises `BrokenInvariant` for a cost below 0, and `PyMongoError` or `DatabaseError` when the
     database fails. Safe to repeat: one update guarded by the hold's existence, so a second call does nothing.
     """
-    if cost < 0:
-        raise BrokenInvariant(f"request {request_id} costs {cost}")
+    check_cost(request_id, cost, hold=cost)  # The update takes no more than the hold, whatever the cost.
     amount = f"$holds.{request_id}.amount"
     cost_taken: Document = {"$min": [to_bson(cost), amount]}
     counters: Document = {

@@ -10,7 +10,8 @@ from decimal import Decimal
 
 from pymongo.collection import Collection
 
-from accounts.errors import AccountNotFound, BrokenInvariant, InsufficientCredits
+from accounts.errors import AccountNotFound, InsufficientCredits
+from accounts.invariants import check_balance, check_entries
 from accounts.models import Account, Balance, LedgerEntry, sum_holds
 from money.amounts import ZERO, from_bson
 from money.expressions import at_least, plus
@@ -107,7 +108,9 @@ def post(
         running[change.balance] += change.amount
         entries.append(write_entry(username, change, running[change.balance], cause))
     for balance, total in totals.items():
-        _check_posted(balance, total, from_bson(after[balance.field]), expected=running[balance], allow_debt=allow_debt)
+        there = from_bson(after[balance.field])
+        check_entries(balance.label, there, before=from_bson(before.get(balance.field)), entries=total)
+        check_balance(balance.label, there, moved=total, may_be_debt=allow_debt)
     return Movement(tuple(entries), is_repeat=False)
 
 
@@ -121,14 +124,6 @@ def _shortage(document: Document, totals: dict[Balance, Decimal]) -> Insufficien
         available=from_bson(document.get(short.field)),
         held=held_of(document, short),
     )
-
-
-def _check_posted(balance: Balance, total: Decimal, after: Decimal, *, expected: Decimal, allow_debt: bool) -> None:
-    """Invariants 2 and 3 of docs/invariants.md; raising rolls everything back."""
-    if after != expected:
-        raise BrokenInvariant(f"{balance.label} is {after} after entries that lead to {expected}")
-    if total < 0 and after < 0 and not allow_debt:
-        raise BrokenInvariant(f"{balance.label} fell to {after} by what must not make a debt")
 
 
 def write_entry(username: str, change: Change, balance_after: Decimal, cause: Cause) -> LedgerEntry:

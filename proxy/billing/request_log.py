@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from accounts.errors import BrokenInvariant
+from accounts.invariants import check_cost
 from accounts.models import Balance
 from money.amounts import ZERO, to_bson
 from mongo.collections import Document, collection_of, insert_one
@@ -51,8 +51,7 @@ def log_document(
     """
     usage = usage or Usage()
     cost = full_cost if hold is None else min(full_cost, hold)
-    if not ZERO <= cost <= (ZERO if hold is None else hold):
-        raise BrokenInvariant(f"request {request_id} costs {cost} with a hold of {hold}")
+    check_cost(request_id, cost, hold=ZERO if hold is None else hold)
     document = {
         "_id": request_id,
         "userId": username,
