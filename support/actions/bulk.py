@@ -16,7 +16,7 @@ from accounts.errors import BillingError
 from accounts.models import Account
 from support.actions.account import ACTIONS, state_of
 from support.actions.action import Action, ActionForm, Line
-from support.admin.base import account_url, list_url
+from support.admin.display import account_url, list_url
 from support.audit.trail import NotFinished, record_refusal
 
 BULK_ACTIONS = ("transfer", "expiry", "disable", "enable")

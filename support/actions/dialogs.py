@@ -21,7 +21,7 @@ from accounts.models import Account
 from payments.models import Payment, WebhookEvent
 from support.actions import account, desk
 from support.actions.action import Action, ActionForm
-from support.admin.base import account_url
+from support.admin.display import account_url
 from support.audit.trail import AlreadyDone, NotFinished, State
 
 SALT = "support.dialog"

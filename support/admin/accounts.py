@@ -20,18 +20,20 @@ from accounts.models import Account, Balance, LedgerEntry, Role
 from accounts.registration import create_account
 from support.admin.base import (
     BigCollectionAdmin,
-    DayRangeFilter,
     ReadOnlyAdmin,
+    first_match,
+    name_is,
+    name_starts_with,
+    starts_with,
+)
+from support.admin.display import (
+    UPSTREAM_COLOURS,
     account_link,
     account_url,
     badge,
     choice_badge,
-    first_match,
     in_words,
     list_url,
-    name_is,
-    name_starts_with,
-    starts_with,
     time_of,
     usd,
 )
@@ -40,6 +42,7 @@ from support.admin.filters import (
     FIELDS,
     SOON,
     BalanceRangeFilter,
+    DayRangeFilter,
     ExpiryFilter,
     OhMyGPTFilter,
     OpenHandsFilter,
@@ -320,7 +323,7 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
 
     account_page = account_link("account_id")
     time = time_of("created_at", "time (UTC)")
-    balance_name = choice_badge("balance", "balance", {"openhands": "primary", "ohmygpt": "info"})
+    balance_name = choice_badge("balance", "balance", UPSTREAM_COLOURS)
     kind_name = choice_badge("kind", "kind", {"refund": "danger", "chargeback": "danger", "expiry": "warning"})
     amount_usd = usd("amount", "amount", is_signed=True)
     after_usd = usd("balance_after", "balance after")

@@ -11,32 +11,12 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from support.actions.account import ACTIONS
-from support.actions.desk import EVENT_ACTIONS, PAYMENT_ACTIONS, SITE_ACTIONS
-from support.admin.base import (
-    DayRangeFilter,
-    ReadOnlyAdmin,
-    account_url,
-    choice_badge,
-    code_block,
-    first_match,
-    link,
-    time_of,
-)
+from support.admin.base import ReadOnlyAdmin, first_match
+from support.admin.display import account_url, choice_badge, code_block, link, time_of
+from support.admin.filters import ActionFilter, DayRangeFilter
 from support.models import AuditEntry, SecondFactor
 
 BREAK = SafeString("<br>")
-
-
-class ActionFilter(admin.SimpleListFilter):
-    title = "action"
-    parameter_name = "action"
-
-    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
-        every = ACTIONS | EVENT_ACTIONS | PAYMENT_ACTIONS | SITE_ACTIONS
-        return [*((slug, action.title) for slug, action in every.items()), ("export", "Export"), ("log-in", "Log in")]
-
-    def queryset(self, request: Any, queryset: Any) -> Any:
-        return queryset.filter(action=self.value()) if self.value() else queryset
 
 
 @admin.register(AuditEntry)

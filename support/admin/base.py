@@ -1,35 +1,20 @@
-"""What every admin page shares: lists that stay fast on huge collections, read-only pages, and how values are shown."""
+"""What every list has in common: it stays fast on a huge collection, and history is read-only."""
 
-import json
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any, cast
-from urllib.parse import quote as quote_url
 
 import pymongo
 from django.contrib import admin, messages
-from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ORDER_VAR
 from django.core.paginator import Paginator
 from django.db import DatabaseError
-from django.db.models import Model, Q
+from django.db.models import Q
 from django.http import HttpRequest
-from django.template.loader import render_to_string
-from django.urls import reverse
-from django.utils import timezone
 from django.utils.functional import cached_property
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from pymongo.errors import PyMongoError
 from unfold.admin import ModelAdmin
-from unfold.contrib.filters.admin import RangeDateFilter
 from unfold.views import ChangeList
 
-from money.amounts import format_usd
 from support.admin.edits import RecordedEdits
-
-Display = Callable[[Any, Any], str | SafeString]
 
 MAX_COUNT = 10_000
 COUNT_SECONDS = 0.3
@@ -39,9 +24,6 @@ TOO_SLOW = (
     "These filters together match too few rows to be found in time. "
     "Choose fewer days, search for an account, or leave a filter out."
 )
-END_OF_TIME = datetime.max.replace(tzinfo=UTC)
-
-# --- Lists -------------------------------------------------------------------------------------------------------
 
 
 class CappedPaginator(Paginator):
@@ -96,12 +78,11 @@ class BigChangeList(ChangeList):
             self.multi_page = self.page_num > 1
 
     def get_ordering(self, request: HttpRequest, queryset: Any) -> list[str]:
-        """One key where a column was chosen: Django would append the list's own order."""
-        ordering: list[str] = super().get_ordering(request, queryset)
-        return ordering[:1] if ORDER_VAR in self.params else ordering
-
-    def _get_deterministic_ordering(self, ordering: list[str]) -> list[str]:
-        return ordering
+        """The column that was chosen, else the list's own order. Django would append that order and the primary key."""
+        if ORDER_VAR in self.params:
+            ordering: list[str] = super().get_ordering(request, queryset)
+            return ordering[:1]
+        return list(self.model_admin.get_ordering(request))
 
 
 class DeclaredLookups:
@@ -197,128 +178,3 @@ def name_is(field: str, name: str) -> Q:
 def first_match(queryset: Any, *conditions: Q) -> Q | None:
     """The first of the conditions that finds anything: one look-up each, where `OR` would lose the sorted index."""
     return next((condition for condition in conditions if queryset.filter(condition).exists()), None)
-
-
-class DayRangeFilter(RangeDateFilter):
-    """From one day to another, both included, in UTC."""
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        first, last = (self._day(end) for end in ("from", "to"))
-        if first:
-            queryset = queryset.filter(**{f"{self.parameter_name}__gte": first})
-        if last:
-            queryset = queryset.filter(**{f"{self.parameter_name}__lt": day_after(last)})
-        return queryset
-
-    def _day(self, end: str) -> datetime | None:
-        try:
-            return datetime.fromisoformat(self.used_parameters[f"{self.parameter_name}_{end}"]).replace(tzinfo=UTC)
-        except (KeyError, ValueError):
-            return None
-
-
-def day_after(time: datetime) -> datetime:
-    """A day later; the end of all time for the last day of all."""
-    return time + timedelta(days=1) if time < END_OF_TIME - timedelta(days=1) else END_OF_TIME
-
-
-# --- How values are shown ----------------------------------------------------------------------------------------
-
-
-def badge(text: str, colour: str = "") -> SafeString:
-    """A coloured label: `success`, `warning`, `danger`, `info`, or neutral."""
-    return render_to_string("unfold/helpers/label.html", {"text": text, "type": colour, "size": "md"})
-
-
-def usd(attribute: str, label: str, *, is_signed: bool = False) -> Display:
-    """A display of a money attribute, `$1.23`; signed ones say in words and colour which way the money went."""
-
-    @admin.display(description=label)
-    def show(self: Any, obj: Any) -> str:
-        value: Decimal | None = getattr(obj, attribute)
-        if value is None:
-            return "–"
-        sign = "+" if is_signed and value > 0 else ""
-        colour = "money-negative" if value < 0 else "money-positive" if is_signed and value > 0 else ""
-        return format_html('<span class="money {}">{}{}</span>', colour, sign, format_usd(value))
-
-    return show
-
-
-def choice_badge(attribute: str, label: str, colours: dict[str, str]) -> Display:
-    """A display of a field with choices, as a coloured label."""
-
-    @admin.display(description=label)
-    def show(self: Any, obj: Any) -> str:
-        value = getattr(obj, attribute)
-        return badge(getattr(obj, f"get_{attribute}_display")() or "–", colours.get(value, "")) if value else "–"
-
-    return show
-
-
-def time_of(attribute: str, label: str, *, ordering: str | None = None) -> Display:
-    """A display of a time to the second, in UTC, with how long ago it was."""
-
-    @admin.display(description=label, ordering=ordering)
-    def show(self: Any, obj: Any) -> str:
-        value: datetime | None = getattr(obj, attribute)
-        if value is None:
-            return "–"
-        return format_html(
-            '<time datetime="{}" title="{}" class="nowrap">{}</time>',
-            value.isoformat(),
-            in_words(value - timezone.now()),
-            value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S"),
-        )
-
-    return show
-
-
-def account_link(attribute: str, label: str = "account") -> Display:
-    """A display of an account's name that leads to its page; no look-up, so a missing account does no harm."""
-
-    @admin.display(description=label)
-    def show(self: Any, obj: Any) -> str:
-        name = getattr(obj, attribute)
-        return link(account_url(name), name) if name else "–"
-
-    return show
-
-
-def account_url(username: str) -> str:
-    """The address of an account's page."""
-    return reverse("admin:accounts_account_change", args=(quote(username),))
-
-
-def list_url(model: type[Model], **filters: str) -> str:
-    """The address of a model's list, filtered."""
-    address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
-    return address + ("?" + "&".join(f"{key}={quote_url(value)}" for key, value in filters.items()) if filters else "")
-
-
-def link(address: str, text: str) -> SafeString:
-    return format_html('<a href="{}" class="text-link">{}</a>', address, text)
-
-
-def code_block(text: str) -> SafeString:
-    """Raw text as it came, in a box that scrolls."""
-    return format_html('<pre class="raw-text">{}</pre>', text)
-
-
-def pretty_json(text: str) -> str:
-    """JSON with indentation; other text as it is."""
-    try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except ValueError:
-        return text
-
-
-def in_words(delta: timedelta) -> str:
-    """How far away a time is: `in 3 days`, `5 hours ago`."""
-    seconds = abs(delta.total_seconds())
-    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= size:
-            amount = int(seconds // size)
-            words = f"{amount} {unit}{'s' if amount > 1 else ''}"
-            return f"{words} ago" if delta < timedelta() else f"in {words}"
-    return "just now" if delta <= timedelta() else "in less than a minute"

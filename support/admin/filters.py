@@ -1,6 +1,6 @@
-"""The filters of the list of accounts, each served by an index."""
+"""The filters of the lists, each served by an index."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -8,13 +8,46 @@ from django.contrib import admin
 from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
-from unfold.contrib.filters.admin import RangeNumericFilter
+from unfold.contrib.filters.admin import RangeDateFilter, RangeNumericFilter
 
 from accounts.models import Balance
+from payments.models import WAITING_FOR_STAFF
+from proxy.models import ModelPrice
+from support.actions.account import ACTIONS
+from support.actions.desk import EVENT_ACTIONS, PAYMENT_ACTIONS, SITE_ACTIONS
 
 FIELDS = {Balance.OPENHANDS: "credits_new", Balance.OHMYGPT: "credits"}
 SOON = timedelta(days=1)
 MAX_AMOUNT = 10**9
+END_OF_TIME = datetime.max.replace(tzinfo=UTC)
+
+# --- Of every list ----------------------------------------------------------------------------------------------------
+
+
+class DayRangeFilter(RangeDateFilter):
+    """From one day to another, both included, in UTC."""
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        first, last = (self._day(end) for end in ("from", "to"))
+        if first:
+            queryset = queryset.filter(**{f"{self.parameter_name}__gte": first})
+        if last:
+            queryset = queryset.filter(**{f"{self.parameter_name}__lt": day_after(last)})
+        return queryset
+
+    def _day(self, end: str) -> datetime | None:
+        try:
+            return datetime.fromisoformat(self.used_parameters[f"{self.parameter_name}_{end}"]).replace(tzinfo=UTC)
+        except (KeyError, ValueError):
+            return None
+
+
+def day_after(time: datetime) -> datetime:
+    """A day later; the end of all time for the last day of all."""
+    return time + timedelta(days=1) if time < END_OF_TIME - timedelta(days=1) else END_OF_TIME
+
+
+# --- Of the accounts --------------------------------------------------------------------------------------------------
 
 
 class ExpiryFilter(admin.SimpleListFilter):
@@ -111,3 +144,84 @@ class BalanceRangeFilter(RangeNumericFilter):
         except InvalidOperation:
             return None
         return amount if amount.is_finite() and abs(amount) < MAX_AMOUNT else None
+
+
+# --- Of the payments --------------------------------------------------------------------------------------------------
+
+
+class QueueFilter(admin.SimpleListFilter):
+    """What the number in the sidebar counts."""
+
+    title = "queue"
+    parameter_name = "queue"
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
+        return [("waiting", "Waits for staff")]
+
+    def queryset(self, request: Any, queryset: Any) -> Any:
+        return queryset.filter(status__in=WAITING_FOR_STAFF) if self.value() == "waiting" else queryset
+
+
+# --- Of the requests --------------------------------------------------------------------------------------------------
+
+
+CREDIT_TYPES: dict[str, Q] = {
+    Balance.OPENHANDS: Q(credit_type=Balance.OPENHANDS),
+    # Documents older than the dual credits have no credit type: they were billed to the one balance there was.
+    Balance.OHMYGPT: Q(credit_type=Balance.OHMYGPT) | Q(credit_type=None),
+}
+ANY_CREDIT_TYPE = CREDIT_TYPES[Balance.OPENHANDS] | CREDIT_TYPES[Balance.OHMYGPT]
+
+
+class UpstreamFilter(admin.SimpleListFilter):
+    title = "upstream"
+    parameter_name = "upstream"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return list(Balance.choices)
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(CREDIT_TYPES.get(self.value() or "", Q()))
+
+
+class ResultFilter(admin.SimpleListFilter):
+    title = "result"
+    parameter_name = "result"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("failed", "Failed"), ("ok", "Succeeded")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(is_success=self.value() == "ok") if self.value() in ("failed", "ok") else queryset
+
+
+class ModelFilter(admin.SimpleListFilter):
+    title = "model"
+    parameter_name = "model"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        # Logs may name models that have no price row any more.
+        names = {*ModelPrice.objects.values_list("model_id", flat=True), request.GET.get(self.parameter_name, "")}
+        return [(name, name) for name in sorted(names - {""})]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        """Without an upstream, all of them are named, which changes nothing but lets the index of both serve."""
+        if not self.value():
+            return queryset
+        has_upstream = request.GET.get(UpstreamFilter.parameter_name)
+        return queryset.filter(Q() if has_upstream else ANY_CREDIT_TYPE, model=self.value())
+
+
+# --- Of the audit trail -----------------------------------------------------------------------------------------------
+
+
+class ActionFilter(admin.SimpleListFilter):
+    title = "action"
+    parameter_name = "action"
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
+        every = ACTIONS | EVENT_ACTIONS | PAYMENT_ACTIONS | SITE_ACTIONS
+        return [*((slug, action.title) for slug, action in every.items()), ("export", "Export"), ("log-in", "Log in")]
+
+    def queryset(self, request: Any, queryset: Any) -> Any:
+        return queryset.filter(action=self.value()) if self.value() else queryset

@@ -7,24 +7,11 @@ from django.contrib import admin
 from django.db.models import Q
 from django.urls import reverse
 
-from payments.models import WAITING_FOR_STAFF, Payment, Promotion, WebhookEvent
-from support.admin.base import (
-    BigCollectionAdmin,
-    DayRangeFilter,
-    ReadOnlyAdmin,
-    account_link,
-    choice_badge,
-    code_block,
-    first_match,
-    link,
-    list_url,
-    name_is,
-    pretty_json,
-    starts_with,
-    time_of,
-    usd,
-)
+from payments.models import Payment, Promotion, WebhookEvent
+from support.admin.base import BigCollectionAdmin, ReadOnlyAdmin, first_match, name_is, starts_with
+from support.admin.display import account_link, choice_badge, code_block, link, list_url, pretty_json, time_of, usd
 from support.admin.edits import ReasonForm
+from support.admin.filters import DayRangeFilter, QueueFilter
 
 PAYMENT_COLOURS = {"success": "success", "pending": "info", "failed": "danger", "expired": "warning"}
 EVENT_COLOURS = {"done": "success", "received": "info", "review": "warning", "dead": "danger"}
@@ -116,19 +103,6 @@ class PaymentAdmin(ReadOnlyAdmin):
             Q(discord_id=text),
         ]
         return first_match(Payment.objects, *looked_up) or name_is("user_id", text)
-
-
-class QueueFilter(admin.SimpleListFilter):
-    """What the number in the sidebar counts."""
-
-    title = "queue"
-    parameter_name = "queue"
-
-    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
-        return [("waiting", "Waits for staff")]
-
-    def queryset(self, request: Any, queryset: Any) -> Any:
-        return queryset.filter(status__in=WAITING_FOR_STAFF) if self.value() == "waiting" else queryset
 
 
 @admin.register(WebhookEvent)

@@ -17,8 +17,9 @@ from accounts.models import Account, Balance
 from books.reconciliation import read_reconciliation
 from books.timeline import KINDS, read_timeline
 from proxy.models import RequestLog
-from support.admin.base import day_after, is_timeout, list_url
-from support.admin.requests import CREDIT_TYPES
+from support.admin.base import is_timeout
+from support.admin.display import list_url
+from support.admin.filters import CREDIT_TYPES, day_after
 
 MAX_REQUESTS = 100
 TIMELINE_SECONDS = 10.0

@@ -17,7 +17,7 @@ from books.reconciliation import LastRun, read_last_run
 from money.amounts import ZERO
 from payments.orders.promotions import find_promotion
 from payments.orders.purchasing import read_purchasing
-from support.admin.base import account_url, in_words
+from support.admin.display import account_url, in_words
 
 PERIODS = {"Today": 1, "7 days": 7, "30 days": 30}
 COUNTING_SECONDS = 0.3

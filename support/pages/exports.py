@@ -18,7 +18,7 @@ from accounts.models import Account, LedgerEntry
 from payments.models import Payment, WebhookEvent
 from proxy.models import RequestLog
 from support.admin.accounts import looks_like_a_key
-from support.admin.base import list_url
+from support.admin.display import list_url
 from support.audit.trail import record
 from support.models import AuditEntry
 from support.pages.csv_export import stream_csv

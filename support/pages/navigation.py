@@ -9,7 +9,7 @@ from django.templatetags.static import static
 from django.urls import reverse
 
 from payments.models import WAITING_FOR_STAFF, WebhookEvent
-from support.admin.base import list_url
+from support.admin.display import list_url
 
 Item = dict[str, Any]
 

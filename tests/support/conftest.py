@@ -4,12 +4,15 @@ import json
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.apps import apps
+from django.contrib import admin
 from django.db import connection
 from django.test import Client
 
 from payments.models import WebhookEvent
 from tests.payments.conftest import transfer
 
+ADMIN_MODELS = [model for model in apps.get_models() if admin.site.is_registered(model)]
 provider = Client()  # One for all: each new client loads the middleware again, 0.05 s.
 
 

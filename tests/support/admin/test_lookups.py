@@ -10,6 +10,7 @@ from django.db.models import Model
 from django.test import Client, RequestFactory
 
 from tests.conftest import key_of
+from tests.support.conftest import ADMIN_MODELS
 
 InsertUser = Callable[..., str]
 LogIn = Callable[..., Client]
@@ -35,9 +36,9 @@ def test_no_address_finds_an_account_by_what_no_filter_offers(
     assert (export.status_code, export["Location"]) == (302, "/admin/accounts/account/")
 
 
-@pytest.mark.parametrize("model", list(admin.site._registry), ids=lambda model: model.__name__)
+@pytest.mark.parametrize("model", ADMIN_MODELS, ids=lambda model: model.__name__)
 def test_every_list_allows_the_lookups_of_its_filters_alone(model: type[Model], admin_user: Any) -> None:
-    model_admin = admin.site._registry[model]
+    model_admin = admin.site.get_model_admin(model)
     request = RequestFactory().get("/")
     request.user = admin_user
     for field in model._meta.fields:

@@ -15,12 +15,13 @@ from benchmarks.admin_pages import Page, pages_of
 from benchmarks.query_plans import Profiler
 from books import timeline
 from support.admin import base
+from tests.support.conftest import ADMIN_MODELS
 
 ACCOUNTS, REQUESTS = 1200, 2400
 MOST_COUNTED, MOST_OF_USE = 100, 100
 MOST_DOCUMENTS = 600
 """What one query may read here, where any collection has thousands."""
-MODELS = {model._meta.label_lower: model for model in admin.site._registry}
+MODELS = {model._meta.label_lower: model for model in ADMIN_MODELS}
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from support.admin.edits import RecordedEdits
 from support.audit.trail import AlreadyDone, perform, record
 from support.models import AuditEntry
 from tests.pages import page
+from tests.support.conftest import ADMIN_MODELS
 
 LIST = "/admin/support/auditentry/"
 LogIn = Callable[..., Client]
@@ -181,7 +182,7 @@ def test_edits_of_staff_are_recorded_without_their_passwords(admin_client: Clien
 
 
 def test_every_admin_records_its_edits() -> None:
-    assert all(isinstance(model_admin, RecordedEdits) for model_admin in admin.site._registry.values())
+    assert all(isinstance(model_admin, RecordedEdits) for model_admin in map(admin.site.get_model_admin, ADMIN_MODELS))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,121 @@
+"""How values are shown in lists and on pages, and the addresses that lead from one page to another."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote as quote_url
+
+from django.contrib import admin
+from django.contrib.admin.utils import quote
+from django.db.models import Model
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from money.amounts import format_usd
+
+Display = Callable[[Any, Any], str | SafeString]
+UPSTREAM_COLOURS = {"openhands": "primary", "ohmygpt": "info"}
+
+
+def badge(text: str, colour: str = "") -> SafeString:
+    """A coloured label: `success`, `warning`, `danger`, `info`, or neutral."""
+    return render_to_string("unfold/helpers/label.html", {"text": text, "type": colour, "size": "md"})
+
+
+def usd(attribute: str, label: str, *, is_signed: bool = False) -> Display:
+    """A display of a money attribute, `$1.23`; signed ones say in words and colour which way the money went."""
+
+    @admin.display(description=label)
+    def show(self: Any, obj: Any) -> str:
+        value: Decimal | None = getattr(obj, attribute)
+        if value is None:
+            return "–"
+        sign = "+" if is_signed and value > 0 else ""
+        colour = "money-negative" if value < 0 else "money-positive" if is_signed and value > 0 else ""
+        return format_html('<span class="money {}">{}{}</span>', colour, sign, format_usd(value))
+
+    return show
+
+
+def choice_badge(attribute: str, label: str, colours: dict[str, str]) -> Display:
+    """A display of a field with choices, as a coloured label."""
+
+    @admin.display(description=label)
+    def show(self: Any, obj: Any) -> str:
+        value = getattr(obj, attribute)
+        return badge(getattr(obj, f"get_{attribute}_display")() or "–", colours.get(value, "")) if value else "–"
+
+    return show
+
+
+def time_of(attribute: str, label: str, *, ordering: str | None = None) -> Display:
+    """A display of a time to the second, in UTC, with how long ago it was."""
+
+    @admin.display(description=label, ordering=ordering)
+    def show(self: Any, obj: Any) -> str:
+        value: datetime | None = getattr(obj, attribute)
+        if value is None:
+            return "–"
+        return format_html(
+            '<time datetime="{}" title="{}" class="nowrap">{}</time>',
+            value.isoformat(),
+            in_words(value - timezone.now()),
+            value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S"),
+        )
+
+    return show
+
+
+def account_link(attribute: str, label: str = "account") -> Display:
+    """A display of an account's name that leads to its page; no look-up, so a missing account does no harm."""
+
+    @admin.display(description=label)
+    def show(self: Any, obj: Any) -> str:
+        name = getattr(obj, attribute)
+        return link(account_url(name), name) if name else "–"
+
+    return show
+
+
+def account_url(username: str) -> str:
+    """The address of an account's page."""
+    return reverse("admin:accounts_account_change", args=(quote(username),))
+
+
+def list_url(model: type[Model], **filters: str) -> str:
+    """The address of a model's list, filtered."""
+    address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+    return address + ("?" + "&".join(f"{key}={quote_url(value)}" for key, value in filters.items()) if filters else "")
+
+
+def link(address: str, text: str) -> SafeString:
+    return format_html('<a href="{}" class="text-link">{}</a>', address, text)
+
+
+def code_block(text: str) -> SafeString:
+    """Raw text as it came, in a box that scrolls."""
+    return format_html('<pre class="raw-text">{}</pre>', text)
+
+
+def pretty_json(text: str) -> str:
+    """JSON with indentation; other text as it is."""
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except ValueError:
+        return text
+
+
+def in_words(delta: timedelta) -> str:
+    """How far away a time is: `in 3 days`, `5 hours ago`."""
+    seconds = abs(delta.total_seconds())
+    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= size:
+            amount = int(seconds // size)
+            words = f"{amount} {unit}{'s' if amount > 1 else ''}"
+            return f"{words} ago" if delta < timedelta() else f"in {words}"
+    return "just now" if delta <= timedelta() else "in less than a minute"
