@@ -98,18 +98,6 @@ class InvalidAmount(BillingError):
     code = "invalid_amount"
 
 
-class AmountAboveLimit(BillingError):
-    """More than this staff member may move at once."""
-
-    code = "amount_above_limit"
-
-
-class PermissionNeeded(BillingError):
-    """These values need a permission that this staff member lacks."""
-
-    code = "permission_needed"
-
-
 class InvalidExpiry(BillingError):
     code = "invalid_expiry"
 

@@ -61,7 +61,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "support.access.second_factor.SecondFactorMiddleware",
-    "support.access.attempts.RefusedAttemptsMiddleware",
+    "support.audit.denied_attempts.DeniedAttemptsMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

@@ -22,6 +22,7 @@ from django.urls import reverse
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from support.audit.actors import actor_of
 from support.audit.trail import record
 from support.models import SecondFactor
 
@@ -111,7 +112,7 @@ def _confirm(request: HttpRequest, user: User, secret: str, step: int) -> None:
     SecondFactor.objects.update_or_create(pk=str(user.pk), defaults=fields)
     del request.session[PENDING]
     request.session[PASSED] = True
-    record(actor=f"staff:{user.get_username()}", action="set up second factor", target="")
+    record(actor=actor_of(user), action="set up second factor", target="")
 
 
 # --- Requiring it ------------------------------------------------------------------------------------------------

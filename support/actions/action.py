@@ -10,9 +10,10 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from accounts.errors import AmountAboveLimit, PermissionNeeded
 from money.amounts import ZERO, format_usd
+from support.audit.actors import actor_of
 from support.audit.trail import State, perform
+from support.errors import AmountAboveLimit, PermissionNeeded
 
 Data = dict[str, Any]
 
@@ -111,7 +112,7 @@ class Action:
         read_state: Callable[[], State],
     ) -> Result:
         """Do it with its audit entry, once. Raises `BillingError` with a sentence for the staff member."""
-        actor = f"staff:{user.get_username()}"
+        actor = actor_of(user)
 
         def change() -> Result:
             self.check(target, data, user)

@@ -1,6 +1,5 @@
 """The same action for several accounts that were selected in the list: each account on its own, told one by one."""
 
-import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast
@@ -17,7 +16,9 @@ from accounts.models import Account
 from support.actions.account import ACTIONS, state_of
 from support.actions.action import Action, ActionForm, Line
 from support.admin.display import account_url, list_url
-from support.audit.trail import NotFinished, record_refusal
+from support.audit.actors import actor_of
+from support.audit.trail import new_operation, record_refusal
+from support.errors import NotFinished
 
 BULK_ACTIONS = ("transfer", "expiry", "disable", "enable")
 MAX_ACCOUNTS = 50
@@ -120,7 +121,7 @@ def _do(request: HttpRequest, action: Action, account: Account, operation: str, 
     form = action.form_class(values, target=account)
     if refused := seen.get("refused") or _errors_of(form):
         reason = str(values["reason"])
-        record_refusal(actor=f"staff:{user}", action=action.slug, target=account.pk, error=refused, reason=reason)
+        record_refusal(actor=actor_of(user), action=action.slug, target=account.pk, error=refused, reason=reason)
         return Row(account, [], error=f"Nothing was done. {refused}")
     expires_at = datetime.fromisoformat(seen["expires_at"]) if seen["expires_at"] else None
     try:
@@ -143,7 +144,7 @@ def _errors_of(form: ActionForm) -> str:
 
 def _new_token(action: Action, *, operation: str = "", seen: dict[str, Seen] | None = None) -> str:
     """A signed operation id, and after a preview what it showed of each account: the same is done, or nothing."""
-    content: dict[str, Any] = {"operation": operation or f"staff:{secrets.token_hex(12)}", "for": action.slug}
+    content: dict[str, Any] = {"operation": operation or new_operation(), "for": action.slug}
     return signing.dumps(content | ({"seen": seen} if seen else {}), salt=SALT)
 
 

@@ -1,6 +1,5 @@
 """The dialogs in which staff do things: form, preview, confirmation, and each of them once."""
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +21,8 @@ from payments.models import Payment, WebhookEvent
 from support.actions import account, desk
 from support.actions.action import Action, ActionForm
 from support.admin.display import account_url
-from support.audit.trail import AlreadyDone, NotFinished, State
+from support.audit.trail import State, new_operation
+from support.errors import AlreadyDone, NotFinished
 
 SALT = "support.dialog"
 LIFETIME_SECONDS = 8 * 3600
@@ -156,7 +156,7 @@ def _new_token(opened: Dialog) -> str:
     """What makes one dialog do one thing once: a signed operation id, and the expiry that its reader saw."""
     seen = getattr(opened.target, "expires_at", None)
     content = {
-        "operation": f"staff:{secrets.token_hex(12)}",
+        "operation": new_operation(),
         "for": [opened.kind_name, opened.name, opened.action.slug],
         "seen_expires_at": seen.isoformat() if seen else "",
     }

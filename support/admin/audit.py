@@ -14,6 +14,7 @@ from support.actions.account import ACTIONS
 from support.admin.base import ReadOnlyAdmin, first_match
 from support.admin.display import account_url, choice_badge, code_block, link, time_of
 from support.admin.filters import ActionFilter, DayRangeFilter
+from support.audit.actors import actors_meant_by
 from support.models import AuditEntry, SecondFactor
 
 BREAK = SafeString("<br>")
@@ -66,8 +67,8 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         return code_block(json.dumps(entry.after, indent=2)) if entry.after else "–"
 
     def find(self, text: str) -> Q:
-        names = [text, f"staff:{text}"]
-        found = first_match(AuditEntry.objects, Q(pk=text), Q(target=text), Q(actor__in=names))
+        by_actor = Q(actor__in=actors_meant_by(text))
+        found = first_match(AuditEntry.objects, Q(pk=text), Q(target=text), by_actor)
         return found or Q(pk=text)
 
 

@@ -7,7 +7,8 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out, user_lo
 from django.db.models import Model
 
 from support.admin.edits import Edit, edited
-from support.audit.trail import actor_named, record, record_refusal
+from support.audit.actors import actor_of, actor_of_log_in
+from support.audit.trail import record, record_refusal
 
 
 def connect() -> None:
@@ -20,7 +21,7 @@ def connect() -> None:
 
 def _edited(sender: type, user: User, verb: str, document: Model, edit: Edit, **kwargs: Any) -> None:
     record(
-        actor=f"staff:{user.get_username()}",
+        actor=actor_of(user),
         action=f"{verb} {document._meta.verbose_name}"[:60],
         target=str(document)[:200],
         reason=edit.reason,
@@ -30,14 +31,14 @@ def _edited(sender: type, user: User, verb: str, document: Model, edit: Edit, **
 
 
 def _logged_in(sender: type, user: User, **kwargs: Any) -> None:
-    record(actor=f"staff:{user.get_username()}", action="log-in", target="")
+    record(actor=actor_of(user), action="log-in", target="")
 
 
 def _logged_out(sender: type, user: User | None, **kwargs: Any) -> None:
     if user is not None:
-        record(actor=f"staff:{user.get_username()}", action="log-out", target="")
+        record(actor=actor_of(user), action="log-out", target="")
 
 
 def _login_failed(sender: Any, credentials: dict[str, Any], **kwargs: Any) -> None:
-    actor = actor_named(str(credentials.get("username", "")))
+    actor = actor_of_log_in(str(credentials.get("username", "")))
     record_refusal(actor=actor, action="log-in", target="", error="Wrong name or password")

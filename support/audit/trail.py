@@ -6,13 +6,13 @@ import secrets
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from django.contrib.auth.models import User
 from django.db import IntegrityError
 from django.utils import timezone
 
 from accounts.errors import BillingError
 from mongo.errors import DATABASE_FAILURES
 from mongo.transactions import run_in_transaction
+from support.errors import AlreadyDone, NotFinished
 from support.models import AuditEntry
 
 logger = logging.getLogger(__name__)
@@ -20,21 +20,9 @@ Result = TypeVar("Result")
 State = dict[str, Any] | None
 
 
-class AlreadyDone(BillingError):
-    """The same operation was done before: a double click, or a page sent twice. Nothing was done again."""
-
-    code = "already_done"
-
-
-class NotFinished(BillingError):
-    """The database refused, or did not answer in time. Hardly ever it was done all the same."""
-
-    code = "not_finished"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The database did not finish this, so probably nothing was done. Send it again: it is never done twice."
-        )
+def new_operation() -> str:
+    """The id of one thing that a staff member is about to do. It is done at most once."""
+    return f"staff:{secrets.token_hex(12)}"
 
 
 def perform(
@@ -67,11 +55,11 @@ def perform(
 
     try:
         if AuditEntry.objects.filter(pk=operation).exists():
-            raise AlreadyDone("This was done already; nothing was done a second time.")
+            raise AlreadyDone
         return run_in_transaction(run) if is_atomic else run()
     except IntegrityError as error:
         # Two at once: the unique key let one of them through.
-        raise AlreadyDone("This was done already; nothing was done a second time.") from error
+        raise AlreadyDone from error
     except AlreadyDone:
         raise
     except BillingError as error:
@@ -82,11 +70,6 @@ def perform(
         with contextlib.suppress(*DATABASE_FAILURES):  # Perhaps nothing can be written at all.
             record_refusal(error="The database did not finish it.", **fields)
         raise NotFinished from error
-
-
-def actor_named(name: str) -> str:
-    """Who tried to log in. People type passwords into the name field: a name that nobody has is not kept."""
-    return f"staff:{name}" if User.objects.filter(username=name).exists() else "unknown name"
 
 
 def record(

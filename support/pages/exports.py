@@ -19,6 +19,7 @@ from payments.models import Payment, WebhookEvent
 from proxy.models import RequestLog
 from support.admin.accounts import looks_like_a_key
 from support.admin.display import list_url
+from support.audit.actors import actor_of
 from support.audit.trail import record
 from support.models import AuditEntry
 from support.pages.csv_export import stream_csv
@@ -104,7 +105,7 @@ def export_list(request: HttpRequest, app: str, model: str) -> StreamingHttpResp
         return HttpResponseRedirect(list_url(found))
     asked = [(name, value) for name, values in request.GET.lists() for value in values]
     filters = "&".join(f"{name}={mask_key(value) if looks_like_a_key(value) else value}" for name, value in asked)
-    record(actor=f"staff:{user.get_username()}", action="export", target=found.__name__, reason=filters[:500])
+    record(actor=actor_of(user), action="export", target=found.__name__, reason=filters[:500])
     name = f"{model}-{timezone.now():%Y%m%d-%H%M%S}.csv"
     return StreamingHttpResponse(
         stream_csv(COLUMNS[found], _rows(queryset, COLUMNS[found])),

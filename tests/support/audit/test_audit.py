@@ -12,7 +12,8 @@ from django.test import Client
 from accounts.errors import BillingError
 from proxy.models import ModelPrice
 from support.admin.edits import RecordedEdits
-from support.audit.trail import AlreadyDone, perform, record
+from support.audit.trail import perform, record
+from support.errors import AlreadyDone
 from support.models import AuditEntry
 from tests.pages import page
 from tests.support.conftest import ADMIN_MODELS

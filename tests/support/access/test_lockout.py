@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
-from support.access.login import LOCK_TIME, MAX_FAILURES, count_attempt, forget_attempts
+from support.access.lockout import LOCK_TIME, MAX_FAILURES, count_attempt, forget_attempts
 from support.models import AuditEntry
 from tests.pages import text_of
 

@@ -8,12 +8,13 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 
+from support.audit.actors import actor_of
 from support.audit.trail import record_refusal
 
 PAGES = ("admin", "support")
 
 
-class RefusedAttemptsMiddleware:
+class DeniedAttemptsMiddleware:
     """Every form that was sent to the admin and every export that was asked for, when they are refused."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -28,7 +29,7 @@ class RefusedAttemptsMiddleware:
             return
         if request.method != "GET" or match.url_name == "export":
             action, target = _attempt(request, match)
-            actor = f"staff:{request.user.get_username()}"
+            actor = actor_of(request.user)
             record_refusal(actor=actor, action=action[:60], target=target[:200], error="No permission")
 
 
