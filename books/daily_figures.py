@@ -21,6 +21,7 @@ from money.expressions import exact
 from mongo.collections import collection_of
 from payments.inbox.bad_signatures import read_bad_signatures
 from payments.models import Payment, WebhookEvent
+from proxy.billing.credit_type import balance_expression
 from proxy.billing.refusals import read_refusals
 from proxy.models import RequestLog
 
@@ -117,7 +118,7 @@ def _ledger(day: date) -> Figures:
 def _use(day: date) -> Figures:
     """Requests, errors, cost and uncollected cost, by upstream."""
     group = {
-        "_id": {"$ifNull": ["$creditType", Balance.OHMYGPT.value]},
+        "_id": balance_expression(),
         "requests": {"$sum": 1},
         "errors": {"$sum": {"$cond": [{"$eq": ["$isSuccess", False]}, 1, 0]}},
         "cost": {"$sum": exact("creditsCost")},

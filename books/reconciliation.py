@@ -16,6 +16,7 @@ from money.expressions import exact
 from mongo.collections import collection_of, current_session, wrapper
 from mongo.times import as_utc
 from mongo.transactions import run_in_transaction
+from proxy.billing.credit_type import balance_expression
 from proxy.models import RequestLog
 
 COLLECTION, LAST = "reconciliations", "last"
@@ -135,10 +136,10 @@ def ledger_sums(query: dict[str, Any]) -> dict[str, Decimal]:
 
 
 def _costs(query: dict[str, Any]) -> dict[str, Decimal]:
-    return _sums(RequestLog, query, by="$creditType", amount="creditsCost")
+    return _sums(RequestLog, query, by=balance_expression(), amount="creditsCost")
 
 
-def _sums(model: type[Model], query: dict[str, Any], *, by: str, amount: str) -> dict[str, Decimal]:
+def _sums(model: type[Model], query: dict[str, Any], *, by: object, amount: str) -> dict[str, Decimal]:
     pipeline = [{"$match": query}, {"$group": {"_id": by, "sum": {"$sum": exact(amount)}}}]
     rows = collection_of(model).aggregate(pipeline, session=current_session())
     return dict.fromkeys(Balance.values, ZERO) | {row["_id"]: from_bson(row["sum"]) for row in rows}

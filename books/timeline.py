@@ -11,10 +11,11 @@ from django.utils import timezone
 from accounts.models import Account, Balance, LedgerEntry
 from books.reconciliation import ledger_sums, settled_costs
 from money.amounts import from_bson
-from money.expressions import exact
+from money.expressions import exact, whole
 from mongo.collections import collection_of, current_session
 from mongo.times import as_utc
 from mongo.transactions import run_in_transaction
+from proxy.billing.credit_type import balance_expression
 from proxy.models import RequestLog
 
 WINDOW = timedelta(days=30)
@@ -128,19 +129,19 @@ def _row_of(entry: LedgerEntry) -> Row:
 def _use(account: Account, start: datetime, end: datetime | None, boundaries: list[datetime]) -> Iterator[Row]:
     """Use by balance, day and model, split where a ledger entry falls in between, so the running balance is true."""
     key = {
-        "balance": {"$ifNull": ["$creditType", Balance.OHMYGPT.value]},
+        "balance": balance_expression(),
         "model": {"$ifNull": ["$model", ""]},
         "day": {"$dateTrunc": {"date": "$createdAt", "unit": "day"}},
         "segment": _segment(boundaries),
         "isOurs": {"$ne": [{"$type": "$hold"}, "missing"]},
     }
-    tokens = ["$inputTokens", "$outputTokens", "$cacheWriteTokens", "$cacheHitTokens"]
+    tokens = [whole(name) for name in ("inputTokens", "outputTokens", "cacheWriteTokens", "cacheHitTokens")]
     group = {
         "_id": key,
         "cost": {"$sum": exact("creditsCost")},
         "requests": {"$sum": 1},
         "failed": {"$sum": {"$cond": [{"$eq": ["$isSuccess", False]}, 1, 0]}},
-        "tokens": {"$sum": {"$sum": tokens}},
+        "tokens": {"$sum": {"$add": tokens}},
         "first": {"$min": "$createdAt"},
         "last": {"$max": "$createdAt"},
     }
@@ -149,13 +150,13 @@ def _use(account: Account, start: datetime, end: datetime | None, boundaries: li
         yield Row(
             at=as_utc(found["last"]),
             first_at=as_utc(found["first"]),
-            balance=_balance_of(found["_id"]["balance"]),
+            balance=Balance(found["_id"]["balance"]),
             kind=USE,
             amount=-from_bson(found["cost"]),
             model=str(found["_id"]["model"]),
             requests=found["requests"],
             failed=found["failed"],
-            tokens=int(found["tokens"]),
+            tokens=int(from_bson(found["tokens"])),
             is_ours=found["_id"]["isOurs"],
         )
 
@@ -178,10 +179,6 @@ def _logs(account: Account, start: datetime, end: datetime | None) -> dict[str, 
 
 def _between(start: datetime, end: datetime | None) -> dict[str, datetime]:
     return {"$gte": start} | ({"$lt": end} if end is not None else {})
-
-
-def _balance_of(value: Any) -> Balance:
-    return Balance(value) if value in Balance.values else Balance.OHMYGPT
 
 
 def _totals_at(account: Account, end: datetime | None) -> dict[Balance, Decimal]:

@@ -12,8 +12,11 @@ from mongo.collections import Document, encoded
 
 
 def _is_finite(field: str) -> Document:
-    """Whether the field holds a number that a double can hold: not text, missing, NaN, nor infinite."""
-    return {"$and": [{"$isNumber": field}, {"$gte": [field, -LARGEST_DOUBLE]}, {"$lte": [field, LARGEST_DOUBLE]}]}
+    """Whether the field holds a number that a double can hold: not text, missing, NaN, nor infinite.
+
+    The database orders values of all types: what is missing, null and NaN before the numbers, all else after them.
+    """
+    return {"$and": [{"$gte": [field, -LARGEST_DOUBLE]}, {"$lte": [field, LARGEST_DOUBLE]}]}
 
 
 @cache
@@ -34,6 +37,15 @@ def exact(path: str) -> RawBSONDocument:
     """
     field = f"${path}"
     return encoded({"$cond": [_is_finite(field), rounded({"$toDecimal": field}), Decimal128("0")]})
+
+
+@cache
+def whole(path: str) -> RawBSONDocument:
+    """A count such as tokens as `fields.CountField` reads it, to be summed: what is no finite number counts as 0.
+
+    A Decimal128, as a stored count may be larger than any integer of the database.
+    """
+    return encoded({"$trunc": exact(path)})
 
 
 def rounded(expression: Any) -> Document:

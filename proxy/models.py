@@ -1,7 +1,7 @@
 """Prices and the request log, over the live collections `model_pricing` and `request_logs`."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 from bson import ObjectId
 from bson.errors import InvalidId
@@ -10,7 +10,9 @@ from django.db import models
 
 from accounts.models import Balance
 from money.fields import CountField, MoneyField, PriceField
+from mongo.collections import collection_of
 from mongo.fields import DefaultTrueField
+from proxy.billing.credit_type import balance_of, is_billed_to
 
 PRICE_PLACES = 8
 
@@ -74,6 +76,26 @@ class RequestIdField(models.CharField):
         return None if value is None else str(value)
 
 
+class CreditTypeField(models.CharField):
+    """The balance that paid: a value of `Balance`, whatever is stored. To migrations it is the field it stores like."""
+
+    def get_prep_value(self, value: Any) -> Any:
+        return value  # As it is: conditions name odd values that are stored, and those may be no text.
+
+    def from_db_value(self, value: object, expression: object, connection: object) -> str:
+        return balance_of(value).value
+
+    def deconstruct(self) -> Any:
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.CharField", args, kwargs
+
+
+class RequestLogQuerySet(models.QuerySet["RequestLog"]):
+    def billed_to(self, *balances: Balance) -> Self:
+        """The requests that one of these balances paid for. Reads, from an index, which credit types occur."""
+        return self.filter(is_billed_to(balances, stored=collection_of(self.model).distinct("creditType")))
+
+
 class RequestLog(models.Model):
     """One metered request: the write-ahead record of its cost, and the receipt. Written by `proxy/billing/metering.py`.
 
@@ -88,7 +110,7 @@ class RequestLog(models.Model):
     id = RequestIdField("request id", primary_key=True, db_column="_id", max_length=40)
     user_id = models.CharField("account", db_column="userId", max_length=100, null=True)
     api_key_prefix = models.CharField("API key", db_column="apiKeyPrefix", max_length=32, null=True)
-    credit_type = models.CharField(
+    credit_type = CreditTypeField(
         "balance", db_column="creditType", max_length=10, choices=Balance.choices, default=Balance.OHMYGPT, null=True
     )
     endpoint = models.CharField(max_length=60, null=True)
@@ -110,6 +132,8 @@ class RequestLog(models.Model):
     is_success = models.BooleanField("succeeded", db_column="isSuccess", null=True)
     latency_ms = models.IntegerField("latency (ms)", db_column="latencyMs", null=True)
     created_at = models.DateTimeField("time", db_column="createdAt", null=True)
+
+    objects = RequestLogQuerySet.as_manager()
 
     class Meta:
         db_table = "request_logs"

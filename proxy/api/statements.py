@@ -7,8 +7,9 @@ from django.utils import timezone
 
 from accounts.models import Account, Balance
 from money.amounts import from_bson, usd_text
-from money.expressions import exact
+from money.expressions import exact, whole
 from mongo.collections import Document, collection_of
+from proxy.billing.credit_type import balance_expression
 from proxy.errors import InvalidRequest, NotFound
 from proxy.formats.json_body import JsonObject
 from proxy.models import RequestLog
@@ -63,7 +64,7 @@ def receipt(*, account: Account, request_id: str) -> JsonObject:
         "stream": log.is_stream,
         "status": log.status_code,
         "outcome": log.outcome,
-        "balance": log.credit_type or Balance.OHMYGPT.value,
+        "balance": log.credit_type,
         "tokens": {
             "input": log.input_tokens,
             "cache_write": log.cache_write_tokens,
@@ -104,8 +105,8 @@ def _aggregate(username: str, first: date, last: date, by: Group) -> list[Docume
     start = datetime.combine(first, time(), UTC)
     end = datetime.combine(last + timedelta(days=1), time(), UTC)
     day = {"$dateToString": {"date": "$createdAt", "format": "%Y-%m-%d"}}
-    number = {
-        name: {"$sum": f"${name}"} for name in ("inputTokens", "outputTokens", "cacheWriteTokens", "cacheHitTokens")
+    tokens = {
+        name: {"$sum": whole(name)} for name in ("inputTokens", "outputTokens", "cacheWriteTokens", "cacheHitTokens")
     }
     pipeline: list[Document] = [
         {"$match": {"userId": username, "createdAt": {"$gte": start, "$lt": end}}},
@@ -113,11 +114,11 @@ def _aggregate(username: str, first: date, last: date, by: Group) -> list[Docume
             "$group": {
                 "_id": {
                     "key": day if by is Group.DAY else "$model",
-                    "balance": {"$ifNull": ["$creditType", Balance.OHMYGPT.value]},
+                    "balance": balance_expression(),
                 },
                 "requests": {"$sum": 1},
                 "cost": {"$sum": exact("creditsCost")},
-                **number,
+                **tokens,
             }
         },
         {"$sort": {"_id": 1}},
@@ -131,10 +132,10 @@ def _usage_row(row: Document, by: Group) -> JsonObject:
         "balance": row["_id"]["balance"],
         "requests": row["requests"],
         "tokens": {
-            "input": int(row["inputTokens"]),
-            "cache_write": int(row["cacheWriteTokens"]),
-            "cache_read": int(row["cacheHitTokens"]),
-            "output": int(row["outputTokens"]),
+            "input": int(from_bson(row["inputTokens"])),
+            "cache_write": int(from_bson(row["cacheWriteTokens"])),
+            "cache_read": int(from_bson(row["cacheHitTokens"])),
+            "output": int(from_bson(row["outputTokens"])),
         },
         "cost": usd_text(from_bson(row["cost"])),
     }

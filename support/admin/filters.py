@@ -165,14 +165,6 @@ class QueueFilter(admin.SimpleListFilter):
 # --- Of the requests --------------------------------------------------------------------------------------------------
 
 
-CREDIT_TYPES: dict[str, Q] = {
-    Balance.OPENHANDS: Q(credit_type=Balance.OPENHANDS),
-    # Documents older than the dual credits have no credit type: they were billed to the one balance there was.
-    Balance.OHMYGPT: Q(credit_type=Balance.OHMYGPT) | Q(credit_type=None),
-}
-ANY_CREDIT_TYPE = CREDIT_TYPES[Balance.OPENHANDS] | CREDIT_TYPES[Balance.OHMYGPT]
-
-
 class UpstreamFilter(admin.SimpleListFilter):
     title = "upstream"
     parameter_name = "upstream"
@@ -181,7 +173,8 @@ class UpstreamFilter(admin.SimpleListFilter):
         return list(Balance.choices)
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        return queryset.filter(CREDIT_TYPES.get(self.value() or "", Q()))
+        chosen = [balance for balance in Balance if balance.value == self.value()]
+        return queryset.billed_to(*chosen) if chosen else queryset
 
 
 class ResultFilter(admin.SimpleListFilter):
@@ -205,11 +198,11 @@ class ModelFilter(admin.SimpleListFilter):
         return [(name, name) for name in sorted(names - {""})]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        """Without an upstream, all of them are named, which changes nothing but lets the index of both serve."""
+        """Without an upstream both balances are named, which changes nothing but lets the index of both serve."""
         if not self.value():
             return queryset
-        has_upstream = request.GET.get(UpstreamFilter.parameter_name)
-        return queryset.filter(Q() if has_upstream else ANY_CREDIT_TYPE, model=self.value())
+        has_upstream = request.GET.get(UpstreamFilter.parameter_name) in Balance.values
+        return (queryset if has_upstream else queryset.billed_to(*Balance)).filter(model=self.value())
 
 
 # --- Of the audit trail -----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from django.db.models import Q
 
 from proxy.models import RequestLog
 from support.admin.base import ReadOnlyAdmin, first_match, name_is
-from support.admin.display import UPSTREAM_COLOURS, account_link, badge, code_block, time_of, usd
+from support.admin.display import UPSTREAM_COLOURS, account_link, badge, choice_badge, code_block, time_of, usd
 from support.admin.filters import DayRangeFilter, ModelFilter, ResultFilter, UpstreamFilter
 
 
@@ -58,13 +58,10 @@ class RequestLogAdmin(ReadOnlyAdmin):
 
     account = account_link("user_id")
     time = time_of("created_at", "time (UTC)")
+    upstream = choice_badge("credit_type", "upstream", UPSTREAM_COLOURS)
     cost_usd = usd("cost", "cost")
     hold_usd = usd("hold", "held before")
     uncollected_usd = usd("uncollected", "uncollected")
-
-    @admin.display(description="upstream")
-    def upstream(self, log: RequestLog) -> str:
-        return badge(log.get_credit_type_display() or "OhMyGPT", UPSTREAM_COLOURS.get(log.credit_type or "ohmygpt", ""))
 
     @admin.display(description="input tokens")
     def tokens_in(self, log: RequestLog) -> str:

@@ -19,7 +19,7 @@ from books.timeline import KINDS, read_timeline
 from proxy.models import RequestLog
 from support.admin.base import is_timeout
 from support.admin.display import list_url
-from support.admin.filters import CREDIT_TYPES, day_after
+from support.admin.filters import day_after
 
 MAX_REQUESTS = 100
 TIMELINE_SECONDS = 10.0
@@ -65,7 +65,8 @@ def timeline_requests(request: HttpRequest, username: str) -> HttpResponse:
     balance, model = request.GET.get("balance", ""), request.GET.get("model", "")
     if first is None or last is None:
         raise Http404
-    logs = RequestLog.objects.filter(CREDIT_TYPES.get(balance, Q(pk__in=())), user_id=account.pk)
+    balances = [found for found in Balance if found.value == balance]
+    logs = RequestLog.objects.billed_to(*balances).filter(user_id=account.pk)
     logs = logs.filter(Q(model=model) if model else Q(model=None) | Q(model=""))
     found = list(logs.filter(created_at__gte=first, created_at__lte=last).order_by("-created_at")[: MAX_REQUESTS + 1])
     days = {"created_at_from": f"{first:%Y-%m-%d}", "created_at_to": f"{last:%Y-%m-%d}"}
