@@ -1,22 +1,25 @@
 """Who is asking: the account behind an API key. (A metered request authenticates in `credits.hold`, in one trip.)"""
 
-from django.db.models import Q
-
 from accounts.errors import AccountDisabled, InvalidApiKey
-from accounts.keys import check_key, hash_key
+from accounts.keys import key_filter
 from accounts.models import Account
+from mongo.collections import collection_of, current_session
 
 
 def find_account_by_key(api_key: str) -> Account:
     """The active account with this key. Raises `InvalidApiKey`, `AccountDisabled`."""
-    check_key(api_key)
-    account: Account | None = Account.objects.filter(
-        Q(api_key_hash=hash_key(api_key)) | Q(legacy_api_key=api_key)
-    ).first()
-    if account is None:
-        raise InvalidApiKey
+    account = find_any_account_by_key(api_key)
     if not account.is_active:
         raise AccountDisabled(account.username)
+    return account
+
+
+def find_any_account_by_key(api_key: str) -> Account:
+    """The account with this key, whether it is active or disabled. Raises `InvalidApiKey`."""
+    found = collection_of(Account).find_one(key_filter(api_key), {"_id": 1}, session=current_session())
+    account: Account | None = Account.objects.filter(pk=found["_id"]).first() if found else None
+    if account is None:
+        raise InvalidApiKey
     return account
 
 

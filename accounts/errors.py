@@ -58,11 +58,14 @@ class InvalidUsername(BillingError):
 
 
 class CreditsExpired(BillingError):
+    """The credits are still on the balance, but they can be neither spent nor moved, and are soon taken off it."""
+
     code = "credits_expired"
 
     def __init__(self, username: str, expired_at: str) -> None:
         super().__init__(
-            f"the credits of {username!r} expired at {expired_at}",
+            f"The credits of {username!r} have expired. Set the expiry first, then add or deduct. "
+            f"They expired at {expired_at}, and expired credits cannot be moved.",
             customer_message=f"Your credits expired at {expired_at}. Purchase credits to continue.",
         )
 

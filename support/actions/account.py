@@ -30,7 +30,7 @@ class TransferForm(ActionForm):
         choices=[(balance.value, f"From {balance.label} to {balance.other.label}") for balance in Balance],
         widget=UnfoldAdminRadioSelectWidget,
     )
-    is_all = forms.BooleanField(label="Everything that is free", required=False)
+    is_all = forms.BooleanField(label="Everything that is available", required=False)
     amount = forms.DecimalField(
         label="Amount (USD)",
         required=False,
@@ -167,12 +167,11 @@ def state_of(target: Account) -> State:
 
 def _preview_transfer(account: Account, data: Data) -> list[Line]:
     source = Balance(data["source"])
-    if account.is_expired():
-        raise BillingError("The credits of this account have expired; expired credits cannot be moved.")
+    credits.check_not_expired(account.pk, account.expires_at, timezone.now())
     if account.balance(source) < data["amount"]:
         held = account.held(source)
         raise BillingError(
-            f"Only {format_usd(account.balance(source))} of the {source.label} credits is free"
+            f"Only {format_usd(account.balance(source))} of the {source.label} credits is available"
             + (f"; {format_usd(held)} more is held for requests in flight." if held else ".")
         )
     return _money_lines(account, {source: -data["amount"], source.other: data["amount"]})
@@ -196,14 +195,8 @@ def _signed(data: Data) -> Decimal:
     return amount if data["direction"] == "add" else -amount
 
 
-def _check_adjustable(account: Account) -> None:
-    """What is added to an expired account would be taken off again at once, with all the rest of it."""
-    if account.is_expired():
-        raise BillingError("The credits of this account have expired. Set the expiry first, then add or deduct.")
-
-
 def _preview_adjustment(account: Account, data: Data) -> list[Line]:
-    _check_adjustable(account)
+    credits.check_not_expired(account.pk, account.expires_at, timezone.now())
     balance, amount = Balance(data["balance"]), _signed(data)
     if amount < 0 and account.balance(balance) < -amount:
         raise BillingError(
@@ -213,7 +206,6 @@ def _preview_adjustment(account: Account, data: Data) -> list[Line]:
 
 
 def _adjust(account: Account, data: Data, operation: str, actor: str) -> Result:
-    _check_adjustable(account)
     balance, amount = Balance(data["balance"]), _signed(data)
     credits.adjust(
         username=account.pk, balance=balance, amount=amount, operation=operation, actor=actor, reason=data["reason"]

@@ -14,10 +14,12 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from accounts.errors import BillingError
-from accounts.keys import hash_key, mask_key
+from accounts.authentication import find_any_account_by_key
+from accounts.errors import BillingError, InvalidApiKey
+from accounts.keys import mask_key
 from accounts.models import Account, Balance, LedgerEntry, Role
 from accounts.registration import create_account
+from proxy.api.addresses import port_of
 from support.admin.base import (
     BigCollectionAdmin,
     ReadOnlyAdmin,
@@ -49,8 +51,7 @@ from support.admin.filters import (
     StatusFilter,
 )
 
-PORTS = {Balance.OPENHANDS: 8004, Balance.OHMYGPT: 8005}
-BALANCE_LABELS = {balance: f"{balance.label} credits (port {port})" for balance, port in PORTS.items()}
+BALANCE_LABELS = {balance: f"{balance.label} credits (port {port_of(balance)})" for balance in Balance}
 WHOLE_KEY_LENGTH = 32
 
 
@@ -79,12 +80,13 @@ def looks_like_a_key(text: str) -> bool:
 
 
 def to_account_of_key(request: HttpRequest, key: str) -> HttpResponseRedirect:
-    """To the page of the account with this key, or back to the list with a message."""
-    account = Account.objects.filter(Q(api_key_hash=hash_key(key)) | Q(legacy_api_key=key)).first()
-    if account is not None:
-        return HttpResponseRedirect(account_url(account.pk))
-    messages.warning(request, "No account has this API key. It may have been replaced.")
-    return HttpResponseRedirect(list_url(Account))
+    """To the page of the account with this key, disabled or not; back to the list with a message if none has it."""
+    try:
+        account = find_any_account_by_key(key)
+    except InvalidApiKey:
+        messages.warning(request, "No account has this API key. It may have been replaced.")
+        return HttpResponseRedirect(list_url(Account))
+    return HttpResponseRedirect(account_url(account.pk))
 
 
 @admin.register(Account)
@@ -274,8 +276,8 @@ def summary_of(account: Account) -> dict[str, Any]:
         "balances": [
             {
                 "label": BALANCE_LABELS[balance],
-                "pays_for": f"Pays for {balance.label} requests on port {PORTS[balance]} only.",
-                "free": account.balance(balance),
+                "pays_for": f"Pays for {balance.label} requests on port {port_of(balance)} only.",
+                "available": account.balance(balance),
                 "held": account.held(balance),
                 "requests_in_flight": sum(hold["balance"] == balance for hold in account.holds.values()),
                 "is_expired": account.is_expired(),

@@ -21,6 +21,7 @@ from support.admin.accounts import to_account_of_key
 
 FAQ_PATH: Path = settings.BASE_DIR / "docs" / "support-faq.md"
 SCREENS = {
+    "home": ("home", ""),
     "accounts": ("admin:accounts_account_changelist", ""),
     "expiring": ("admin:accounts_account_changelist", "?expiry=soon"),
     "expired": ("admin:accounts_account_changelist", "?expiry=expired"),

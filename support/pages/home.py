@@ -4,17 +4,22 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from accounts.models import Balance
 from mongo.errors import DATABASE_FAILURES
 from payments.orders.purchasing import read_purchasing
+from proxy.api.addresses import port_of, prefix_of
 
 
 def home(request: HttpRequest) -> HttpResponse:
     """What this site is, and where to go. Shown without a database too."""
     host = request.get_host().rpartition(":")[0] or request.get_host()
-    scheme = request.scheme
     upstreams = [
-        {"name": "OpenHands", "address": f"{scheme}://{host}:{settings.OPENHANDS_PORT}/v1", "prefix": "/openhands/v1"},
-        {"name": "OhMyGPT", "address": f"{scheme}://{host}:{settings.OHMYGPT_PORT}/v1", "prefix": "/ohmygpt/v1"},
+        {
+            "name": balance.label,
+            "address": f"{request.scheme}://{host}:{port_of(balance)}/v1",
+            "path": f"{prefix_of(balance)}/v1",
+        }
+        for balance in Balance
     ]
     context = {
         "upstreams": upstreams,

@@ -182,7 +182,7 @@ def test_a_double_click_transfers_once(staff: Page, alice: str) -> None:
 def test_a_refusal_is_a_sentence_in_the_dialog(staff: Page, alice: str) -> None:
     open_account(staff, "alice")
     start_transfer(staff, "11")
-    expect(staff.get_by_role("alert")).to_have_text("Only $10.00 of the OhMyGPT credits is free.")
+    expect(staff.get_by_role("alert")).to_have_text("Only $10.00 of the OhMyGPT credits is available.")
     picture(staff, "transfer-refused")
     staff.get_by_role("dialog").get_by_label("Amount (USD)").fill("10")
     staff.get_by_role("button", name="Preview").click()

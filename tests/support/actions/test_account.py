@@ -1,5 +1,6 @@
 """What staff do to an account: preview, confirmation, exactly once, permission, audit."""
 
+import html
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -142,7 +143,7 @@ def test_credits_held_by_a_request_in_flight_are_not_moved(admin_client: Client,
         api_key=key_of("alice"), balance=Balance.OHMYGPT, request_id="r1", minimum=Decimal(8), maximum=Decimal(8)
     )
     text = text_of(preview(admin_client, "transfer"))
-    assert "Only $2.00 of the OhMyGPT credits is free; $8.00 more is held for requests in flight." in text
+    assert "Only $2.00 of the OhMyGPT credits is available; $8.00 more is held for requests in flight." in text
     do(admin_client, "transfer", amount="2")
     credits.settle(username="alice", request_id="r1", balance=Balance.OHMYGPT, cost=Decimal(3))
     assert balances() == (Decimal("4.5"), 5)
@@ -177,7 +178,7 @@ def test_a_database_that_gives_up_is_told_in_a_sentence_and_the_dialog_can_be_se
 @pytest.mark.parametrize(
     ("slug", "fields", "sentence"),
     [
-        ("transfer", {"amount": "10.01"}, "Only $10.00 of the OhMyGPT credits is free."),
+        ("transfer", {"amount": "10.01"}, "Only $10.00 of the OhMyGPT credits is available."),
         ("transfer", {"amount": ""}, "Enter an amount, or choose everything."),
         ("transfer", {"amount": "-1"}, "greater than or equal to"),
         ("transfer", {"amount": "NaN"}, "Enter a number."),
@@ -206,8 +207,24 @@ def test_an_impossible_date_is_refused_at_the_confirmation_too(admin_client: Cli
 
 
 def test_expired_credits_cannot_be_moved(admin_client: Client, insert_user: InsertUser) -> None:
-    insert_user("alice", credits=10, expiresAt=timezone.now() - timedelta(hours=1))
-    assert "expired credits cannot be moved" in text_of(preview(admin_client, "transfer"))
+    insert_user("alice", credits=10, expiresAt=datetime(2026, 11, 20, 12, 0, tzinfo=UTC))
+    text = text_of(preview(admin_client, "transfer"))
+    assert "They expired at 2026-11-20 12:00:00 UTC, and expired credits cannot be moved." in text
+
+
+def test_preview_and_change_refuse_expired_credits_in_the_same_words(
+    admin_client: Client, insert_user: InsertUser
+) -> None:
+    insert_user("alice", credits=10, creditsNew=2.5, expiresAt=timezone.now() + timedelta(hours=1))
+    for slug in ("transfer", "adjust"):
+        data = confirmed(preview(admin_client, slug))
+        Account.objects.filter(pk="alice").update(expires_at=timezone.now() - timedelta(hours=1))
+        refusals = [preview(admin_client, slug), admin_client.post(url(slug), data)]
+        said = {re.search(r"The credits of .* cannot be moved\.", text_of(response))[0] for response in refusals}  # type: ignore[index]
+        assert len(said) == 1
+        assert said == {html.escape(done_to_accounts().get(action=slug).error)}
+        Account.objects.filter(pk="alice").update(expires_at=timezone.now() + timedelta(hours=1))
+    assert balances() == (Decimal("2.5"), 10)
 
 
 def test_adjustments_add_and_deduct(admin_client: Client, alice: str) -> None:

@@ -49,12 +49,12 @@ def test_a_transfer_for_a_selection_tells_each_account(admin_client: Client, thr
     shown = preview(admin_client, "transfer", three, source="ohmygpt", amount="5", reason="campaign")
     text = text_of(shown)
     assert "alice OpenHands credits: $0.00 → $5.00 OhMyGPT credits: $10.00 → $5.00" in text
-    assert "bob Only $3.00 of the OhMyGPT credits is free." in text
+    assert "bob Only $3.00 of the OhMyGPT credits is available." in text
     assert LedgerEntry.objects.count() == 0
 
     done = text_of(confirm(admin_client, "transfer", shown))
     assert "alice Transferred $5.00 from OhMyGPT to OpenHands." in done
-    assert "bob Nothing was done. Only $3.00 of the OhMyGPT credits is free." in done
+    assert "bob Nothing was done. Only $3.00 of the OhMyGPT credits is available." in done
     assert dict(Account.objects.values_list("pk", "credits_new")) == {"alice": 5, "bob": 0, "carol": 0}
     audit = AuditEntry.objects.filter(action="transfer")
     assert sorted(audit.values_list("target", "outcome")) == [

@@ -111,8 +111,14 @@ def test_a_pasted_whole_key_leads_to_its_account(admin_client: Client, insert_us
     assert admin_client.get(LIST, {"q": key_of("alice")})["Location"] == change_url("alice")
     assert admin_client.get(LIST, {"q": f" {new_key} "})["Location"] == change_url("erin")
 
+    insert_user("carol", isActive=False)
+    assert admin_client.get(LIST, {"q": key_of("carol")})["Location"] == change_url("carol")
+
     found = admin_client.post("/admin/support/find-key/", {"key": f" {new_key} "})
     assert found["Location"] == change_url("erin")
+
+    strange = admin_client.post("/admin/support/find-key/", {"key": "no key\n"}, follow=True)
+    assert "No account has this API key" in text_of(strange)
 
     response = admin_client.get(LIST, {"q": "sk-trollllm-" + "0" * 64}, follow=True)
     assert "No account has this API key" in text_of(response)
