@@ -4,7 +4,7 @@ from django.db import models
 
 
 class DailyFigures(models.Model):
-    """What one day (UTC) came to, counted once, so that a page reads a document a day. See daily_figures.py."""
+    """What one day (UTC) came to, counted once, so that a page reads one document per day. See daily_figures.py."""
 
     day = models.CharField(primary_key=True, db_column="_id", max_length=10)
     figures = models.JSONField(default=dict)

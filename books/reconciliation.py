@@ -67,7 +67,7 @@ def reconcile_account(username: str) -> list[Reconciliation]:
 
 
 def read_reconciliation(username: str) -> list[Reconciliation]:
-    """The same for pages, where looking changes nothing: empty for an account that was not adopted yet."""
+    """The same for pages, which change nothing by looking: empty for an account that was not adopted yet."""
     return reconcile_account(username) if credits.is_ledger_open(username) else []
 
 
@@ -131,7 +131,7 @@ def settled_costs(account: Account, *, since: datetime | None = None) -> dict[st
 
 
 def ledger_sums(query: dict[str, Any]) -> dict[str, Decimal]:
-    """The ledger's amounts by balance, of the entries that `query` means, in USD."""
+    """The sums of the ledger entries that `query` selects, by balance, in USD."""
     return _sums(LedgerEntry, query, by="$balance", amount="amount")
 
 

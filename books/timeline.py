@@ -162,7 +162,7 @@ def _use(account: Account, start: datetime, end: datetime | None, boundaries: li
 
 
 def _segment(boundaries: list[datetime], before: int = 0) -> Any:
-    """How many of the sorted boundaries a log is not older than, found by halves: hundreds of them a log are slow."""
+    """How many of the sorted boundaries a log is not older than, found by halves, as there may be hundreds."""
     if not boundaries:
         return {"$literal": before}
     middle = len(boundaries) // 2

@@ -44,6 +44,6 @@ class LoginForm(AuthenticationForm):
         if not use_code(user, self.cleaned_data.get("code", "")):
             record_refusal(actor=actor_of(user), action="log-in", target="", error="Wrong code")
             raise ValidationError(
-                "Enter the code that your authenticator app shows now; each is good once.", code="code"
+                "Enter the code that your authenticator app shows now. Each code works only once.", code="code"
             )
         self.request.session[PASSED] = True

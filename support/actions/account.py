@@ -1,4 +1,4 @@
-"""What staff do to an account."""
+"""The actions on an account: transfer, adjustment, expiry, status, key, limits."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -115,14 +115,14 @@ class LimitsForm(ActionForm):
         min_value=0,
         max_value=1_000_000,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="Empty: the platform's limit. 0: none at all.",
+        help_text="Leave empty for the platform's limit. 0 refuses every request.",
     )
     concurrent_requests = forms.IntegerField(
         required=False,
         min_value=0,
         max_value=100_000,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="Empty: the platform's limit.",
+        help_text="Leave empty for the platform's limit.",
     )
     field_order = ("requests_per_minute", "concurrent_requests", "reason")
 
@@ -235,7 +235,9 @@ def _preview_expiry(account: Account, data: Data) -> list[Line]:
 def _set_expiry(account: Account, data: Data, operation: str, actor: str) -> Result:
     expires_at = _new_expiry(data)
     set_expiry(username=account.pk, expires_at=expires_at, seen_expires_at=data["seen_expires_at"])
-    return Result(f"The credits now expire: {_show_expiry(expires_at)}.")
+    return Result(
+        f"The credits now expire at {_show_expiry(expires_at)}." if expires_at else "The credits never expire."
+    )
 
 
 def _status_action(slug: str, title: str, icon: str, *, is_active: bool, note: str) -> Action:
@@ -299,7 +301,7 @@ ACTIONS = {
             form_class=TransferForm,
             preview=_preview_transfer,
             change=_transfer,
-            note="Moves credits between the two balances of this account. Credits held for requests in flight stay.",
+            note="Moves credits between the two balances of this account, but not those held for requests in flight.",
             amount=lambda account, data: data["amount"],
         ),
         Action(
@@ -323,7 +325,7 @@ ACTIONS = {
             form_class=ExpiryForm,
             preview=_preview_expiry,
             change=_set_expiry,
-            note="Both balances share one expiry. Credits that have expired already do not come back by this.",
+            note="Both balances share one expiry. Credits that have already expired do not come back.",
         ),
         _status_action(
             "disable",
@@ -339,9 +341,9 @@ ACTIONS = {
             icon="key",
             permission="support.rotate_key",
             submit="Replace",
-            preview=lambda account, data: [Line("API key", account.api_key_prefix or "the old one", "a new one")],
+            preview=lambda account, data: [Line("API key", account.api_key_prefix or "the old key", "a new key")],
             change=_rotate,
-            note="The old key stops at once. The new one is shown once.",
+            note="The old key stops working at once. The new key is shown only once.",
         ),
         Action(
             slug="limits",
@@ -352,7 +354,7 @@ ACTIONS = {
             form_class=LimitsForm,
             preview=_preview_limits,
             change=_set_limits,
-            note="Limits of this account alone. Leave both empty to reset it to the platform's.",
+            note="Sets the limits of this account alone. Leave both empty to use the platform's limits.",
         ),
     )
 }

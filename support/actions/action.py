@@ -1,4 +1,4 @@
-"""What staff can do to something, as data: a form, a permission, a preview, and the one domain call behind it."""
+"""What an action is: a form, a permission, a preview, and the one domain function that it calls."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -53,7 +53,7 @@ class ActionForm(forms.Form):
     reason = forms.CharField(
         max_length=500,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
-        help_text="Is kept for good. Others will read it.",
+        help_text="The reason is kept for good, and others will read it.",
     )
 
     def __init__(self, *args: Any, target: Any, **kwargs: Any) -> None:

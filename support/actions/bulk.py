@@ -1,4 +1,4 @@
-"""The same action for several accounts that were selected in the list: each account on its own, told one by one."""
+"""The same action for several accounts that were selected in the list: each account on its own, with its own result."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,6 +24,7 @@ BULK_ACTIONS = ("transfer", "expiry", "disable", "enable")
 MAX_ACCOUNTS = 50
 SALT = "support.actions.bulk"
 LIFETIME_SECONDS = 8 * 3600
+NOT_TRIED = "Not tried, because the database did not finish the account before it."
 Seen = dict[str, Any]
 """What a preview showed of an account: why it is `refused`, or `expires_at` and what it `fixed` (all: the amount)."""
 
@@ -106,7 +107,7 @@ def _do_all(
     rows: list[Row] = []
     for account in (account for account in accounts if account.pk in seen):
         if rows and rows[-1].is_last:
-            rows.append(replace(rows[-1], account=account, error="Not tried, because of the account before."))
+            rows.append(replace(rows[-1], account=account, error=NOT_TRIED))
         else:
             rows.append(_do(request, action, account, operation, seen[account.pk]))
     return rows

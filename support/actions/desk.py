@@ -1,4 +1,4 @@
-"""What staff do at the payments desk: events in review, refunds, and the purchasing switch."""
+"""The actions of the payments desk: events in review, refunds, and the purchasing switch."""
 
 from decimal import Decimal
 from typing import Any
@@ -56,7 +56,7 @@ class RefundForm(ActionForm):
         label="The bank's reference of the transfer",
         max_length=60,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Makes sure that one transfer is taken back once.",
+        help_text="With it, the same bank transfer cannot be recorded twice.",
     )
     field_order = ("amount", "reference", "reason")
 
@@ -67,7 +67,7 @@ class SwitchForm(ActionForm):
         required=False,
         max_length=500,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
-        help_text="Empty = the standard text. Ignored when purchasing is turned on.",
+        help_text="Leave empty for the standard text. It is not used when purchasing is turned on.",
     )
     field_order = ("notice", "reason")
 
@@ -115,7 +115,7 @@ def _match(event: WebhookEvent, data: Data, operation: str, actor: str) -> Resul
 def _received(event: WebhookEvent) -> str:
     money = review.read_money(event)
     if money is None:
-        return "nothing that can be read"
+        return "an amount that cannot be read"
     worth = "nobody can tell what it is worth" if money.value is None else f"worth {format_usd(money.value)}"
     return f"{money.amount:,f} {money.currency}, {worth}"
 
@@ -183,7 +183,7 @@ EVENT_ACTIONS = {
             form_class=MatchForm,
             preview=_preview_match,
             change=_match,
-            note="The money of this event belongs to that order, or the refund to that payment. The rules do the rest.",
+            note="For money of an order, or a refund of a payment. The usual rules decide what is credited.",
             is_offered=lambda event: event.is_waiting_for_staff,
         ),
         Action(
@@ -195,7 +195,7 @@ EVENT_ACTIONS = {
             form_class=CreditForm,
             preview=_preview_credit,
             change=_credit,
-            note="For money without an order. Goes to OpenHands and restarts the expiry, as a purchase does.",
+            note="For money without an order. The credits go to OpenHands and restart the expiry, as a purchase does.",
             amount=lambda event, data: data["amount"],
             need=_need_of_credit,
             is_offered=lambda event: event.is_waiting_for_staff,
@@ -219,7 +219,7 @@ EVENT_ACTIONS = {
             submit="Replay",
             preview=_preview_replay,
             change=_replay,
-            note="Safe: what was credited is never credited again.",
+            note="This is safe: nothing is ever credited twice.",
             is_offered=_can_replay,
             is_atomic=False,
         ),
@@ -255,7 +255,9 @@ def _refund(payment: Payment, data: Data, operation: str, actor: str) -> Result:
         actor=actor,
         reason=data["reason"],
     )
-    return Result(f"Recorded. {format_usd(after.reversed_credits or ZERO)} of this payment has been taken back in all.")
+    return Result(
+        f"Recorded. In all, {format_usd(after.reversed_credits or ZERO)} of this payment has been taken back."
+    )
 
 
 PAYMENT_ACTIONS = {
@@ -268,7 +270,7 @@ PAYMENT_ACTIONS = {
         form_class=RefundForm,
         preview=_preview_refund,
         change=_refund,
-        note="For money sent back by bank transfer. Takes the credits back in proportion, below zero if need be.",
+        note="For money sent back by bank transfer. The credits are taken back in proportion, below zero if need be.",
         amount=lambda payment, data: credits_of_refund(payment, data["amount"]),
         is_offered=lambda payment: payment.status == Payment.Status.SUCCESS,
     )
@@ -312,10 +314,10 @@ SITE_ACTIONS = {
             "Turn purchasing off",
             "remove_shopping_cart",
             is_on=False,
-            note="New orders are refused with the notice. Money that is on its way is still credited.",
+            note="New orders are refused with this notice. Money that is on its way is still credited.",
         ),
         _switch_action(
-            "start-purchasing", "Turn purchasing on", "shopping_cart", is_on=True, note="Customers can buy."
+            "start-purchasing", "Turn purchasing on", "shopping_cart", is_on=True, note="Customers can buy again."
         ),
     )
 }

@@ -1,4 +1,4 @@
-"""The dialogs in which staff do things: form, preview, confirmation, and each of them once."""
+"""The dialogs of the actions: a form, then a preview, then a confirmation that takes effect once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -136,7 +136,7 @@ class AccountAdmin(BigCollectionAdmin):
             },
         ),
         (
-            "Use since the account began",
+            "Use since the account was created",
             {
                 "classes": ("tab",),
                 "fields": (
@@ -157,8 +157,8 @@ class AccountAdmin(BigCollectionAdmin):
     referral_usd = usd("ref_credits", "Referral credits")
     purchased = time_of("purchased_at", "last purchase")
     expires = time_of("expires_at", "credits expire")
-    key_made = time_of("api_key_created_at", "key made")
-    created = time_of("created_at", "account made")
+    key_made = time_of("api_key_created_at", "key created")
+    created = time_of("created_at", "account created")
     last_login = time_of("last_login_at", "last log-in")
 
     @admin.display(description="status")

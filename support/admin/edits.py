@@ -1,4 +1,4 @@
-"""Edits in the admin's own forms: the reason that they ask for, and what they tell of what was changed."""
+"""Edits in the admin's own forms: the reason that a form asks for, and the signal that says what was changed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class ReasonForm(forms.ModelForm):
     reason = forms.CharField(
         max_length=500,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
-        help_text="Is kept for good. Others will read it.",
+        help_text="The reason is kept for good, and others will read it.",
     )
 
 
@@ -39,7 +39,7 @@ class Edit:
 
 
 class RecordedEdits:
-    """A mixin of every admin: what its forms do is told to `edited`, and forms that ask for a reason show it last."""
+    """A mixin of every admin: what its forms do is sent to `edited`, and forms that ask for a reason show it last."""
 
     form: type[forms.ModelForm]
 

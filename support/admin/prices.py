@@ -14,7 +14,7 @@ from support.admin.edits import REASON, ReasonForm
 
 
 class ModelPriceForm(ReasonForm):
-    """A price row; the database's unique key and this check keep one row a model and upstream."""
+    """A price row; the database's unique key and this check keep one row per model and upstream."""
 
     class Meta:
         model = ModelPrice

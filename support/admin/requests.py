@@ -1,4 +1,4 @@
-"""The request log, read-only."""
+"""The request log as staff see it, read-only."""
 
 import json
 
@@ -13,7 +13,7 @@ from support.admin.filters import DayRangeFilter, ModelFilter, ResultFilter, Ups
 
 @admin.register(RequestLog)
 class RequestLogAdmin(ReadOnlyAdmin):
-    """One row a metered request: what it used and what it cost."""
+    """One row per metered request: what it used and what it cost."""
 
     search_help_text = "Account name or request id"
     list_display = (
@@ -60,7 +60,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
     time = time_of("created_at", "time (UTC)")
     upstream = choice_badge("credit_type", "upstream", UPSTREAM_COLOURS)
     cost_usd = usd("cost", "cost")
-    hold_usd = usd("hold", "held before")
+    hold_usd = usd("hold", "held beforehand")
     uncollected_usd = usd("uncollected", "uncollected")
 
     @admin.display(description="input tokens")

@@ -1,1 +1,1 @@
-"""The audit trail: who did what, when and why; what was refused, too."""
+"""The audit trail: who did what, when and why, and what was refused."""

@@ -1,4 +1,4 @@
-"""The admin's first page: what was sold, spent and refused, and what needs somebody now."""
+"""The admin's first page: what was sold, spent and refused, and what needs attention now."""
 
 import json
 from datetime import UTC, timedelta
@@ -21,8 +21,8 @@ from support.admin.display import account_url, in_words
 
 PERIODS = {"Today": 1, "7 days": 7, "30 days": 30}
 COUNTING_SECONDS = 0.3
-"""What a page may spend on days that the sweeper has not counted yet."""
-TAKEN = ("refund", "chargeback")
+"""How long a page may count days that the sweeper has not counted yet."""
+REVERSALS = ("refund", "chargeback")
 
 
 def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 _MONEY_ROWS = [
     ("Sold (all to OpenHands)", ("purchase",), None),
     ("Bonus", ("bonus",), None),
-    ("Refunds and chargebacks", TAKEN, None),
+    ("Refunds and chargebacks", REVERSALS, None),
     *((f"Expired: {balance.label}", ("expiry",), balance) for balance in Balance),
     *((f"Adjusted by staff: {balance.label}", ("adjustment",), balance) for balance in Balance),
 ]
@@ -162,7 +162,7 @@ _WAITING = (
 
 
 def _alerts(current: Figures, days: list[Figures]) -> list[dict[str, str]]:
-    """What needs somebody, or is unusual, each with the screen for it. The order is that of urgency."""
+    """What needs attention, or is unusual, each with the screen for it. The most urgent comes first."""
     accounts = reverse("admin:accounts_account_changelist")
     alerts = []
     for status, colour, words in _WAITING:
@@ -176,7 +176,9 @@ def _alerts(current: Figures, days: list[Figures]) -> list[dict[str, str]]:
     if refused := days[0].get("bad_signatures"):
         alerts.append(_alert("warning", f"Webhooks refused today for a bad signature: {refused}"))
     alerts += _reconciliation_alerts(current.get("reconciliation"), read_last_run())
-    alerts.append(_alert("", f"Accounts that expire in 24 hours: {current['expiring']}", f"{accounts}?expiry=soon"))
+    alerts.append(
+        _alert("", f"Accounts whose credits expire within 24 hours: {current['expiring']}", f"{accounts}?expiry=soon")
+    )
     purchasing = read_purchasing()
     alerts.append(_alert("success", "Purchasing is on") if purchasing.is_on else _alert("danger", "Purchasing is off"))
     promotion = find_promotion(at=timezone.now())
@@ -189,10 +191,10 @@ def _reconciliation_alerts(checked: Figures | None, last: LastRun | None) -> lis
     today = set(checked["drifting"]) if checked else set()
     alerts = [_alert("danger", f"Drift: {name}", account_url(name)) for name in sorted(today)]
     if checked and checked["checked"] > len(today):
-        words = f"Of those with movements today, {checked['checked'] - len(today)} checked accounts add up"
+        words = f"Accounts with movements today that were checked and add up: {checked['checked'] - len(today)}"
         alerts.append(_alert("success", words))
     if last is None:
-        return [*alerts, _alert("", "Never were all accounts reconciled")]
+        return [*alerts, _alert("", "No full reconciliation has run yet.")]
     ago = in_words(last.at - timezone.now())
     if not last.count:
         return [*alerts, _alert("success", f"All accounts reconciled {ago}: {last.accounts:,} add up")]

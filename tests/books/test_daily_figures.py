@@ -128,7 +128,7 @@ def test_a_page_counts_today_and_leaves_the_rest_to_the_sweeper(business: None) 
 def test_the_sweeper_reconciles_the_accounts_that_moved_today(
     admin_client: Client, insert_user: InsertUser, usersnew: Any
 ) -> None:
-    assert "Never were all accounts reconciled" in page(admin_client, "/admin/")
+    assert "No full reconciliation has run yet." in page(admin_client, "/admin/")
     for name in ("alice", "bob", "carol"):
         insert_user(name, credits=3)
     insert_user("not-adopted")
@@ -138,13 +138,13 @@ def test_the_sweeper_reconciles_the_accounts_that_moved_today(
         reconcile_account(name)
     later = timezone.now() + timedelta(minutes=2)
     refresh_figures(now=later)
-    assert "Of those with movements today, 2 checked accounts add up" in page(admin_client, "/admin/")
+    assert "Accounts with movements today that were checked and add up: 2" in page(admin_client, "/admin/")
 
     usersnew.update_one({"_id": "bob"}, {"$inc": {"credits": 1}})
     refresh_figures(now=later + timedelta(minutes=2))
     text = page(admin_client, "/admin/")
     assert "Drift: bob" in text
-    assert "1 checked accounts add up" in text
+    assert "Accounts with movements today that were checked and add up: 1" in text
 
 
 def test_the_dashboard_shows_what_the_command_found(
@@ -202,7 +202,7 @@ def test_the_dashboard_shows_today_and_what_needs_somebody(admin_client: Client,
     assert "Adjusted by staff: OhMyGPT -$0.50 -$0.50 -$0.50" in text
     assert "Refused: insufficient credits 1 1 1" in text
     assert "Events that need review: 2" in text
-    assert "Accounts that expire in 24 hours: 1" in text
+    assert "Accounts whose credits expire within 24 hours: 1" in text
     assert "Purchasing is on" in text
     assert "No promotion is running" in text
 

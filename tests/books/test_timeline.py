@@ -177,7 +177,7 @@ def test_the_page_shows_everything_and_that_it_adds_up(admin_client: Client, bus
         assert shown in text
     assert "1 request, 1 failed" in text
     assert "billed by the replaced system" in text
-    assert "This is where it begins." in text
+    assert "The history of this account begins here." in text
     assert 'hx-trigger="load"' in admin_client.get("/admin/accounts/account/alice/change/").content.decode()
 
 

@@ -109,7 +109,7 @@ def test_a_database_that_gives_up_is_told_beside_what_was_done(
     text = text_of(confirm(admin_client, "expiry", shown))
     assert "alice The credits now expire" in text
     assert "bob The database did not finish this" in text
-    assert "carol Not tried, because of the account before." in text
+    assert "carol Not tried, because the database did not finish the account before it." in text
     audit = AuditEntry.objects.filter(action="expiry")
     assert sorted(audit.values_list("target", "outcome")) == [("alice", "done"), ("bob", "refused")]
 
