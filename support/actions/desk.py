@@ -183,7 +183,7 @@ EVENT_ACTIONS = {
             form_class=MatchForm,
             preview=_preview_match,
             change=_match,
-            note="For money of an order, or a refund of a payment. The usual rules decide what is credited.",
+            note="For money that belongs to an order, or a refund of a payment. The rules decide what is credited.",
             is_offered=lambda event: event.is_waiting_for_staff,
         ),
         Action(

@@ -29,7 +29,7 @@ from support.admin.base import (
     starts_with,
 )
 from support.admin.display import (
-    UPSTREAM_COLOURS,
+    BALANCE_COLOURS,
     account_link,
     account_url,
     badge,
@@ -325,7 +325,7 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
 
     account_page = account_link("account_id")
     time = time_of("created_at", "time (UTC)")
-    balance_name = choice_badge("balance", "balance", UPSTREAM_COLOURS)
+    balance_name = choice_badge("balance", "balance", BALANCE_COLOURS)
     kind_name = choice_badge("kind", "kind", {"refund": "danger", "chargeback": "danger", "expiry": "warning"})
     amount_usd = usd("amount", "amount", is_signed=True)
     after_usd = usd("balance_after", "balance after")

@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from money.amounts import format_usd
 
 Display = Callable[[Any, Any], str | SafeString]
-UPSTREAM_COLOURS = {"openhands": "primary", "ohmygpt": "info"}
+BALANCE_COLOURS = {"openhands": "primary", "ohmygpt": "info"}
 
 
 def badge(text: str, colour: str = "") -> SafeString:

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 
 from proxy.models import ModelPrice
 from support.admin.base import BigCollectionAdmin
-from support.admin.display import UPSTREAM_COLOURS, badge, usd
+from support.admin.display import BALANCE_COLOURS, badge, usd
 from support.admin.edits import REASON, ReasonForm
 
 
@@ -82,7 +82,7 @@ class ModelPriceAdmin(BigCollectionAdmin):
 
     @admin.display(description="upstream")
     def upstream_name(self, price: ModelPrice) -> str:
-        return badge(price.get_upstream_display() or "Both", UPSTREAM_COLOURS.get(price.upstream or "", ""))
+        return badge(price.get_upstream_display() or "Both", BALANCE_COLOURS.get(price.upstream or "", ""))
 
     @admin.display(description="multiplier")
     def times(self, price: ModelPrice) -> str:

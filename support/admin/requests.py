@@ -7,7 +7,7 @@ from django.db.models import Q
 
 from proxy.models import RequestLog
 from support.admin.base import ReadOnlyAdmin, first_match, name_is
-from support.admin.display import UPSTREAM_COLOURS, account_link, badge, choice_badge, code_block, time_of, usd
+from support.admin.display import BALANCE_COLOURS, account_link, badge, choice_badge, code_block, time_of, usd
 from support.admin.filters import DayRangeFilter, ModelFilter, ResultFilter, UpstreamFilter
 
 
@@ -58,7 +58,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
 
     account = account_link("user_id")
     time = time_of("created_at", "time (UTC)")
-    upstream = choice_badge("credit_type", "upstream", UPSTREAM_COLOURS)
+    upstream = choice_badge("credit_type", "upstream", BALANCE_COLOURS)
     cost_usd = usd("cost", "cost")
     hold_usd = usd("hold", "held beforehand")
     uncollected_usd = usd("uncollected", "uncollected")

@@ -121,6 +121,8 @@ def test_any_credit_type_but_openhands_is_ohmygpt_for_all(
         query = {"balance": balance, "model": "sonnet", **times}
         response = admin_client.get("/admin/support/accounts/alice/timeline/requests/", query)
         assert (balance, len(response.context["logs"])) == (balance, count)
+    export: Any = admin_client.get("/admin/support/export/proxy/requestlog/?upstream=ohmygpt")
+    assert b"".join(export.streaming_content).decode().count(",ohmygpt,") == 6
     assert {log.credit_type for log in RequestLog.objects.billed_to(Balance.OHMYGPT)} == {"ohmygpt"}
 
 
