@@ -63,9 +63,13 @@ def at_least(path: str, amount: Decimal) -> Document:
     return {"$gte": [number(path), to_bson(amount)]}
 
 
+LARGEST_COUNT = 2.0**62
+"""A stored counter beyond it counts as this: more does not fit into a 64-bit integer with what is added."""
+
+
 @cache
 def _count(path: str) -> RawBSONDocument:
-    return encoded({"$toLong": number(path)})
+    return encoded({"$toLong": {"$max": [{"$min": [number(path), LARGEST_COUNT]}, -LARGEST_COUNT]}})
 
 
 def count_plus(path: str, count: int) -> Document:

@@ -27,27 +27,32 @@ from tests.serving import Server, serve
 LogIn = Callable[..., Client]
 KEPT_APPS = {"contenttypes", "auth"}
 LONGEST_FIRST = [
-    "test_admin_browser.py",
-    "test_development.py",
-    "test_roles.py",
-    "test_crash.py",
-    "test_faults.py",
-    "test_large_answers.py",
-    "test_mongod.py",
-    "test_query_plans.py",
-    "test_adoption.py",
-    "test_outage.py",
-    "test_concurrency.py",
+    ROOT / "tests" / name
+    for name in (
+        "e2e/test_admin_browser.py",
+        "development/test_run.py",
+        "support/access/test_roles.py",
+        "faults/test_crash.py",
+        "payments/inbox/test_faults.py",
+        "proxy/relay/test_large_answer.py",
+        "development/test_mongod.py",
+        "support/admin/test_query_plans.py",
+        "upgrade/test_upgrade.py",
+        "mongo/backend/test_adoption.py",
+        "payments/inbox/test_outage.py",
+        "e2e/test_concurrency.py",
+    )
 ]
 """Files of few tests that take long; after them those of many. The last to start would keep processors waiting."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    assert [path for path in LONGEST_FIRST if not path.exists()] == []
     sizes = Counter(item.path for item in items)
 
     def place(item: pytest.Item) -> tuple[int, int, Path]:
-        name = item.path.name
-        return LONGEST_FIRST.index(name) if name in LONGEST_FIRST else len(LONGEST_FIRST), -sizes[item.path], item.path
+        path = item.path
+        return LONGEST_FIRST.index(path) if path in LONGEST_FIRST else len(LONGEST_FIRST), -sizes[path], path
 
     items.sort(key=place)
 

@@ -64,7 +64,12 @@ def _close(username: str, request_id: str, hold: dict[str, Any]) -> int:
         request_id=request_id,
         balance=balance,
         cost=from_bson(log["creditsCost"]),
-        input_tokens=int(log["inputTokens"]) + int(log.get("cacheWriteTokens", 0)) + int(log.get("cacheHitTokens", 0)),
-        output_tokens=int(log["outputTokens"]),
+        input_tokens=sum(_count(log, name) for name in ("inputTokens", "cacheWriteTokens", "cacheHitTokens")),
+        output_tokens=_count(log, "outputTokens"),
     )
     return int(settlement.balance_after is not None)
+
+
+def _count(log: Document, name: str) -> int:
+    """A count of tokens in a raw log, which an old program may have written; what is not a number counts as 0."""
+    return int(from_bson(log.get(name)))

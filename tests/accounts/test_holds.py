@@ -241,3 +241,13 @@ def test_a_decimal128_of_many_places_settles_after_its_expiry(insert_user: Inser
     assert settle("0.04").balance_after == Decimal("0.12345679")
     rest = LedgerEntry.objects.get(operation="expiry:req_1")
     assert rest.amount == Decimal("-0.06")
+
+
+@pytest.mark.parametrize("stored", [1e300, -1e300, 2.0**63, Decimal128("1e40"), float("nan"), "many"])
+def test_a_counter_that_is_no_count_keeps_no_request_from_being_settled(
+    insert_user: InsertUser, usersnew: Any, stored: object
+) -> None:
+    insert_user("alice", creditsNew=1, totalInputTokens=stored, tokensUserNew=stored)
+    hold()
+    assert settle("0.1", input_tokens=5).balance_after == Decimal("0.9")
+    assert isinstance(usersnew.find_one()["totalInputTokens"], int)

@@ -11,14 +11,12 @@ from proxy.api.responses import STATUS_OF
 
 ELSEWHERE = {
     "account_not_found": "the key finds the account, or it is an invalid key",
-    "amount_above_limit": "staff have limits",
     "balance_write_forbidden": "a mistake in code that saves accounts; no endpoint does",
     "expiry_changed": "staff set the expiry",
     "invalid_amount": "staff and payments move amounts",
     "invalid_expiry": "staff set the expiry",
     "invalid_username": "staff make accounts",
     "operation_conflict": "payments and staff name operations",
-    "permission_needed": "staff have permissions",
     "username_taken": "staff make accounts",
 }
 """Errors of `accounts` that no endpoint of the proxy can meet, and why."""
