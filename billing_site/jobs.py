@@ -7,8 +7,7 @@ from collections.abc import Callable
 from accounts import expiry
 from books import daily_figures
 from payments import orders
-from payments.inbox import pull
-from payments.inbox import receive as inbox
+from payments.inbox import process, pull
 from proxy.billing import abandoned
 
 logger = logging.getLogger(__name__)
@@ -18,7 +17,7 @@ JOBS: dict[str, Callable[[], int]] = {
     "accounts expired": expiry.sweep_expired_accounts,
     "orders expired": orders.expire_pending,
     "missed payments pulled": pull.pull_due_payments,
-    "webhook events finished": inbox.process_due_events,
+    "webhook events finished": process.process_due_events,
     "days counted": daily_figures.refresh_figures,
 }
 """What a sweep does, in order. Each job is safe to run beside itself, so any number of sweepers may run."""

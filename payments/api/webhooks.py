@@ -9,7 +9,7 @@ from accounts.errors import BillingError
 from mongo.errors import DATABASE_FAILURES
 from payments.api.errors import status_of
 from payments.errors import BodyTooLarge, MalformedEvent, StorageUnavailable
-from payments.inbox import receive as inbox
+from payments.inbox.receive import receive
 from payments.providers import get_provider
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def webhook(request: HttpRequest, provider_name: str) -> JsonResponse:
         return JsonResponse({"success": False, "error": "No such payment provider."}, status=404)
     try:
         body = _read_body(request, provider.max_body_bytes)
-        inbox.receive(provider=provider, body=body, headers=request.headers)
+        receive(provider=provider, body=body, headers=request.headers)
     except BillingError as error:
         return _refuse(provider.name, error)
     except DATABASE_FAILURES:

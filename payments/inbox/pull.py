@@ -8,7 +8,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from payments.errors import ProviderUnavailable
-from payments.inbox import receive as inbox
+from payments.inbox.receive import receive_pulled
 from payments.models import Payment, PullState
 from payments.providers import all_providers
 from payments.providers.base import Provider
@@ -59,7 +59,7 @@ def _pull_all(providers: list[Provider], now: datetime, window: timedelta) -> tu
 def _pull(provider: Provider, now: datetime, window: timedelta) -> int:
     since = now - window
     bodies = provider.pull(since=since, until=now, open_sessions=_open_sessions(provider, since))
-    found = sum(inbox.receive_pulled(provider=provider, body=body) for body in bodies)
+    found = sum(receive_pulled(provider=provider, body=body) for body in bodies)
     if found:
         logger.warning("the pull from %s found %s events that no webhook brought", provider.name, found)
     return found

@@ -19,17 +19,17 @@ from money.amounts import ZERO
 from mongo.transactions import run_in_transaction
 from payments import orders
 from payments.errors import AlreadyCredited, InvalidDecision, MalformedEvent, NotReviewable, PaymentNotFound
-from payments.inbox import receive as inbox
+from payments.inbox import events, process
 from payments.models import Payment, WebhookEvent
 from payments.orders import codes
 from payments.providers import get_provider
-from payments.providers.events import Receipt, Reversal, ReversalState
+from payments.providers.events import MoneyReceived, MoneyReversed, ReversalState
 from payments.rules.receipts import Outcome, credit_order, currency_of, rate_of, wake_reversals, wrong_currency
 from payments.rules.reversals import apply_reversal, with_reason
 
 Status = WebhookEvent.Status
 PULL = WebhookEvent.Source.PULL
-Fact = Receipt | Reversal
+Fact = MoneyReceived | MoneyReversed
 
 
 def match(
@@ -49,7 +49,7 @@ def match(
         fact = _read_fact(event)
         if wrong := wrong_currency(payment, fact):
             raise InvalidDecision(f"{wrong}: credit an amount of USD instead.")
-        if isinstance(fact, Reversal):
+        if isinstance(fact, MoneyReversed):
             _check_paid(payment)
             fact = replace(fact, problem="")
             operation = f"reversal:{event.pk}"
@@ -84,7 +84,7 @@ def credit(
             fact: Fact | None = _read_fact(event)
         except MalformedEvent:
             fact = None  # Staff have read it themselves.
-        if isinstance(fact, Reversal):
+        if isinstance(fact, MoneyReversed):
             raise InvalidDecision("This is a refund or a dispute: match it with its payment, or dismiss it.")
         receipt = _uncredited(event, fact) if fact else None
         amount_usd = credits.check_amount(amount)
@@ -113,7 +113,7 @@ def read_money(event: WebhookEvent) -> Money | None:
         fact = _read_fact(event)
     except (MalformedEvent, InvalidDecision):
         return None
-    if isinstance(fact, Reversal):
+    if isinstance(fact, MoneyReversed):
         return None
     is_certain = event.is_verified and not fact.problem
     value = orders.value_of(amount=fact.amount, currency=fact.currency) if is_certain else None
@@ -141,7 +141,7 @@ def replay(*, event_key: ObjectId, actor: str, reason: str, now: datetime | None
     fields = {"status": Status.RECEIVED, "attempts": 0, "next_attempt_at": now}
     if not replayable.update(resolved_by=actor, resolution=f"replayed: {reason}"[:500], **fields):
         raise NotReviewable("Only a verified event in review, dead or ignored can be replayed.")
-    inbox.process_event(event_key=event_key, now=now)
+    process.process_event(event_key=event_key, now=now)
     return WebhookEvent.objects.get(pk=event_key)
 
 
@@ -168,7 +168,7 @@ def record_refund(
         _check_paid(payment)
         if not 0 < amount <= (payment.received_amount or payment.amount):
             raise InvalidDecision("The refund must be above 0 and at most what was received.")
-        fact = Reversal(
+        fact = MoneyReversed(
             reversal_id=f"manual:{payment.pk}:{reference}"[:100],
             transaction_id=payment.provider_transaction_id or "",
             amount=amount,
@@ -212,7 +212,7 @@ def _decide(
         payment = decide(event)
         status = Status.DONE if is_done else Status.IGNORED
         outcome = Outcome(status, event.error, payment)  # Why it waited stays readable beside the decision.
-        inbox.finish(event=event, outcome=outcome, now=now, resolved_by=actor, resolution=reason[:500])
+        events.finish(event=event, outcome=outcome, now=now, resolved_by=actor, resolution=reason[:500])
         return payment
 
     return run_in_transaction(run)  # type: ignore[return-value]  # None only from `dismiss`, which drops it.
@@ -231,12 +231,12 @@ def _check_paid(payment: Payment) -> None:
 def _read_fact(event: WebhookEvent) -> Fact:
     """What the event says, if it is about money. Raises `MalformedEvent`, `InvalidDecision`."""
     fact = get_provider(event.provider).read(body=bytes(event.body), headers=event.headers).fact
-    if not isinstance(fact, Receipt | Reversal):
+    if not isinstance(fact, MoneyReceived | MoneyReversed):
         raise InvalidDecision("This event moves no money: dismiss it.")
     return fact
 
 
-def _uncredited(event: WebhookEvent, receipt: Receipt) -> Receipt:
+def _uncredited(event: WebhookEvent, receipt: MoneyReceived) -> MoneyReceived:
     """The receipt, unless its transaction was credited. Staff may say that a look-alike is another transfer."""
     same = Payment.objects.filter(provider=event.provider, provider_transaction_id=receipt.transaction_id).first()
     if same is not None:
@@ -248,7 +248,7 @@ def _uncredited(event: WebhookEvent, receipt: Receipt) -> Receipt:
 
 def _credit_account(
     event: WebhookEvent,
-    receipt: Receipt | None,
+    receipt: MoneyReceived | None,
     *,
     username: str,
     amount: Decimal,

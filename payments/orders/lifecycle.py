@@ -24,7 +24,7 @@ _CODE_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
-class Price:
+class OrderPrice:
     """What one order costs: `amount` units of `currency` for its credits at `rate` units a USD."""
 
     amount: Decimal
@@ -32,7 +32,7 @@ class Price:
     rate: Decimal
 
 
-def price_of(*, credits: int, method: Payment.Method) -> Price:
+def price_of(*, credits: int, method: Payment.Method) -> OrderPrice:
     """The price of whole USD `credits` now, rounded to what the currency can pay."""
     if method is Payment.Method.STRIPE:
         rate, currency = Decimal(settings.STRIPE_UNITS_PER_USD), settings.STRIPE_CURRENCY.upper()
@@ -40,7 +40,7 @@ def price_of(*, credits: int, method: Payment.Method) -> Price:
         rate, currency = Decimal(settings.ORDER_VND_PER_USD), "VND"
     smallest_unit = Decimal(1).scaleb(-decimals_of(currency))
     amount = (credits * rate).quantize(smallest_unit, rounding=ROUND_HALF_UP)
-    return Price(amount=amount, currency=currency, rate=rate)
+    return OrderPrice(amount=amount, currency=currency, rate=rate)
 
 
 def value_of(*, amount: Decimal, currency: str) -> Decimal | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar
 
-from payments.providers.events import Notice
+from payments.providers.events import ProviderEvent
 
 EARLIEST_YEAR, LATEST_YEAR = 2000, 9000
 """Times outside these years are no times of payments, and some would overflow the arithmetic."""
@@ -35,7 +35,7 @@ class Provider(ABC):
         """Raise `InvalidSignature` (or `StaleSignature`) unless one of the active secrets vouches for the raw body."""
 
     @abstractmethod
-    def read(self, *, body: bytes, headers: Mapping[str, str]) -> Notice:
+    def read(self, *, body: bytes, headers: Mapping[str, str]) -> ProviderEvent:
         """What an event says, in our words. Pure, so that a stored event can be replayed. Raises `MalformedEvent`.
 
         `headers` are those that are stored: `stored_headers` under exactly these names.

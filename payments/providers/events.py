@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 @dataclass(frozen=True)
-class Receipt:
+class MoneyReceived:
     """Money has arrived."""
 
     transaction_id: str
@@ -36,12 +36,12 @@ class ReversalState(StrEnum):
 
 
 @dataclass(frozen=True)
-class Reversal:
+class MoneyReversed:
     """Money went back: a refund, or a dispute of the payer's bank."""
 
     reversal_id: str
     transaction_id: str
-    """The money it takes back, as `Receipt.transaction_id`."""
+    """The money it takes back, as `MoneyReceived.transaction_id`."""
     amount: Decimal
     currency: str
     state: ReversalState
@@ -77,20 +77,20 @@ class NoMoney:
 
 
 @dataclass(frozen=True)
-class Notice:
+class ProviderEvent:
     """One event of a provider, read."""
 
     event_id: str
-    fact: Receipt | Reversal | OrderUpdate | NoMoney
+    fact: MoneyReceived | MoneyReversed | OrderUpdate | NoMoney
     kind: str = field(default="")
     """The provider's own name of the event type, for staff."""
 
     def transfer_key(self, provider: str) -> str | None:
         """What an event is filed under: the money it reports, or the money it takes back."""
         match self.fact:
-            case Receipt(transfer_key=key):
+            case MoneyReceived(transfer_key=key):
                 return key
-            case Reversal(transaction_id=transaction_id):
+            case MoneyReversed(transaction_id=transaction_id):
                 return reversal_key(provider, transaction_id)
         return None
 

@@ -20,7 +20,7 @@ from payments.orders.codes import find_candidates, normalise
 from payments.providers import sepay_api
 from payments.providers.base import EARLIEST_YEAR, LATEST_YEAR, Provider, as_bytes, is_one_of, is_within_window
 from payments.providers.event_json import parse_object, read_identifier, read_text, read_whole_number
-from payments.providers.events import NoMoney, Notice, Receipt
+from payments.providers.events import MoneyReceived, NoMoney, ProviderEvent
 
 TIME_ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
 """SePay writes local times without an offset."""
@@ -47,7 +47,7 @@ class SePay(Provider):
         if scheme.lower() != "apikey" or not is_one_of(as_bytes(key.strip()), settings.SEPAY_API_KEYS):
             raise InvalidSignature("The delivery carries no valid API key or signature of SePay.")
 
-    def read(self, *, body: bytes, headers: Mapping[str, str]) -> Notice:
+    def read(self, *, body: bytes, headers: Mapping[str, str]) -> ProviderEvent:
         payload = parse_object(body)
         is_listed = "transferAmount" not in payload and "transaction_content" in payload
         return _read_listed(payload) if is_listed else _read_webhook(payload)
@@ -104,12 +104,12 @@ class _Transfer:
         text = "|".join([self.account, f"{self.amount:f}", *parts])
         return "sepay:" + hashlib.sha256(text.encode()).hexdigest()[:40]
 
-    def receipt(self) -> Receipt:
+    def receipt(self) -> MoneyReceived:
         if self.amount == 0:
             raise MalformedEvent("An incoming transfer must have an amount above 0.")
         expected = settings.SEPAY_ACCOUNT_NUMBER
         is_ours = not expected or expected in (self.account, self.sub_account)
-        return Receipt(
+        return MoneyReceived(
             transaction_id=self.transaction_id,
             transfer_key=self.key,
             amount=self.amount,
@@ -120,7 +120,7 @@ class _Transfer:
         )
 
 
-def _read_webhook(payload: dict[str, Any]) -> Notice:
+def _read_webhook(payload: dict[str, Any]) -> ProviderEvent:
     direction = read_text(payload, "transferType")
     if direction not in ("in", "out"):
         raise MalformedEvent("'transferType' must be 'in' or 'out'.")
@@ -135,11 +135,11 @@ def _read_webhook(payload: dict[str, Any]) -> Notice:
         other_texts=(read_text(payload, "code"), read_text(payload, "description")),
     )
     if direction == "out":
-        return Notice(transfer.transaction_id, NoMoney("outgoing transfer"), kind="transfer out")
-    return Notice(transfer.transaction_id, transfer.receipt(), kind="transfer in")
+        return ProviderEvent(transfer.transaction_id, NoMoney("outgoing transfer"), kind="transfer out")
+    return ProviderEvent(transfer.transaction_id, transfer.receipt(), kind="transfer in")
 
 
-def _read_listed(payload: dict[str, Any]) -> Notice:
+def _read_listed(payload: dict[str, Any]) -> ProviderEvent:
     """A transaction of the list API, which has its own ids and field names."""
     transfer = _Transfer(
         transaction_id=read_identifier(payload, "id"),
@@ -153,8 +153,8 @@ def _read_listed(payload: dict[str, Any]) -> Notice:
     )
     event_id = f"listed:{transfer.transaction_id}"
     if transfer.amount == 0:
-        return Notice(event_id, NoMoney("outgoing transfer"), kind="transfer out")
-    return Notice(event_id, transfer.receipt(), kind="transfer in")
+        return ProviderEvent(event_id, NoMoney("outgoing transfer"), kind="transfer out")
+    return ProviderEvent(event_id, transfer.receipt(), kind="transfer in")
 
 
 def _read_time(payload: dict[str, Any], name: str) -> datetime:

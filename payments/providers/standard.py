@@ -33,7 +33,7 @@ from payments.providers.event_json import (
     read_object,
     read_text,
 )
-from payments.providers.events import NoMoney, Notice, Receipt, Reversal, ReversalState
+from payments.providers.events import MoneyReceived, MoneyReversed, NoMoney, ProviderEvent, ReversalState
 
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 _PREFIX = "whsec_"
@@ -60,18 +60,18 @@ class StandardWebhooks(Provider):
         if not is_within_window(int(timestamp), now):
             raise StaleSignature("The signature is right, but its timestamp is too far from now.")
 
-    def read(self, *, body: bytes, headers: Mapping[str, str]) -> Notice:
+    def read(self, *, body: bytes, headers: Mapping[str, str]) -> ProviderEvent:
         event_id = read_identifier(dict(headers), "webhook-id")
         payload = parse_object(body)
         kind = read_text(payload, "type")
         match kind:
             case "payment.succeeded":
-                return Notice(event_id, _receipt(payload), kind=kind)
+                return ProviderEvent(event_id, _receipt(payload), kind=kind)
             case "payment.refunded":
-                return Notice(event_id, _refund(payload), kind=kind)
+                return ProviderEvent(event_id, _refund(payload), kind=kind)
             case "":
                 raise MalformedEvent("'type' is required.")
-        return Notice(event_id, NoMoney("an event type that moves no credits"), kind=kind[:100])
+        return ProviderEvent(event_id, NoMoney("an event type that moves no credits"), kind=kind[:100])
 
 
 def is_usable_secret(secret: str) -> bool:
@@ -88,13 +88,13 @@ def sign(message: bytes, secret: str) -> str:
     return "v1," + base64.b64encode(hmac.new(key, message, hashlib.sha256).digest()).decode()
 
 
-def _receipt(payload: dict[str, Any]) -> Receipt:
+def _receipt(payload: dict[str, Any]) -> MoneyReceived:
     data = read_object(payload, "data")
     transaction_id = read_identifier(data, "payment_id", max_length=60)
     amount = read_amount(data, "amount")
     if amount == 0:
         raise MalformedEvent("'amount' must be above 0.")
-    return Receipt(
+    return MoneyReceived(
         transaction_id=transaction_id,
         transfer_key=f"standard:{transaction_id}",
         amount=amount,
@@ -105,9 +105,9 @@ def _receipt(payload: dict[str, Any]) -> Receipt:
     )
 
 
-def _refund(payload: dict[str, Any]) -> Reversal:
+def _refund(payload: dict[str, Any]) -> MoneyReversed:
     data = read_object(payload, "data")
-    return Reversal(
+    return MoneyReversed(
         reversal_id=read_identifier(data, "refund_id"),
         transaction_id=read_identifier(data, "payment_id", max_length=60),
         amount=read_amount(data, "amount"),

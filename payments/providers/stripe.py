@@ -27,7 +27,15 @@ from payments.providers.event_json import (
     read_text,
     read_whole_number,
 )
-from payments.providers.events import NoMoney, Notice, OrderState, OrderUpdate, Receipt, Reversal, ReversalState
+from payments.providers.events import (
+    MoneyReceived,
+    MoneyReversed,
+    NoMoney,
+    OrderState,
+    OrderUpdate,
+    ProviderEvent,
+    ReversalState,
+)
 
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 _MAX_SIGNATURES = 10
@@ -88,7 +96,7 @@ class Stripe(Provider):
         if not is_within_window(int(timestamp), now):
             raise StaleSignature("The signature is right, but its timestamp is too far from now.")
 
-    def read(self, *, body: bytes, headers: Mapping[str, str]) -> Notice:
+    def read(self, *, body: bytes, headers: Mapping[str, str]) -> ProviderEvent:
         event = parse_object(body)
         if event.get("object") != "event":
             raise MalformedEvent(
@@ -100,7 +108,7 @@ class Stripe(Provider):
         problem = _problem(event)
         obj = read_object(read_object(event, "data"), "object")
         fact = _read_fact(kind, obj, created, problem)
-        return Notice(event_id, fact or NoMoney("an event type that moves no credits"), kind=kind)
+        return ProviderEvent(event_id, fact or NoMoney("an event type that moves no credits"), kind=kind)
 
     def can_pull(self) -> bool:
         return bool(settings.STRIPE_SECRET_KEY)
@@ -153,7 +161,7 @@ def _time(source: dict[str, Any]) -> datetime:
 
 def _read_fact(
     kind: str, obj: dict[str, Any], created: datetime, problem: str
-) -> Receipt | Reversal | OrderUpdate | NoMoney | None:
+) -> MoneyReceived | MoneyReversed | OrderUpdate | NoMoney | None:
     """What an event type does; None for all the others."""
     if kind.startswith("checkout.session."):
         return _read_session(kind.removeprefix("checkout.session."), obj, created, problem)
@@ -168,7 +176,7 @@ def _read_fact(
             raise MalformedEvent("'status' of the dispute is unknown.")
         return _reversal(read_identifier(obj, "id"), obj, created, problem, state=dispute_state, is_dispute=True)
     if kind == "radar.early_fraud_warning.created":
-        return Reversal(
+        return MoneyReversed(
             reversal_id=read_identifier(obj, "id"),
             transaction_id=_transaction_of(obj),
             amount=Decimal(0),
@@ -183,7 +191,7 @@ def _read_fact(
 
 def _read_session(
     kind: str, session: dict[str, Any], created: datetime, problem: str
-) -> Receipt | OrderUpdate | NoMoney | None:
+) -> MoneyReceived | OrderUpdate | NoMoney | None:
     if read_text(session, "mode") != "payment":
         return NoMoney("a Checkout session of another mode")
     codes = find_candidates([read_text(session, "client_reference_id")], settings.ORDER_CODE_PREFIX)
@@ -193,7 +201,7 @@ def _read_session(
         transaction_id = _transaction_of(session)
         if amount == 0:
             raise MalformedEvent("'amount_total' must be above 0.")
-        return Receipt(
+        return MoneyReceived(
             transaction_id=transaction_id,
             transfer_key=f"stripe:{transaction_id}"[:80],
             amount=amount,
@@ -220,9 +228,9 @@ def _reversal(
     *,
     state: ReversalState,
     is_dispute: bool = False,
-) -> Reversal:
+) -> MoneyReversed:
     currency = read_currency(obj, "currency")
-    return Reversal(
+    return MoneyReversed(
         reversal_id=reversal_id,
         transaction_id=_transaction_of(obj),
         amount=_amount(obj, "amount", currency),
@@ -234,10 +242,10 @@ def _reversal(
     )
 
 
-def _cumulative_refund(charge: dict[str, Any], created: datetime, problem: str) -> Reversal:
+def _cumulative_refund(charge: dict[str, Any], created: datetime, problem: str) -> MoneyReversed:
     currency = read_currency(charge, "currency")
     charge_id = read_identifier(charge, "id")
-    return Reversal(
+    return MoneyReversed(
         reversal_id=f"total:{charge_id}",
         transaction_id=_transaction_of(charge),
         amount=_amount(charge, "amount_refunded", currency),

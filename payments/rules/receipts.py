@@ -18,7 +18,15 @@ from money.amounts import ZERO, round_usd
 from payments.models import Payment, WebhookEvent
 from payments.orders import codes
 from payments.orders.promotions import bonus_of
-from payments.providers.events import NoMoney, Notice, OrderState, OrderUpdate, Receipt, Reversal, reversal_key
+from payments.providers.events import (
+    MoneyReceived,
+    MoneyReversed,
+    NoMoney,
+    OrderState,
+    OrderUpdate,
+    ProviderEvent,
+    reversal_key,
+)
 from payments.rules.reversals import apply_reversal, with_reason
 
 Flag = Payment.Flag
@@ -34,15 +42,15 @@ class Outcome:
     payment: Payment | None = None
 
 
-def apply_notice(*, event: WebhookEvent, notice: Notice, now: datetime) -> Outcome:
+def apply_event(*, event: WebhookEvent, provider_event: ProviderEvent, now: datetime) -> Outcome:
     """Do what a verified event asks for, by the rules, inside a transaction.
 
     A `BillingError` that it raises (no such account, an impossible amount) rolls back and sends the event to review.
     """
-    match notice.fact:
-        case Receipt() as receipt:
+    match provider_event.fact:
+        case MoneyReceived() as receipt:
             return _apply_receipt(event, receipt, now)
-        case Reversal() as reversal:
+        case MoneyReversed() as reversal:
             return _apply_reversal(event, reversal, now)
         case OrderUpdate() as update:
             return _apply_update(update, now)
@@ -50,7 +58,7 @@ def apply_notice(*, event: WebhookEvent, notice: Notice, now: datetime) -> Outco
             return Outcome(Status.IGNORED, reason)
 
 
-def _apply_receipt(event: WebhookEvent, receipt: Receipt, now: datetime) -> Outcome:
+def _apply_receipt(event: WebhookEvent, receipt: MoneyReceived, now: datetime) -> Outcome:
     if known := find_known(event, receipt):
         return known
     found = find_orders(receipt.order_codes)
@@ -65,7 +73,7 @@ def _apply_receipt(event: WebhookEvent, receipt: Receipt, now: datetime) -> Outc
     return Outcome(Status.DONE, payment=payment)
 
 
-def find_known(event: WebhookEvent, receipt: Receipt) -> Outcome | None:
+def find_known(event: WebhookEvent, receipt: MoneyReceived) -> Outcome | None:
     """Whether this money was reported before: under its id, or by the other one of webhook and pull."""
     same = Payment.objects.filter(provider=event.provider, provider_transaction_id=receipt.transaction_id).first()
     if same is not None:
@@ -88,7 +96,7 @@ def find_known(event: WebhookEvent, receipt: Receipt) -> Outcome | None:
     return None
 
 
-def _credited_by_old_system(event: WebhookEvent, order: Payment, receipt: Receipt) -> Outcome | None:
+def _credited_by_old_system(event: WebhookEvent, order: Payment, receipt: MoneyReceived) -> Outcome | None:
     """Whether the replaced system, which knew neither our keys nor a pull, credited this transfer."""
     if order.status != Payment.Status.SUCCESS or order.transfer_key:
         return None
@@ -126,9 +134,9 @@ def _why_no_order(found: list[Payment]) -> str:
     return f"several orders match: {', '.join(str(order) for order in found)}"
 
 
-def wrong_currency(order: Payment, receipt: Receipt | Reversal) -> str:
+def wrong_currency(order: Payment, receipt: MoneyReceived | MoneyReversed) -> str:
     """Why the money cannot be compared with the payment, or ''."""
-    is_notice = isinstance(receipt, Reversal) and receipt.amount == 0  # A warning without money has no currency.
+    is_notice = isinstance(receipt, MoneyReversed) and receipt.amount == 0  # A warning without money has no currency.
     if is_notice or currency_of(order) == receipt.currency:
         return ""
     return f"wrong currency: {receipt.currency} for an order in {currency_of(order)}"
@@ -141,7 +149,7 @@ def _deadline_of(order: Payment) -> datetime | None:
     return order.expires_at
 
 
-def _too_late(order: Payment, receipt: Receipt, now: datetime) -> str:
+def _too_late(order: Payment, receipt: MoneyReceived, now: datetime) -> str:
     paid_at, deadline = min(receipt.occurred_at, now), _deadline_of(order)
     if deadline is None or paid_at <= deadline + timedelta(hours=settings.LATE_PAYMENT_GRACE_HOURS):
         return ""
@@ -149,7 +157,7 @@ def _too_late(order: Payment, receipt: Receipt, now: datetime) -> str:
 
 
 def credit_order(
-    *, event: WebhookEvent, order: Payment, receipt: Receipt, actor: str, now: datetime, staff_reason: str = ""
+    *, event: WebhookEvent, order: Payment, receipt: MoneyReceived, actor: str, now: datetime, staff_reason: str = ""
 ) -> Payment:
     """Credit money that is certainly for `order`, at the order's rate; return the payment that records it.
 
@@ -225,7 +233,7 @@ def wake_reversals(provider: str, transaction_id: str, now: datetime) -> None:
     waiting.filter(status__in=[Status.RECEIVED, Status.REVIEW]).update(status=Status.RECEIVED, next_attempt_at=now)
 
 
-def _flags(event: WebhookEvent, order: Payment, receipt: Receipt, now: datetime) -> list[str]:
+def _flags(event: WebhookEvent, order: Payment, receipt: MoneyReceived, now: datetime) -> list[str]:
     is_second = order.status == Payment.Status.SUCCESS
     deadline = _deadline_of(order)
     is_late = deadline is not None and min(receipt.occurred_at, now) > deadline
@@ -242,7 +250,7 @@ def _flags(event: WebhookEvent, order: Payment, receipt: Receipt, now: datetime)
     return [flag.value for flag, holds in conditions.items() if holds]
 
 
-def _second_payment(order: Payment, base: Decimal, receipt: Receipt, now: datetime) -> Payment:
+def _second_payment(order: Payment, base: Decimal, receipt: MoneyReceived, now: datetime) -> Payment:
     """A payment document for another transfer to a paid order, under a code of its own."""
     payment = Payment(
         user_id=order.user_id,
@@ -271,7 +279,7 @@ class PaymentNotYetKnown(Exception):
     """A refund came before its payment: events have no order, so it is tried again later."""
 
 
-def _apply_reversal(event: WebhookEvent, reversal: Reversal, now: datetime) -> Outcome:
+def _apply_reversal(event: WebhookEvent, reversal: MoneyReversed, now: datetime) -> Outcome:
     payment = Payment.objects.filter(
         provider=event.provider, provider_transaction_id=reversal.transaction_id, status=Payment.Status.SUCCESS
     ).first()

@@ -14,8 +14,7 @@ from accounts import credits
 from accounts.models import LedgerEntry
 from money.amounts import ZERO, round_usd
 from payments.models import Payment, Reversal
-from payments.providers.events import Reversal as ReversalFact
-from payments.providers.events import ReversalState
+from payments.providers.events import MoneyReversed, ReversalState
 
 Flag = Payment.Flag
 State = Reversal.State
@@ -36,7 +35,7 @@ def apply_reversal(
     *,
     payment: Payment,
     provider: str,
-    fact: ReversalFact,
+    fact: MoneyReversed,
     operation: str,
     actor: str,
     now: datetime,
@@ -80,7 +79,7 @@ def apply_reversal(
     )
 
 
-def _advance(payment: Payment, provider: str, fact: ReversalFact) -> None:
+def _advance(payment: Payment, provider: str, fact: MoneyReversed) -> None:
     """Bring the row of this refund or dispute up to what the event says; never back."""
     row = Reversal.objects.filter(provider=provider, reversal_id=fact.reversal_id).first()
     if row is None:

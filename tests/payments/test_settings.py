@@ -19,7 +19,7 @@ from payments.models import Payment
 from payments.orders.codes import find_candidates
 from payments.providers.base import Provider, as_bytes, is_one_of
 from payments.providers.event_json import parse_object, read_amount, read_currency, read_identifier, read_text
-from payments.providers.events import Notice, Receipt
+from payments.providers.events import MoneyReceived, ProviderEvent
 
 
 def ids() -> set[str | None]:
@@ -63,10 +63,10 @@ class Acme(Provider):
         if not is_one_of(as_bytes(headers.get("Acme-Signature", "")), expected):
             raise InvalidSignature("Acme-Signature does not match the body.")
 
-    def read(self, *, body: bytes, headers: Mapping[str, str]) -> Notice:
+    def read(self, *, body: bytes, headers: Mapping[str, str]) -> ProviderEvent:
         payload = parse_object(body)
         transaction = read_identifier(payload, "id")
-        receipt = Receipt(
+        receipt = MoneyReceived(
             transaction_id=transaction,
             transfer_key=f"acme:{transaction}",
             amount=read_amount(payload, "amount"),
@@ -74,7 +74,7 @@ class Acme(Provider):
             order_codes=find_candidates([read_text(payload, "memo")], site_settings.ORDER_CODE_PREFIX),
             occurred_at=datetime.now(UTC),
         )
-        return Notice(event_id=transaction, fact=receipt, kind="payment")
+        return ProviderEvent(event_id=transaction, fact=receipt, kind="payment")
 
 
 @pytest.fixture

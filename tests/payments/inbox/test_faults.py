@@ -10,7 +10,8 @@ import requests
 from django.db import connection
 
 from accounts.models import Account, LedgerEntry
-from payments.inbox import receive as inbox
+from payments.inbox.process import process_due_events
+from payments.inbox.receive import receive
 from payments.models import Payment, WebhookEvent
 from payments.providers import get_provider
 from tests.payments.conftest import Site, transfer
@@ -56,9 +57,9 @@ def recover(body: bytes, recovery: str) -> None:
     later = datetime.now(UTC) + timedelta(hours=1)  # The claim of the dead process has run out.
     if recovery == "redelivery" or not WebhookEvent.objects.filter(body=body).exists():
         headers = {"Authorization": "Apikey sepay-test-key"}
-        inbox.receive(provider=get_provider("sepay"), body=body, headers=headers, now=later)
+        receive(provider=get_provider("sepay"), body=body, headers=headers, now=later)
     else:
-        inbox.process_due_events(now=later)
+        process_due_events(now=later)
 
 
 def assert_credited_once(order: Payment) -> None:
@@ -88,7 +89,7 @@ def test_death_at_any_write_of_a_refund_then_a_sweep_takes_it_back_once(
     assert deliver_standard(site, refunds[-1], len(refunds) - 1).status_code == 200
 
     for order, refund in zip(orders, refunds, strict=True):
-        inbox.process_due_events(now=datetime.now(UTC) + timedelta(hours=1))
+        process_due_events(now=datetime.now(UTC) + timedelta(hours=1))
         receive_standard(refund)
         assert Account.objects.get(pk=order.user_id).credits_new == 15
         assert LedgerEntry.objects.filter(account_id=order.user_id, kind="refund").count() == 1
@@ -98,7 +99,7 @@ def test_death_at_any_write_of_a_refund_then_a_sweep_takes_it_back_once(
 def receive_standard(event: dict[str, Any]) -> None:
     body = json.dumps(event).encode()
     headers = standard_headers(body, identifier_of(event))
-    inbox.receive(provider=get_provider("standard"), body=body, headers=headers)
+    receive(provider=get_provider("standard"), body=body, headers=headers)
 
 
 def deliver_standard(site: Site, event: dict[str, Any], process: int) -> requests.Response:

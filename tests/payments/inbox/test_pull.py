@@ -15,8 +15,8 @@ from django.core.management import CommandError, call_command
 from accounts.models import Account, LedgerEntry
 from payments import orders
 from payments.errors import ProviderUnavailable
-from payments.inbox import receive as inbox
 from payments.inbox import review
+from payments.inbox.process import process_due_events
 from payments.inbox.pull import pull_due_payments, pull_payments
 from payments.models import Payment, WebhookEvent
 from payments.providers.sepay import TIME_ZONE
@@ -120,7 +120,7 @@ def test_100_deliveries_from_20_threads_mixed_with_pulls_credit_once(
     later = datetime.now(UTC)
     while WebhookEvent.objects.filter(status="received").exists():
         later += timedelta(hours=1)
-        inbox.process_due_events(now=later)
+        process_due_events(now=later)
     assert balance_of() == 20
     assert LedgerEntry.objects.filter(kind="purchase").count() == 1
     assert set(WebhookEvent.objects.values_list("status", flat=True)) <= {"done", "ignored"}

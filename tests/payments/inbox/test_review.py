@@ -12,8 +12,9 @@ from bson import ObjectId
 from accounts.errors import AccountNotFound, InvalidAmount
 from accounts.models import Account, LedgerEntry
 from payments.errors import AlreadyCredited, InvalidDecision, NotReviewable, PaymentNotFound
-from payments.inbox import receive as inbox
 from payments.inbox import review
+from payments.inbox.events import MAX_ATTEMPTS
+from payments.inbox.process import process_due_events
 from payments.models import Payment, WebhookEvent
 from tests.payments.conftest import transfer
 from tests.payments.senders import refund, send_stripe, session, stripe_event
@@ -178,10 +179,10 @@ def test_replay_runs_the_rules_again(deliver: Deliver, make_order: MakeOrder, se
 def test_replay_of_a_dead_event_gets_new_attempts(make_order: MakeOrder, deliver: Deliver) -> None:
     now = datetime.now(UTC)
     deliver(transfer(make_order().order_code, content="none", description=""))
-    WebhookEvent.objects.update(status="dead", attempts=inbox.MAX_ATTEMPTS)
+    WebhookEvent.objects.update(status="dead", attempts=MAX_ATTEMPTS)
     event = review.replay(event_key=WebhookEvent.objects.get().pk, **BY)
     assert (event.status, event.attempts) == ("review", 1)
-    assert inbox.process_due_events(now=now + timedelta(days=1)) == 0
+    assert process_due_events(now=now + timedelta(days=1)) == 0
 
 
 def test_an_unverified_event_cannot_be_replayed(unmatched: WebhookEvent) -> None:

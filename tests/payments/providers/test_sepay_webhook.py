@@ -16,7 +16,9 @@ from accounts.errors import InsufficientCredits
 from accounts.models import Account, Balance, LedgerEntry
 from mongo.each_item import SomeFailed
 from payments import orders
-from payments.inbox import receive as inbox
+from payments.inbox.events import MAX_ATTEMPTS
+from payments.inbox.process import MAX_DELAY, process_due_events
+from payments.inbox.receive import store
 from payments.models import Payment, WebhookEvent
 from payments.providers import get_provider
 from tests.conftest import key_of
@@ -212,7 +214,7 @@ def test_several_transfers_for_one_order_at_once_are_all_credited(
     later = datetime.now(UTC)
     while WebhookEvent.objects.filter(status="received").exists():
         later += timedelta(hours=1)
-        inbox.process_due_events(now=later)
+        process_due_events(now=later)
     assert balance_of() == 120
     assert sorted(payment.flags or [] for payment in Payment.objects.all()) == [[]] + [["second_transfer"]] * 5
 
@@ -443,16 +445,16 @@ def test_an_event_that_failed_is_processed_by_the_sweeper(deliver: Deliver, make
         next_attempt_at=datetime.now(UTC),
     )
     now = datetime.now(UTC)
-    assert inbox.process_due_events(now=now) == 0
+    assert process_due_events(now=now) == 0
     event = the_event()
     assert (event.status, event.attempts) == ("received", 1)
     assert "gone" in event.error
     assert event.next_attempt_at == now.replace(microsecond=now.microsecond // 1000 * 1000) + timedelta(minutes=1)
-    assert inbox.process_due_events(now=now) == 0
+    assert process_due_events(now=now) == 0
     assert the_event().attempts == 1
-    for attempt in range(2, inbox.MAX_ATTEMPTS + 1):
-        now += inbox.MAX_DELAY
-        inbox.process_due_events(now=now)
+    for attempt in range(2, MAX_ATTEMPTS + 1):
+        now += MAX_DELAY
+        process_due_events(now=now)
         assert the_event().attempts == attempt
     assert (the_event().status, the_event().next_attempt_at) == ("dead", None)
     assert deliver(transfer(order.order_code)).status_code == 200
@@ -465,11 +467,11 @@ def test_a_stored_event_whose_processing_was_cut_off_is_credited_by_the_sweeper(
     now = datetime.now(UTC)
     provider = get_provider("sepay")
     body = json.dumps(payload).encode()
-    inbox.store(provider=provider, notice=provider.read(body=body, headers={}), body=body, headers={}, now=now)
+    store(provider=provider, provider_event=provider.read(body=body, headers={}), body=body, headers={}, now=now)
     assert balance_of() == 0
-    assert inbox.process_due_events(now=now) == 1
+    assert process_due_events(now=now) == 1
     assert balance_of() == 20
-    assert inbox.process_due_events(now=now) == 0
+    assert process_due_events(now=now) == 0
 
 
 def test_every_due_event_has_its_own_time_and_a_broken_one_keeps_none_from_it(make_order: MakeOrder) -> None:
@@ -477,14 +479,14 @@ def test_every_due_event_has_its_own_time_and_a_broken_one_keeps_none_from_it(ma
     now = datetime.now(UTC)
     for minutes in (3, 2, 1):  # the broken one first
         body = json.dumps(transfer(make_order().order_code)).encode()
-        notice, at = provider.read(body=body, headers={}), now - timedelta(minutes=minutes)
-        inbox.store(provider=provider, notice=notice, body=body, headers={}, now=at)
+        provider_event, at = provider.read(body=body, headers={}), now - timedelta(minutes=minutes)
+        store(provider=provider, provider_event=provider_event, body=body, headers={}, now=at)
     events = connection.database["webhook_events"]
     broken = WebhookEvent.objects.order_by("received_at")[0].pk
     events.update_one({"_id": broken}, {"$set": {"attempts": None}})
 
     with pytest.raises(SomeFailed, match="1 of 3"):
-        inbox.process_due_events()
+        process_due_events()
 
     times = WebhookEvent.objects.filter(status="done").order_by("processed_at").values_list("processed_at", flat=True)
     assert len(set(times)) == 2
@@ -496,7 +498,7 @@ def test_many_sweepers_at_once_credit_once(make_order: MakeOrder, in_threads: Ca
     now = datetime.now(UTC)
     for username in ("alice", "bobby", "carol"):
         body = json.dumps(transfer(make_order(username).order_code)).encode()
-        inbox.store(provider=provider, notice=provider.read(body=body, headers={}), body=body, headers={}, now=now)
-    assert sum(in_threads(8, lambda _: inbox.process_due_events(now=now))) == 3
+        store(provider=provider, provider_event=provider.read(body=body, headers={}), body=body, headers={}, now=now)
+    assert sum(in_threads(8, lambda _: process_due_events(now=now))) == 3
     assert [balance_of(name) for name in ("alice", "bobby", "carol")] == [20, 20, 20]
     assert LedgerEntry.objects.filter(kind="purchase").count() == 3

@@ -15,7 +15,7 @@ from accounts import credits
 from accounts.models import Account, Balance, LedgerEntry
 from payments.currencies import decimals_of
 from payments.errors import InvalidSignature
-from payments.inbox import receive as inbox
+from payments.inbox.process import process_due_events
 from payments.models import Payment, WebhookEvent
 from payments.providers.stripe import Stripe
 from tests.payments.conftest import transfer
@@ -327,7 +327,7 @@ def test_a_refund_of_an_unknown_payment_ends_in_review_and_wakes_up(send: Send, 
     now = datetime.now(UTC)
     for _ in range(10):
         now += timedelta(hours=1)
-        inbox.process_due_events(now=now)
+        process_due_events(now=now)
     event = WebhookEvent.objects.get()
     assert (event.status, event.attempts) == ("review", 6)
     assert "no payment pi_1" in event.error
@@ -397,7 +397,7 @@ def test_many_refunds_at_once_take_exactly_their_sum(
     later = datetime.now(UTC)
     while WebhookEvent.objects.filter(status="received").exists():
         later += timedelta(hours=1)
-        inbox.process_due_events(now=later)
+        process_due_events(now=later)
     assert reversed_of(paid) == (19, 3.8)
     assert balance_of() == pytest.approx(1.2)
 

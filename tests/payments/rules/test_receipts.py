@@ -14,7 +14,7 @@ from django.conf import settings as site_settings
 
 from accounts.models import Account
 from payments import orders
-from payments.inbox import receive as inbox
+from payments.inbox.process import process_due_events
 from payments.models import Payment, Promotion, WebhookEvent
 from payments.providers.sepay import TIME_ZONE
 from tests.payments.conftest import transfer
@@ -102,7 +102,7 @@ def refund_first(world: World) -> None:
 def refund_unknown(world: World) -> None:
     world.ordered(USD).stripe("refund.created", refund("re_1", "pi_1", 2000))
     for hours in range(1, 7):
-        inbox.process_due_events(now=datetime.now(UTC) + timedelta(hours=hours))
+        process_due_events(now=datetime.now(UTC) + timedelta(hours=hours))
 
 
 def refund_failed(world: World) -> None:
