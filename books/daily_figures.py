@@ -21,6 +21,7 @@ from money.expressions import exact
 from mongo.collections import collection_of
 from payments.inbox.bad_signatures import read_bad_signatures
 from payments.models import Payment, WebhookEvent
+from payments.orders.prices import CURRENCY, RECEIVED
 from proxy.billing.credit_type import balance_expression
 from proxy.billing.refusals import read_refusals
 from proxy.models import RequestLog
@@ -140,14 +141,14 @@ def _revenue(day: date) -> list[Figures]:
     group = {
         "_id": {
             "provider": {"$ifNull": ["$provider", {"$ifNull": ["$paymentMethod", "unknown"]}]},
-            "currency": {"$ifNull": ["$currency", "VND"]},
+            "currency": CURRENCY,
         },
         "amount": {"$sum": exact("paid")},
         "payments": {"$sum": 1},
     }
     pipeline = [
         {"$match": {**_within("completedAt", day), "status": Payment.Status.SUCCESS.value}},
-        {"$set": {"paid": {"$ifNull": ["$receivedAmount", "$amount"]}}},
+        {"$set": {"paid": RECEIVED}},
         {"$group": group},
         {"$sort": {"_id": 1}},
     ]

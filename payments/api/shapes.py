@@ -11,8 +11,8 @@ from payments import orders
 from payments.models import Payment, Promotion
 from payments.orders.checkout import available_methods
 from payments.orders.history import Totals
+from payments.orders.prices import credited_of, currency_of
 from payments.orders.purchasing import Purchasing
-from payments.rules.receipts import currency_of
 
 
 def number_json(value: Decimal) -> int | float:
@@ -42,8 +42,7 @@ def status_json(payment: Payment, now: datetime) -> dict[str, Any]:
     status = orders.status_at(payment, now)
     answer: dict[str, Any] = {"status": status, "remainingSeconds": orders.remaining_seconds(payment, now)}
     if status == Payment.Status.SUCCESS:
-        credited = payment.credits if payment.credited is None else payment.credited
-        answer["credits"] = number_json(credited + (payment.bonus or ZERO))
+        answer["credits"] = number_json(credited_of(payment) + (payment.bonus or ZERO))
         answer["completedAt"] = time_json(payment.completed_at)
     return answer
 

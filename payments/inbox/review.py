@@ -22,9 +22,10 @@ from payments.errors import AlreadyCredited, InvalidDecision, MalformedEvent, No
 from payments.inbox import events, process
 from payments.models import Payment, WebhookEvent
 from payments.orders import codes
+from payments.orders.prices import DEFAULT_CURRENCY, currency_of, rate_of, received_of
 from payments.providers import get_provider
 from payments.providers.events import MoneyReceived, MoneyReversed, ReversalState
-from payments.rules.receipts import Outcome, credit_order, currency_of, rate_of, wake_reversals, wrong_currency
+from payments.rules.receipts import Outcome, credit_order, wake_reversals, wrong_currency
 from payments.rules.reversals import apply_reversal, with_reason
 
 Status = WebhookEvent.Status
@@ -166,7 +167,7 @@ def record_refund(
         if payment is None:
             raise PaymentNotFound
         _check_paid(payment)
-        if not 0 < amount <= (payment.received_amount or payment.amount):
+        if not 0 < amount <= received_of(payment):
             raise InvalidDecision("The refund must be above 0 and at most what was received.")
         fact = MoneyReversed(
             reversal_id=f"manual:{payment.pk}:{reference}"[:100],
@@ -261,7 +262,7 @@ def _credit_account(
         username=username,
         credits=amount,
         amount=receipt.amount if receipt else ZERO,
-        currency=receipt.currency if receipt else "VND",
+        currency=receipt.currency if receipt else DEFAULT_CURRENCY,
         order_code=codes.generate_code(settings.ORDER_CODE_PREFIX),
         payment_method=event.provider,
         status=Payment.Status.SUCCESS,

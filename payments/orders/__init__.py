@@ -5,20 +5,17 @@ from payments.orders.lifecycle import (
     expire_pending,
     fail_order,
     find_payment_of,
-    insert_with_code,
-    price_of,
     record_session,
     remaining_seconds,
     status_at,
-    value_of,
 )
+from payments.orders.prices import price_of, value_of
 
 __all__ = [
     "create_order",
     "expire_pending",
     "fail_order",
     "find_payment_of",
-    "insert_with_code",
     "price_of",
     "record_session",
     "remaining_seconds",

@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 
 from money.amounts import ZERO
 from payments.models import Payment
-from payments.rules.receipts import currency_of
+from payments.orders.prices import credited_of, currency_of, received_of
 
 Status = Payment.Status
 
@@ -73,11 +73,10 @@ def read_totals(*, username: str) -> Totals:
         if payment.status != Status.SUCCESS:
             continue
         totals.successful += 1
-        totals.credits += payment.credits if payment.credited is None else payment.credited
+        totals.credits += credited_of(payment)
         totals.bonus += payment.bonus or ZERO
-        received = payment.amount if payment.received_amount is None else payment.received_amount
         currency = currency_of(payment)
-        totals.received[currency] = totals.received.get(currency, ZERO) + received
+        totals.received[currency] = totals.received.get(currency, ZERO) + received_of(payment)
         if payment.completed_at and (totals.last_at is None or payment.completed_at > totals.last_at):
             totals.last_at = payment.completed_at
     return totals

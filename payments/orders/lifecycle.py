@@ -1,8 +1,7 @@
 """Orders: what a customer asked for, at a price, a rate and until a time that stay as they were."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 
 from bson import ObjectId
 from bson.errors import InvalidId
@@ -12,46 +11,14 @@ from django.utils import timezone
 
 from accounts.errors import AccountDisabled
 from accounts.models import Account
-from money.amounts import round_usd
-from payments.currencies import decimals_of
 from payments.errors import InvalidOrder, PaymentNotFound
 from payments.models import Payment
 from payments.orders import codes
+from payments.orders.prices import price_of
 from payments.orders.promotions import find_promotion
 from payments.orders.purchasing import check_purchasing
 
 _CODE_ATTEMPTS = 5
-
-
-@dataclass(frozen=True)
-class OrderPrice:
-    """What one order costs: `amount` units of `currency` for its credits at `rate` units a USD."""
-
-    amount: Decimal
-    currency: str
-    rate: Decimal
-
-
-def price_of(*, credits: int, method: Payment.Method) -> OrderPrice:
-    """The price of whole USD `credits` now, rounded to what the currency can pay."""
-    if method is Payment.Method.STRIPE:
-        rate, currency = Decimal(settings.STRIPE_UNITS_PER_USD), settings.STRIPE_CURRENCY.upper()
-    else:
-        rate, currency = Decimal(settings.ORDER_VND_PER_USD), "VND"
-    smallest_unit = Decimal(1).scaleb(-decimals_of(currency))
-    amount = (credits * rate).quantize(smallest_unit, rounding=ROUND_HALF_UP)
-    return OrderPrice(amount=amount, currency=currency, rate=rate)
-
-
-def value_of(*, amount: Decimal, currency: str) -> Decimal | None:
-    """What money is worth now at the rates of new orders, in USD; None for a currency that nothing is sold in."""
-    rates = {
-        "USD": Decimal(1),
-        settings.STRIPE_CURRENCY.upper(): Decimal(settings.STRIPE_UNITS_PER_USD),
-        "VND": Decimal(settings.ORDER_VND_PER_USD),
-    }
-    rate = rates.get(currency.upper())
-    return round_usd(amount / rate) if rate else None
 
 
 def create_order(
@@ -89,7 +56,7 @@ def create_order(
         created_at=now,
         expires_at=now + timedelta(minutes=_lifetime_minutes(method)),
     )
-    return insert_with_code(order)
+    return _insert_with_code(order)
 
 
 def _lifetime_minutes(method: Payment.Method) -> int:
@@ -98,7 +65,7 @@ def _lifetime_minutes(method: Payment.Method) -> int:
     return max(minutes, 31) if method is Payment.Method.STRIPE else minutes
 
 
-def insert_with_code(payment: Payment) -> Payment:
+def _insert_with_code(payment: Payment) -> Payment:
     """Store a new payment under a new code; the unique key decides whether the code is new.
 
     Not inside a transaction: a taken code would end it.

@@ -17,6 +17,7 @@ from accounts.models import Balance
 from money.amounts import ZERO, round_usd
 from payments.models import Payment, WebhookEvent
 from payments.orders import codes
+from payments.orders.prices import currency_of, rate_of
 from payments.orders.promotions import bonus_of
 from payments.providers.events import (
     MoneyReceived,
@@ -112,20 +113,6 @@ def _credited_by_old_system(event: WebhookEvent, order: Payment, receipt: MoneyR
 def find_orders(codes: tuple[str, ...]) -> list[Payment]:
     """The orders with exactly these codes (at most ten)."""
     return list(Payment.objects.filter(order_code__in=codes).order_by("pk")[:10]) if codes else []
-
-
-def currency_of(order: Payment) -> str:
-    """The order's currency; documents of the replaced system may not say that it is VND."""
-    return (order.currency or "VND").upper()
-
-
-def rate_of(order: Payment) -> Decimal:
-    """Units of the currency for one USD, as fixed with the order; an old order's follows from its price."""
-    if order.rate:
-        return order.rate
-    if order.credits > 0 and order.amount > 0:
-        return order.amount / order.credits
-    return Decimal(settings.ORDER_VND_PER_USD)
 
 
 def _why_no_order(found: list[Payment]) -> str:

@@ -14,6 +14,7 @@ from accounts import credits
 from accounts.models import LedgerEntry
 from money.amounts import ZERO, round_usd
 from payments.models import Payment, Reversal
+from payments.orders.prices import credited_of, received_of
 from payments.providers.events import MoneyReversed, ReversalState
 
 Flag = Payment.Flag
@@ -125,17 +126,11 @@ def _refunded(rows: Iterable[Reversal]) -> Decimal:
     return max(counted, reported - cancelled)
 
 
-def received_of(payment: Payment) -> Decimal:
-    """What the payer paid; old documents only have the price."""
-    return payment.amount if payment.received_amount is None else payment.received_amount
-
-
 def taken_for(payment: Payment, total: Decimal) -> Taken:
     """What must be taken back once `total` of the money went back: the same share of credits and bonus."""
     received = received_of(payment)
     share = total / received if received else Decimal(0)
-    credited = payment.credits if payment.credited is None else payment.credited
-    return Taken(credits=round_usd(credited * share), bonus=round_usd((payment.bonus or ZERO) * share))
+    return Taken(credits=round_usd(credited_of(payment) * share), bonus=round_usd((payment.bonus or ZERO) * share))
 
 
 def credits_of_refund(payment: Payment, amount: Decimal) -> Decimal:

@@ -13,6 +13,7 @@ from money.amounts import MAX_AMOUNT, ZERO, format_usd
 from payments.errors import NotReviewable, PaymentNotFound
 from payments.inbox import review
 from payments.models import Payment, WebhookEvent
+from payments.orders.prices import currency_of
 from payments.orders.purchasing import read_purchasing, switch_purchasing
 from payments.rules.reversals import credits_of_refund
 from support.actions.action import Action, ActionForm, Data, Line, Need, Result
@@ -237,7 +238,7 @@ def state_of_payment(payment: Payment) -> State:
 
 
 def _preview_refund(payment: Payment, data: Data) -> list[Line]:
-    currency = payment.currency or "VND"
+    currency = currency_of(payment)
     before = payment.refunded_amount or ZERO
     taken = (payment.reversed_credits or ZERO) + (payment.reversed_bonus or ZERO)
     after = taken + credits_of_refund(payment, data["amount"])

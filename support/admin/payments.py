@@ -8,6 +8,7 @@ from django.db.models import Q
 from django.urls import reverse
 
 from payments.models import Payment, Promotion, WebhookEvent
+from payments.orders.prices import currency_of
 from support.admin.base import BigCollectionAdmin, ReadOnlyAdmin, first_match, name_is, starts_with
 from support.admin.display import account_link, choice_badge, code_block, link, list_url, pretty_json, time_of, usd
 from support.admin.edits import ReasonForm
@@ -71,11 +72,11 @@ class PaymentAdmin(ReadOnlyAdmin):
 
     @admin.display(description="price")
     def price(self, payment: Payment) -> str:
-        return _money(payment.amount, payment.currency)
+        return _money(payment.amount, currency_of(payment))
 
     @admin.display(description="received")
     def received(self, payment: Payment) -> str:
-        return "–" if payment.received_amount is None else _money(payment.received_amount, payment.currency)
+        return "–" if payment.received_amount is None else _money(payment.received_amount, currency_of(payment))
 
     @admin.display(description="provider")
     def provider_name(self, payment: Payment) -> str:
@@ -210,7 +211,7 @@ class PromotionAdmin(BigCollectionAdmin):
         return False
 
 
-def _money(amount: Any, currency: str | None) -> str:
+def _money(amount: Any, currency: str) -> str:
     """An amount in the currency of the order."""
-    places = 0 if (currency or "VND") == "VND" else 2
-    return f"{amount:,.{places}f} {currency or 'VND'}"
+    places = 0 if currency == "VND" else 2
+    return f"{amount:,.{places}f} {currency}"
