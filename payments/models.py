@@ -5,6 +5,9 @@ from django.db import models
 
 from money.fields import MoneyField
 
+OLD_PROVIDER = "sepay"
+"""The only provider of the replaced system: what absent means in its documents."""
+
 
 class Promotion(models.Model):
     """A bonus on what is bought while it runs: from `starts_at` up to, not including, `ends_at`."""
@@ -61,11 +64,6 @@ class Payment(models.Model):
         FAILED = "failed", "Failed"
         EXPIRED = "expired", "Expired"
 
-    class Method(models.TextChoices):
-        SEPAY = "sepay", "SePay"
-        STRIPE = "stripe", "Stripe"
-        STANDARD = "standard", "Other shop"
-
     class Flag(models.TextChoices):
         """What staff should know about a payment that was credited all the same."""
 
@@ -98,7 +96,7 @@ class Payment(models.Model):
     )
     order_code = models.CharField(db_column="orderCode", max_length=60, null=True)
     payment_method = models.CharField(
-        db_column="paymentMethod", max_length=20, choices=Method.choices, default=Method.SEPAY, null=True
+        db_column="paymentMethod", max_length=20, null=True, help_text="The provider that the customer chose."
     )
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
     session_id = models.CharField(
@@ -121,10 +119,10 @@ class Payment(models.Model):
         db_column="refundedAmount", null=True, default=None, help_text="Units of the currency that went back."
     )
     reversed_credits = MoneyField(
-        db_column="reversedCredits", null=True, default=None, help_text="USD taken back of what was credited."
+        db_column="reversedCredits", null=True, default=None, help_text="USD reversed of what was credited."
     )
     reversed_bonus = MoneyField(
-        db_column="reversedBonus", null=True, default=None, help_text="USD taken back of the bonus."
+        db_column="reversedBonus", null=True, default=None, help_text="USD reversed of the bonus."
     )
     last_reversal = models.CharField(db_column="lastReversal", max_length=100, null=True, editable=False)
     flags = models.JSONField(default=list, null=True, help_text="What staff should know: late, over, under…")
@@ -185,7 +183,7 @@ class WebhookEvent(models.Model):
         db_column="transferKey",
         max_length=80,
         null=True,
-        help_text="The money it tells of, or `for:` what it takes back.",
+        help_text="The money it reports, or `for:` and the money that it reverses.",
     )
     body = models.BinaryField()
     body_sha256 = models.CharField(db_column="bodySha256", max_length=64)
@@ -230,8 +228,8 @@ class Reversal(models.Model):
 
     class State(models.TextChoices):
         NOTICE = "notice", "Inquiry"
-        COUNTED = "counted", "Taken back"
-        CANCELLED = "cancelled", "Given back"
+        COUNTED = "counted", "Reversed"
+        CANCELLED = "cancelled", "Reinstated"
 
     provider = models.CharField(max_length=20)
     reversal_id = models.CharField(db_column="reversalId", max_length=100)

@@ -10,6 +10,7 @@ from accounts import errors as account_errors
 from accounts.errors import BillingError
 from mongo.errors import DATABASE_FAILURES
 from payments import errors
+from payments.api.serializers import ErrorResponse
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +42,12 @@ def handle_exception(error: Exception, context: dict[str, object]) -> Response |
         error = errors.StorageUnavailable()
     if isinstance(error, BillingError):
         headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, account_errors.InvalidApiKey) else None
-        return Response({"error": error.customer_message, "code": error.code}, status=status_of(error), headers=headers)
+        answer = ErrorResponse({"error": error.customer_message, "code": error.code}).data
+        return Response(answer, status=status_of(error), headers=headers)
     response = drf_exception_handler(error, context)
     if response is not None and isinstance(error, APIException):
         code = "invalid_request" if response.status_code == 400 else error.default_code
-        response.data = {"error": _flatten(error), "code": code}
+        response.data = ErrorResponse({"error": _flatten(error), "code": code}).data
     return response
 
 

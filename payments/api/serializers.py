@@ -1,4 +1,4 @@
-"""What the payment API takes and gives: validation of requests, and the documented shapes of answers."""
+"""What the payment API takes and gives: the serializers that check requests, and those that make answers."""
 
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
@@ -7,7 +7,11 @@ from django.utils.dateparse import parse_date, parse_datetime
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from money.amounts import ZERO
+from payments import orders
 from payments.models import Payment
+from payments.orders.prices import credited_of, currency_of
+from payments.providers import selling_providers
 
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 100
@@ -18,9 +22,12 @@ class CheckoutRequest(serializers.Serializer):
 
     credits = serializers.IntegerField(help_text="Whole USD of credits.")
     discordId = serializers.RegexField(r"^\d{17,19}$", required=False, allow_null=True, allow_blank=True)
-    method = serializers.ChoiceField(
-        [Payment.Method.SEPAY.value, Payment.Method.STRIPE.value], default=Payment.Method.SEPAY.value
-    )
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        # The settings say which providers there are, so this is asked with each request.
+        names = [provider.name for provider in selling_providers()]
+        method = serializers.ChoiceField(names, default=names[0] if names else "", help_text="What to pay through.")
+        return {**super().get_fields(), "method": method}
 
 
 @extend_schema_field({"type": "string", "description": "An ISO 8601 time, or a date: its whole day in UTC."})
@@ -59,47 +66,117 @@ class HistoryQuery(serializers.Serializer):
         return {**super().get_fields(), **window}
 
 
+# --- Answers: each is described, and made, by the same serializer ------------------------------------------------
+
+
+class NumberField(serializers.FloatField):
+    """A `Decimal`, as JavaScript writes a number: without a point when it is whole."""
+
+    def to_representation(self, value: Any) -> Any:
+        return int(value) if value == value.to_integral_value() else float(value)
+
+
+class TimeField(serializers.DateTimeField):
+    """A time, as JavaScript's `toISOString` writes it: in UTC, with milliseconds and a Z."""
+
+    def to_representation(self, value: datetime) -> str:
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class _OfPayment(serializers.Field):
+    """A field that is made of a whole payment by a rule, instead of being one of its attributes."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"source": "*", **kwargs})
+
+
+class CurrencyField(_OfPayment, serializers.CharField):
+    def to_representation(self, value: Payment) -> str:
+        return currency_of(value)
+
+
+class BonusField(_OfPayment, NumberField):
+    """USD of bonus; 0 when there was none."""
+
+    def to_representation(self, value: Payment) -> Any:
+        return super().to_representation(value.bonus or ZERO)
+
+
+class CreditedField(_OfPayment, NumberField):
+    """USD that were credited, bonus and all."""
+
+    def to_representation(self, value: Payment) -> Any:
+        return super().to_representation(credited_of(value) + (value.bonus or ZERO))
+
+
+class StatusField(_OfPayment, serializers.ChoiceField):
+    """The status as the customer should see it at the time `now` of the context."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(choices=Payment.Status.choices, **kwargs)
+
+    def to_representation(self, value: Payment) -> str:
+        return orders.status_at(value, self.context["now"])
+
+
+class RemainingSecondsField(_OfPayment, serializers.IntegerField):
+    """Whole seconds left to pay at the time `now` of the context."""
+
+    def to_representation(self, value: Payment) -> int:
+        return orders.remaining_seconds(value, self.context["now"])
+
+
 class ErrorResponse(serializers.Serializer):
     error = serializers.CharField(help_text="What went wrong and what to do.")
     code = serializers.CharField(help_text="A stable name of the error.")
 
 
 class CheckoutResponse(serializers.Serializer):
-    """A new order and how to pay it: by bank transfer (the fields from `qrCodeUrl`), or at `checkoutUrl`."""
+    """A new order, and how to pay it: the optional fields are those of the provider that was chosen."""
 
-    paymentId = serializers.CharField()
-    orderCode = serializers.CharField()
-    amount = serializers.FloatField(help_text="Price, in units of the currency.")
-    currency = serializers.CharField()
-    credits = serializers.FloatField(help_text="USD.")
-    expiresAt = serializers.DateTimeField()
-    qrCodeUrl = serializers.URLField(required=False, help_text="An image of the code, at SePay.")
-    qrData = serializers.CharField(required=False, help_text="The VietQR code's text.")
-    qrImage = serializers.CharField(required=False, help_text="The code as a data: URI, without a third party.")
-    bank = serializers.CharField(required=False)
-    accountNumber = serializers.CharField(required=False)
-    accountName = serializers.CharField(required=False)
-    memo = serializers.CharField(required=False, help_text="What the transfer must say.")
-    checkoutUrl = serializers.URLField(required=False, help_text="Stripe's payment page.")
+    paymentId = serializers.CharField(source="order.pk")
+    orderCode = serializers.CharField(source="order.order_code")
+    amount = NumberField(source="order.amount", help_text="Price, in units of the currency.")
+    currency = CurrencyField(source="order")
+    credits = NumberField(source="order.credits", help_text="USD.")
+    expiresAt = TimeField(source="order.expires_at")
+
+    def get_fields(self) -> dict[str, serializers.Field]:
+        # The settings say which providers there are, so this is asked with each answer.
+        fields = super().get_fields()
+        for provider in selling_providers():
+            for text in provider.instruction_fields:
+                kind = serializers.URLField if text.is_url else serializers.CharField
+                source = f"instructions.texts.{text.name}"
+                fields.setdefault(text.name, kind(source=source, required=False, help_text=text.help_text))
+        return fields
 
 
 class StatusResponse(serializers.Serializer):
-    status = serializers.ChoiceField(Payment.Status.choices)
-    remainingSeconds = serializers.IntegerField(help_text="To pay a pending order; 0 otherwise.")
-    credits = serializers.FloatField(required=False, help_text="USD credited with its bonus, once paid.")
-    completedAt = serializers.DateTimeField(required=False)
+    status = StatusField()
+    remainingSeconds = RemainingSecondsField(help_text="To pay a pending order; 0 otherwise.")
+    credits = CreditedField(required=False, help_text="USD credited with its bonus, once paid.")
+    completedAt = TimeField(
+        source="completed_at", required=False, allow_null=True, help_text="Once paid; null if nobody recorded it."
+    )
+
+    def to_representation(self, instance: Payment) -> dict[str, Any]:
+        answer: dict[str, Any] = super().to_representation(instance)
+        if answer["status"] != Payment.Status.SUCCESS:
+            del answer["credits"], answer["completedAt"]
+        return answer
 
 
 class PaymentResponse(serializers.Serializer):
-    id = serializers.CharField()
-    orderCode = serializers.CharField(allow_null=True)
-    credits = serializers.FloatField()
-    amount = serializers.FloatField()
-    currency = serializers.CharField()
-    bonus = serializers.FloatField(help_text="USD credited by a promotion.")
-    status = serializers.ChoiceField(Payment.Status.choices)
-    createdAt = serializers.DateTimeField(allow_null=True)
-    completedAt = serializers.DateTimeField(allow_null=True)
+    id = serializers.CharField(source="pk")
+    orderCode = serializers.CharField(source="order_code", allow_null=True)
+    credits = NumberField()
+    amount = NumberField()
+    currency = CurrencyField()
+    bonus = BonusField(help_text="USD credited by a promotion.")
+    status = StatusField()
+    createdAt = TimeField(source="created_at", allow_null=True)
+    completedAt = TimeField(source="completed_at", allow_null=True)
 
 
 class HistoryResponse(serializers.Serializer):
@@ -108,36 +185,40 @@ class HistoryResponse(serializers.Serializer):
 
 class HistoryPageResponse(HistoryResponse):
     total = serializers.IntegerField()
-    page = serializers.IntegerField()
-    totalPages = serializers.IntegerField()
+    page = serializers.IntegerField(source="number")
+    totalPages = serializers.IntegerField(source="total_pages")
 
 
 class UserStatsResponse(serializers.Serializer):
-    totalPayments = serializers.IntegerField()
-    successfulPayments = serializers.IntegerField()
-    totalCredits = serializers.FloatField(help_text="USD credited by purchases, without bonus.")
-    totalBonus = serializers.FloatField(help_text="USD credited by promotions.")
-    totalAmount = serializers.DictField(child=serializers.FloatField(), help_text="Money received, by currency.")
-    lastPaymentAt = serializers.DateTimeField(allow_null=True)
+    totalPayments = serializers.IntegerField(source="payments")
+    successfulPayments = serializers.IntegerField(source="successful")
+    totalCredits = NumberField(source="credits", help_text="USD credited by purchases, without bonus.")
+    totalBonus = NumberField(source="bonus", help_text="USD credited by promotions.")
+    totalAmount = serializers.DictField(
+        source="received", child=NumberField(), help_text="Money received, by currency."
+    )
+    lastPaymentAt = TimeField(source="last_at", allow_null=True)
 
 
 class PromotionResponse(serializers.Serializer):
     name = serializers.CharField()
-    percent = serializers.FloatField()
-    endsAt = serializers.DateTimeField()
+    percent = NumberField()
+    endsAt = TimeField(source="ends_at")
 
 
 class FeaturesResponse(serializers.Serializer):
-    purchasing = serializers.BooleanField(help_text="Whether customers can buy now.")
-    methods = serializers.ListField(child=serializers.CharField())
+    purchasing = serializers.BooleanField(source="purchasing.is_on", help_text="Whether customers can buy now.")
+    methods = serializers.ListField(child=serializers.CharField(), help_text="What can be paid through now.")
 
 
 class ConfigResponse(serializers.Serializer):
-    minCredits = serializers.IntegerField()
-    maxCredits = serializers.IntegerField()
-    vndRate = serializers.FloatField(help_text="VND for one USD of credits.")
-    validityDays = serializers.IntegerField()
+    minCredits = serializers.IntegerField(source="min_credits")
+    maxCredits = serializers.IntegerField(source="max_credits")
+    vndRate = NumberField(source="vnd_per_usd", help_text="VND for one USD of credits.")
+    validityDays = serializers.IntegerField(source="validity_days")
     currency = serializers.CharField()
-    features = FeaturesResponse()
-    notice = serializers.CharField(allow_blank=True, help_text="Why customers cannot buy now; empty when they can.")
+    features = FeaturesResponse(source="*")
+    notice = serializers.CharField(
+        source="purchasing.notice", allow_blank=True, help_text="Why customers cannot buy now; empty when they can."
+    )
     promotion = PromotionResponse(allow_null=True)

@@ -1,4 +1,4 @@
-"""The customers' payment API: thin views. Shapes are those that today's clients read."""
+"""The customers' payment API: thin views. `serializers.py` makes the answers, in the shapes that clients read."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -15,13 +15,10 @@ from rest_framework.views import APIView
 from accounts.authentication import find_account_by_key, read_key
 from accounts.models import Account
 from payments import orders
-from payments.api import serializers, shapes
+from payments.api import serializers
 from payments.api.errors import handle_exception
 from payments.errors import BodyTooLarge
-from payments.models import Payment
 from payments.orders import checkout, history
-from payments.orders.promotions import find_promotion
-from payments.orders.purchasing import read_purchasing
 
 MAX_BODY_BYTES = 16 * 1024
 
@@ -89,13 +86,13 @@ class CheckoutView(PaymentView):
         """Make an order and say how to pay it. While purchasing is off: 503 with the notice for customers."""
         asked = serializers.CheckoutRequest(data=request.data)
         asked.is_valid(raise_exception=True)
-        order, instructions = checkout.start_checkout(
+        started = checkout.start_checkout(
             account=self.account,
             credits=asked.validated_data["credits"],
-            method=Payment.Method(asked.validated_data["method"]),
+            method=asked.validated_data["method"],
             discord_id=asked.validated_data.get("discordId") or None,
         )
-        return Response(shapes.order_json(order) | instructions)
+        return Response(serializers.CheckoutResponse(started).data)
 
 
 class StatusView(PaymentView):
@@ -107,7 +104,7 @@ class StatusView(PaymentView):
     def get(self, request: Request, payment_id: str) -> Response:
         """Poll this while the customer pays. 404 also for somebody else's payment."""
         payment = orders.find_payment_of(username=self.account.username, payment_id=payment_id)
-        return Response(shapes.status_json(payment, timezone.now()))
+        return Response(serializers.StatusResponse(payment, context={"now": timezone.now()}).data)
 
 
 class HistoryView(PaymentView):
@@ -118,9 +115,8 @@ class HistoryView(PaymentView):
     )
     def get(self, request: Request) -> Response:
         """The newest payments and orders, newest first."""
-        now = timezone.now()
         latest = history.latest_payments(username=self.account.username)
-        return Response({"payments": [shapes.payment_json(payment, now) for payment in latest]})
+        return Response(serializers.HistoryResponse({"payments": latest}, context={"now": timezone.now()}).data)
 
 
 class HistoryPageView(PaymentView):
@@ -144,14 +140,7 @@ class HistoryPageView(PaymentView):
             since=asked.get("from"),
             until=asked.get("to"),
         )
-        return Response(
-            {
-                "payments": [shapes.payment_json(payment, now) for payment in page.payments],
-                "total": page.total,
-                "page": page.number,
-                "totalPages": page.total_pages,
-            }
-        )
+        return Response(serializers.HistoryPageResponse(page, context={"now": now}).data)
 
 
 class UserStatsView(PaymentView):
@@ -162,7 +151,7 @@ class UserStatsView(PaymentView):
     )
     def get(self, request: Request) -> Response:
         """Sums over all payments of the account."""
-        return Response(shapes.totals_json(history.read_totals(username=self.account.username)))
+        return Response(serializers.UserStatsResponse(history.read_totals(username=self.account.username)).data)
 
 
 class ConfigView(PaymentView):
@@ -177,4 +166,4 @@ class ConfigView(PaymentView):
     )
     def get(self, request: Request) -> Response:
         """What a client needs to know before a purchase. Public."""
-        return Response(shapes.config_json(read_purchasing(), find_promotion(at=timezone.now())))
+        return Response(serializers.ConfigResponse(checkout.read_offer(at=timezone.now())).data)

@@ -20,7 +20,7 @@ from mongo.transactions import run_in_transaction
 from payments import orders
 from payments.errors import AlreadyCredited, InvalidDecision, MalformedEvent, NotReviewable, PaymentNotFound
 from payments.inbox import events, process
-from payments.models import Payment, WebhookEvent
+from payments.models import OLD_PROVIDER, Payment, WebhookEvent
 from payments.orders import codes
 from payments.orders.prices import DEFAULT_CURRENCY, currency_of, rate_of, received_of
 from payments.providers import get_provider
@@ -177,7 +177,7 @@ def record_refund(
             state=ReversalState.COUNTED,
             occurred_at=now,
         )
-        provider = payment.provider or "sepay"
+        provider = payment.provider or OLD_PROVIDER
         apply_reversal(
             payment=payment,
             provider=provider,

@@ -1,88 +1,81 @@
-"""From an order to instructions for paying it, by method."""
+"""From an order to instructions for paying it: what can be bought now, and the start of a purchase."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-from urllib.parse import urlencode
+from decimal import Decimal
 
 from django.conf import settings
 
 from accounts.models import Account
 from payments import orders
 from payments.errors import PaymentMethodUnavailable, ProviderUnavailable
-from payments.models import Payment
-from payments.providers import get_provider, stripe_api, vietqr
+from payments.models import Payment, Promotion
+from payments.orders.prices import DEFAULT_CURRENCY
+from payments.orders.promotions import find_promotion
+from payments.orders.purchasing import Purchasing, read_purchasing
+from payments.providers import get_seller, selling_providers
+from payments.providers.base import Instructions
 
-Instructions = dict[str, Any]
-"""What a client shows, in the API's names."""
+
+@dataclass(frozen=True)
+class Checkout:
+    """A new order, and how to pay it."""
+
+    order: Payment
+    instructions: Instructions
 
 
 def start_checkout(
     *,
     account: Account,
     credits: int,
-    method: Payment.Method = Payment.Method.SEPAY,
+    method: str | None = None,
     discord_id: str | None = None,
     now: datetime | None = None,
-) -> tuple[Payment, Instructions]:
-    """Make an order and say how to pay it. Raises as `orders.create_order`, `PaymentMethodUnavailable`, and
-    `ProviderUnavailable`, after which the order has failed. Every call makes an order.
+) -> Checkout:
+    """Make an order of whole USD `credits` and say how to pay it, through the provider `method` (None = the first).
+
+    Raises as `orders.create_order`, `PaymentMethodUnavailable` when money paid so would not be noticed, and
+    `ProviderUnavailable`, after which the order has failed. Not safe to repeat: every call makes an order.
     """
-    explain = _METHODS.get(method)
-    if explain is None or not is_available(method):
-        raise PaymentMethodUnavailable(method)
-    order = orders.create_order(account=account, credits=credits, method=method, discord_id=discord_id, now=now)
+    provider = get_seller(method)
+    if not provider.can_sell():
+        raise PaymentMethodUnavailable(provider.name)
+    order = orders.create_order(account=account, credits=credits, method=provider.name, discord_id=discord_id, now=now)
     try:
-        return order, explain(order)
+        instructions = provider.instructions(order)
     except ProviderUnavailable:
         orders.fail_order(order)
         raise
+    if instructions.session_id:
+        orders.record_session(order, instructions.session_id)
+    return Checkout(order, instructions)
 
 
-def is_available(method: Payment.Method) -> bool:
-    """Whether money paid this way would be noticed: its account and its webhook secret are configured."""
-    if method is Payment.Method.SEPAY:
-        return bool(settings.SEPAY_ACCOUNT_NUMBER and settings.SEPAY_BANK) and get_provider("sepay").is_enabled()
-    if method is Payment.Method.STRIPE:
-        return bool(settings.STRIPE_SECRET_KEY and settings.CHECKOUT_RETURN_URL) and get_provider("stripe").is_enabled()
-    return False
+@dataclass(frozen=True)
+class Offer:
+    """What can be bought now, and how. Credits in whole USD."""
+
+    min_credits: int
+    max_credits: int
+    vnd_per_usd: Decimal
+    currency: str
+    validity_days: int
+    purchasing: Purchasing
+    methods: list[str]
+    """The names of the providers that a customer can pay through now."""
+    promotion: Promotion | None
 
 
-def available_methods() -> list[str]:
-    """The ways to pay that a customer can choose now."""
-    return [method.value for method in _METHODS if is_available(method)]
-
-
-def _explain_sepay(order: Payment) -> Instructions:
-    """What to transfer, where, with which memo: as text, as a code made here, and as SePay's image of the code."""
-    code, account, bank, amount = (
-        str(order.order_code),
-        settings.SEPAY_ACCOUNT_NUMBER,
-        settings.SEPAY_BANK,
-        order.amount,
+def read_offer(*, at: datetime) -> Offer:
+    """What a client needs to know before a purchase at `at`. Reads only."""
+    return Offer(
+        min_credits=settings.ORDER_MIN_CREDITS,
+        max_credits=settings.ORDER_MAX_CREDITS,
+        vnd_per_usd=Decimal(settings.ORDER_VND_PER_USD),
+        currency=DEFAULT_CURRENCY,
+        validity_days=settings.CREDIT_VALIDITY_DAYS,
+        purchasing=read_purchasing(),
+        methods=[provider.name for provider in selling_providers() if provider.can_sell()],
+        promotion=find_promotion(at=at),
     )
-    query = {"acc": account, "bank": bank, "amount": int(amount), "des": code}
-    instructions: Instructions = {
-        "qrCodeUrl": "https://qr.sepay.vn/img?" + urlencode(query),
-        "bank": bank,
-        "accountNumber": account,
-        "accountName": settings.SEPAY_ACCOUNT_NAME,
-        "memo": code,
-    }
-    bank_bin = vietqr.find_bin(bank)
-    if bank_bin:
-        payload = vietqr.transfer_payload(bank_bin=bank_bin, account=account, amount_vnd=int(amount), memo=code)
-        instructions |= {"qrData": payload, "qrImage": vietqr.image_uri(payload)}
-    return instructions
-
-
-def _explain_stripe(order: Payment) -> Instructions:
-    session_id, url = stripe_api.create_session(order)
-    orders.record_session(order, session_id)
-    return {"checkoutUrl": url}
-
-
-_METHODS: dict[Payment.Method, Callable[[Payment], Instructions]] = {
-    Payment.Method.SEPAY: _explain_sepay,
-    Payment.Method.STRIPE: _explain_stripe,
-}

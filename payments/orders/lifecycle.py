@@ -17,6 +17,7 @@ from payments.orders import codes
 from payments.orders.prices import price_of
 from payments.orders.promotions import find_promotion
 from payments.orders.purchasing import check_purchasing
+from payments.providers import get_seller
 
 _CODE_ATTEMPTS = 5
 
@@ -25,13 +26,15 @@ def create_order(
     *,
     account: Account,
     credits: int,
-    method: Payment.Method = Payment.Method.SEPAY,
+    method: str | None = None,
     discord_id: str | None = None,
     now: datetime | None = None,
 ) -> Payment:
     """Make a pending order of whole USD `credits`, with price, rate, promotion and expiry fixed on it.
 
-    Expired accounts may buy. Raises `AccountDisabled`, `InvalidOrder`, `PurchasingOff`. Every call makes an order.
+    `method` is the name of the provider to pay through; None = the first one that sells. Expired accounts may buy.
+    Raises `AccountDisabled`, `InvalidOrder`, `PurchasingOff`, and `PaymentMethodUnavailable` for a provider that sells
+    nothing. Not safe to repeat: every call makes an order.
     """
     now = now or timezone.now()
     check_purchasing()
@@ -41,7 +44,9 @@ def create_order(
         raise InvalidOrder(
             f"credits must be a whole number from {settings.ORDER_MIN_CREDITS} to {settings.ORDER_MAX_CREDITS} (USD)."
         )
-    price = price_of(credits=credits, method=method)
+    provider = get_seller(method)
+    price = price_of(credits=credits, method=provider.name)
+    lifetime = timedelta(minutes=max(settings.ORDER_LIFETIME_MINUTES, provider.min_order_minutes))
     promotion = find_promotion(at=now)
     order = Payment(
         user_id=account.username,
@@ -52,17 +57,11 @@ def create_order(
         currency=price.currency,
         rate=price.rate,
         bonus_percent=promotion.percent if promotion else None,
-        payment_method=method,
+        payment_method=provider.name,
         created_at=now,
-        expires_at=now + timedelta(minutes=_lifetime_minutes(method)),
+        expires_at=now + lifetime,
     )
     return _insert_with_code(order)
-
-
-def _lifetime_minutes(method: Payment.Method) -> int:
-    # Stripe closes no payment page sooner than 30 minutes after it was made.
-    minutes: int = settings.ORDER_LIFETIME_MINUTES
-    return max(minutes, 31) if method is Payment.Method.STRIPE else minutes
 
 
 def _insert_with_code(payment: Payment) -> Payment:

@@ -13,6 +13,7 @@ from money.amounts import round_usd
 from mongo.collections import Document
 from payments.currencies import decimals_of
 from payments.models import Payment
+from payments.providers import get_seller, selling_providers
 
 DEFAULT_CURRENCY = "VND"
 """The only currency of the replaced system: what absent means."""
@@ -27,26 +28,25 @@ class OrderPrice:
     rate: Decimal
 
 
-def price_of(*, credits: int, method: Payment.Method) -> OrderPrice:
-    """The price of whole USD `credits` now, rounded to what the currency can pay."""
-    if method is Payment.Method.STRIPE:
-        rate, currency = Decimal(settings.STRIPE_UNITS_PER_USD), settings.STRIPE_CURRENCY.upper()
-    else:
-        rate, currency = Decimal(settings.ORDER_VND_PER_USD), "VND"
-    smallest_unit = Decimal(1).scaleb(-decimals_of(currency))
-    amount = (credits * rate).quantize(smallest_unit, rounding=ROUND_HALF_UP)
-    return OrderPrice(amount=amount, currency=currency, rate=rate)
+def price_of(*, credits: int, method: str | None = None) -> OrderPrice:
+    """The price of whole USD `credits` now, by the provider `method` (None = the first one that sells).
+
+    Rounded half-up to what the currency can pay. Raises `PaymentMethodUnavailable` for what sells nothing.
+    """
+    rate = get_seller(method).rate()
+    smallest_unit = Decimal(1).scaleb(-decimals_of(rate.currency))
+    amount = (credits * rate.units).quantize(smallest_unit, rounding=ROUND_HALF_UP)
+    return OrderPrice(amount=amount, currency=rate.currency, rate=rate.units)
 
 
 def value_of(*, amount: Decimal, currency: str) -> Decimal | None:
     """What money is worth now at the rates of new orders, in USD; None for a currency that nothing is sold in."""
-    rates = {
-        "USD": Decimal(1),
-        settings.STRIPE_CURRENCY.upper(): Decimal(settings.STRIPE_UNITS_PER_USD),
-        "VND": Decimal(settings.ORDER_VND_PER_USD),
-    }
-    rate = rates.get(currency.upper())
-    return round_usd(amount / rate) if rate else None
+    rates = {"USD": Decimal(1)}
+    for provider in reversed(selling_providers()):  # Where two sell in one currency, the first one's rate counts.
+        rate = provider.rate()
+        rates[rate.currency] = rate.units
+    units = rates.get(currency.upper())
+    return round_usd(amount / units) if units else None
 
 
 def currency_of(payment: Payment) -> str:

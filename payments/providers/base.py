@@ -1,11 +1,15 @@
-"""What every payment provider must tell us; docs/payments.md shows how to add one."""
+"""What every payment provider tells us: who signed, what an event says, how orders are sold; see docs/payments.md."""
 
 import hmac
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import ClassVar
 
+from payments.errors import PaymentMethodUnavailable
+from payments.models import Payment
 from payments.providers.events import ProviderEvent
 
 EARLIEST_YEAR, LATEST_YEAR = 2000, 9000
@@ -15,11 +19,44 @@ SIGNATURE_WINDOW_SECONDS = 300
 """How old, or how far in the future, a signed timestamp may be."""
 
 
+@dataclass(frozen=True)
+class Rate:
+    """What one USD of credits costs now: `units` of `currency`, a code in capitals."""
+
+    units: Decimal
+    currency: str
+
+
+@dataclass(frozen=True)
+class InstructionField:
+    """One text of the instructions, for the API's documentation."""
+
+    name: str
+    """As clients read it in the answer to a checkout, beside the order's own fields."""
+    help_text: str = ""
+    is_url: bool = False
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """How to pay one order."""
+
+    texts: Mapping[str, str]
+    """What a client shows, by the names of `Provider.instruction_fields`; a name may be left out."""
+    session_id: str = ""
+    """The payment page that was made for the order. The caller records it, and the pull asks for it."""
+
+
 class Provider(ABC):
-    """One provider: who signed a delivery, and what it says. No state, no database; reads the settings at each call."""
+    """One provider: who signed a delivery, what it says, and how an order is paid through it.
+
+    It has no state and no database, and reads the settings at each call.
+    """
 
     name: ClassVar[str]
-    """Stable: stored with every event and payment."""
+    """Stable, at most 20 characters: stored with every event and payment, and the `method` of a checkout."""
+    label: ClassVar[str] = ""
+    """What people call it; empty = its name."""
     max_body_bytes: ClassVar[int] = 64 * 1024
     stored_headers: ClassVar[tuple[str, ...]] = ()
     """Headers kept beside User-Agent and Content-Type; never a secret or a signature."""
@@ -40,6 +77,32 @@ class Provider(ABC):
 
         `headers` are those that are stored: `stored_headers` under exactly these names.
         """
+
+    # --- Selling: a provider that only reports money leaves all of this as it is ---
+
+    sells: ClassVar[bool] = False
+    """Whether orders are paid through it, once it is configured; then it has `can_sell`, `rate` and `instructions`."""
+    min_order_minutes: ClassVar[int] = 0
+    """The shortest life of an order, if that is longer than ORDER_LIFETIME_MINUTES."""
+    instruction_fields: ClassVar[tuple[InstructionField, ...]] = ()
+    """Everything that `instructions` may tell a client, in the order of the answer."""
+
+    def can_sell(self) -> bool:
+        """Whether it is configured for selling, so that money paid through it would be noticed."""
+        return False
+
+    def rate(self) -> Rate:
+        """The rate of new orders, configured or not. Raises `PaymentMethodUnavailable` if it sells nothing."""
+        raise PaymentMethodUnavailable(self.name)
+
+    def instructions(self, order: Payment) -> Instructions:
+        """How to pay `order`, which is stored. Safe to repeat. Raises `ProviderUnavailable`: then nothing was charged.
+
+        Raises `PaymentMethodUnavailable` if it sells nothing.
+        """
+        raise PaymentMethodUnavailable(self.name)
+
+    # --- Pulling ---
 
     def can_pull(self) -> bool:
         """Whether the provider can be asked for what its webhooks missed, and is configured for it."""

@@ -28,11 +28,11 @@ class ReversalState(StrEnum):
     """How far a refund or dispute has come; it only moves forward, whatever order its events arrive in."""
 
     NOTICE = "notice"
-    """An inquiry: nothing is taken back yet."""
+    """An inquiry: nothing is reversed yet."""
     COUNTED = "counted"
-    """The money is gone or on its way: its credits are taken back."""
+    """The money is gone or on its way: its credits are reversed."""
     CANCELLED = "cancelled"
-    """The refund failed or the dispute was won: what was taken is given back."""
+    """The refund failed or the dispute was won: what was reversed is reinstated."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class MoneyReversed:
 
     reversal_id: str
     transaction_id: str
-    """The money it takes back, as `MoneyReceived.transaction_id`."""
+    """The money that goes back, as `MoneyReceived.transaction_id`."""
     amount: Decimal
     currency: str
     state: ReversalState
@@ -86,7 +86,7 @@ class ProviderEvent:
     """The provider's own name of the event type, for staff."""
 
     def transfer_key(self, provider: str) -> str | None:
-        """What an event is filed under: the money it reports, or the money it takes back."""
+        """What an event is filed under: the money that it reports, or the money that it reverses."""
         match self.fact:
             case MoneyReceived(transfer_key=key):
                 return key

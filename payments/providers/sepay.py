@@ -11,14 +11,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
 
 from payments.errors import InvalidSignature, MalformedEvent, StaleSignature
+from payments.models import Payment
 from payments.orders.codes import find_candidates, normalise
-from payments.providers import sepay_api
-from payments.providers.base import EARLIEST_YEAR, LATEST_YEAR, Provider, as_bytes, is_one_of, is_within_window
+from payments.providers import sepay_api, vietqr
+from payments.providers.base import (
+    EARLIEST_YEAR,
+    LATEST_YEAR,
+    InstructionField,
+    Instructions,
+    Provider,
+    Rate,
+    as_bytes,
+    is_one_of,
+    is_within_window,
+)
 from payments.providers.event_json import parse_object, read_identifier, read_text, read_whole_number
 from payments.providers.events import MoneyReceived, NoMoney, ProviderEvent
 
@@ -32,6 +44,17 @@ class SePay(Provider):
     """Verifies by API key (`Authorization: Apikey …`) or by HMAC-SHA256, whichever the delivery carries."""
 
     name = "sepay"
+    label = "SePay"
+    sells = True
+    instruction_fields = (
+        InstructionField("qrCodeUrl", "An image of the code, at SePay.", is_url=True),
+        InstructionField("bank"),
+        InstructionField("accountNumber"),
+        InstructionField("accountName"),
+        InstructionField("memo", "What the transfer must say."),
+        InstructionField("qrData", "The VietQR code's text."),
+        InstructionField("qrImage", "The code as a data: URI, without a third party."),
+    )
     stored_headers = ("X-SePay-Timestamp",)
     keeps_stale = True  # Whether SePay signs a retry anew is undocumented.
 
@@ -51,6 +74,31 @@ class SePay(Provider):
         payload = parse_object(body)
         is_listed = "transferAmount" not in payload and "transaction_content" in payload
         return _read_listed(payload) if is_listed else _read_webhook(payload)
+
+    def can_sell(self) -> bool:
+        return bool(settings.SEPAY_ACCOUNT_NUMBER and settings.SEPAY_BANK) and self.is_enabled()
+
+    def rate(self) -> Rate:
+        return Rate(Decimal(settings.ORDER_VND_PER_USD), "VND")
+
+    def instructions(self, order: Payment) -> Instructions:
+        """What to transfer, where, with which memo: as text, as a code made here, and as SePay's image of the code."""
+        memo, account, bank = str(order.order_code), settings.SEPAY_ACCOUNT_NUMBER, settings.SEPAY_BANK
+        query = {"acc": account, "bank": bank, "amount": int(order.amount), "des": memo}
+        texts = {
+            "qrCodeUrl": "https://qr.sepay.vn/img?" + urlencode(query),
+            "bank": bank,
+            "accountNumber": account,
+            "accountName": settings.SEPAY_ACCOUNT_NAME,
+            "memo": memo,
+        }
+        bank_bin = vietqr.find_bin(bank)
+        if bank_bin:
+            payload = vietqr.transfer_payload(
+                bank_bin=bank_bin, account=account, amount_vnd=int(order.amount), memo=memo
+            )
+            texts |= {"qrData": payload, "qrImage": vietqr.image_uri(payload)}
+        return Instructions(texts)
 
     def can_pull(self) -> bool:
         return bool(settings.SEPAY_API_TOKEN)

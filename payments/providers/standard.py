@@ -41,7 +41,10 @@ _MIN_SECRET_BYTES = 24
 
 
 class StandardWebhooks(Provider):
+    """Verifies by the `webhook-signature` of the specification. It sells nothing: the other shop does."""
+
     name = "standard"
+    label = "Other shop"
     stored_headers = ("webhook-id", "webhook-timestamp")
 
     def is_enabled(self) -> bool:

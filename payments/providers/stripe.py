@@ -16,9 +16,18 @@ from django.conf import settings
 
 from payments.currencies import decimals_of
 from payments.errors import InvalidSignature, MalformedEvent, StaleSignature
+from payments.models import Payment
 from payments.orders.codes import find_candidates
 from payments.providers import stripe_api
-from payments.providers.base import Provider, as_bytes, is_one_of, is_within_window
+from payments.providers.base import (
+    InstructionField,
+    Instructions,
+    Provider,
+    Rate,
+    as_bytes,
+    is_one_of,
+    is_within_window,
+)
 from payments.providers.event_json import (
     parse_object,
     read_currency,
@@ -78,7 +87,13 @@ _DISPUTE_STATES = {
 
 
 class Stripe(Provider):
+    """Verifies by `Stripe-Signature`, and sells by a Checkout page."""
+
     name = "stripe"
+    label = "Stripe"
+    sells = True
+    min_order_minutes = 31  # Stripe closes no payment page sooner than 30 minutes after it was made.
+    instruction_fields = (InstructionField("checkoutUrl", "Stripe's payment page.", is_url=True),)
     max_body_bytes = 256 * 1024
 
     def is_enabled(self) -> bool:
@@ -109,6 +124,16 @@ class Stripe(Provider):
         obj = read_object(read_object(event, "data"), "object")
         fact = _read_fact(kind, obj, created, problem)
         return ProviderEvent(event_id, fact or NoMoney("an event type that moves no credits"), kind=kind)
+
+    def can_sell(self) -> bool:
+        return bool(settings.STRIPE_SECRET_KEY and settings.CHECKOUT_RETURN_URL) and self.is_enabled()
+
+    def rate(self) -> Rate:
+        return Rate(Decimal(settings.STRIPE_UNITS_PER_USD), settings.STRIPE_CURRENCY.upper())
+
+    def instructions(self, order: Payment) -> Instructions:
+        session_id, url = stripe_api.create_session(order)
+        return Instructions({"checkoutUrl": url}, session_id=session_id)
 
     def can_pull(self) -> bool:
         return bool(settings.STRIPE_SECRET_KEY)

@@ -15,7 +15,7 @@ from accounts import credits
 from accounts.credits import format_time
 from accounts.models import Balance
 from money.amounts import ZERO, round_usd
-from payments.models import Payment, WebhookEvent
+from payments.models import OLD_PROVIDER, Payment, WebhookEvent
 from payments.orders import codes
 from payments.orders.prices import currency_of, rate_of
 from payments.orders.promotions import bonus_of
@@ -224,7 +224,7 @@ def _flags(event: WebhookEvent, order: Payment, receipt: MoneyReceived, now: dat
     is_second = order.status == Payment.Status.SUCCESS
     deadline = _deadline_of(order)
     is_late = deadline is not None and min(receipt.occurred_at, now) > deadline
-    ordered_from = order.payment_method or Payment.Method.SEPAY
+    ordered_from = order.payment_method or OLD_PROVIDER
     conditions = {
         Flag.SECOND_TRANSFER: is_second,
         Flag.OVER: not is_second and receipt.amount > order.amount,

@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from payments.models import Payment, Promotion, WebhookEvent
 from payments.orders.prices import currency_of
+from payments.providers import label_of
 from support.admin.base import BigCollectionAdmin, ReadOnlyAdmin, first_match, name_is, starts_with
 from support.admin.display import account_link, choice_badge, code_block, link, list_url, pretty_json, time_of, usd
 from support.admin.edits import ReasonForm
@@ -80,7 +81,7 @@ class PaymentAdmin(ReadOnlyAdmin):
 
     @admin.display(description="provider")
     def provider_name(self, payment: Payment) -> str:
-        return payment.provider or payment.payment_method or "–"
+        return label_of(payment.provider or payment.payment_method or "–")
 
     @admin.display(description="provider transaction")
     def transaction(self, payment: Payment) -> str:

@@ -14,12 +14,15 @@ import pytest
 import requests
 from django.conf import settings
 from django.core.servers.basehttp import WSGIServer
+from django.test import override_settings
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import Account
 from payments import orders
 from payments.models import Payment
+from payments.providers import reload_providers
 from tests.conftest import key_of
+from tests.payments import acme as acme_module
 
 VIETNAM = ZoneInfo("Asia/Ho_Chi_Minh")
 _ids = itertools.count(1_000_000)
@@ -100,6 +103,25 @@ def make_order(insert_user: Callable[..., str]) -> Callable[..., Payment]:
         return orders.create_order(account=Account.objects.get(pk=username), credits=credits, now=now, **kwargs)
 
     return make
+
+
+@pytest.fixture
+def use_providers() -> Iterator[Callable[..., None]]:
+    """List these providers (by the paths of their classes) for one test."""
+    with override_settings():
+
+        def use(*paths: str) -> None:
+            settings.PAYMENT_PROVIDERS = list(paths)
+            reload_providers()
+
+        yield use
+    reload_providers()
+
+
+@pytest.fixture
+def acme(use_providers: Callable[..., None]) -> None:
+    """A fourth provider, which exists in the tests only."""
+    use_providers(*settings.PAYMENT_PROVIDERS, acme_module.PATH)
 
 
 class Site:

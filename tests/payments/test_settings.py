@@ -1,25 +1,22 @@
 """Mistakes in the payment settings are said before they cost money; a new provider needs one file and one setting."""
 
-import hashlib
-import hmac
-import json
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import requests
-from django.conf import settings as site_settings
+import yaml
+from django.test import Client
 
 from accounts.models import Account
-from payments import providers
+from payments import orders
 from payments.checks import check_payment_settings
-from payments.errors import InvalidSignature
-from payments.models import Payment
-from payments.orders.codes import find_candidates
-from payments.providers.base import Provider, as_bytes, is_one_of
-from payments.providers.event_json import parse_object, read_amount, read_currency, read_identifier, read_text
-from payments.providers.events import MoneyReceived, ProviderEvent
+from payments.errors import PaymentMethodUnavailable
+from payments.inbox import review
+from payments.models import Payment, WebhookEvent
+from tests.pages import page
+from tests.payments.acme import send_acme
 
 
 def ids() -> set[str | None]:
@@ -50,50 +47,85 @@ def test_a_mistake_is_found(settings: Any, name: str, value: object, found: str)
     assert ids() == {found}
 
 
-class Acme(Provider):
-    """The provider of docs/payments.md."""
-
-    name = "acme"
-
-    def is_enabled(self) -> bool:
-        return True
-
-    def verify(self, *, body: bytes, headers: Mapping[str, str], now: datetime) -> None:
-        expected = [hmac.new(b"secret", body, hashlib.sha256).hexdigest()]
-        if not is_one_of(as_bytes(headers.get("Acme-Signature", "")), expected):
-            raise InvalidSignature("Acme-Signature does not match the body.")
-
-    def read(self, *, body: bytes, headers: Mapping[str, str]) -> ProviderEvent:
-        payload = parse_object(body)
-        transaction = read_identifier(payload, "id")
-        receipt = MoneyReceived(
-            transaction_id=transaction,
-            transfer_key=f"acme:{transaction}",
-            amount=read_amount(payload, "amount"),
-            currency=read_currency(payload, "currency"),
-            order_codes=find_candidates([read_text(payload, "memo")], site_settings.ORDER_CODE_PREFIX),
-            occurred_at=datetime.now(UTC),
-        )
-        return ProviderEvent(event_id=transaction, fact=receipt, kind="payment")
-
-
-@pytest.fixture
-def acme(settings: Any) -> Iterator[None]:
-    settings.PAYMENT_PROVIDERS = [*settings.PAYMENT_PROVIDERS, f"{__name__}.Acme"]
-    providers._providers.cache_clear()
-    yield
-    providers._providers.cache_clear()
-
-
 @pytest.mark.usefixtures("acme")
 def test_a_fourth_provider_is_one_class_and_one_setting(site: str, make_order: Callable[..., Payment]) -> None:
     payload = {"id": "a1", "amount": 50_000, "currency": "vnd", "memo": make_order().order_code}
-    body = json.dumps(payload).encode()
-    signature = hmac.new(b"secret", body, hashlib.sha256).hexdigest()
-    url = f"{site}/api/payment/webhook/acme"
-    assert requests.post(url, data=body, headers={"Acme-Signature": "guess"}, timeout=10).status_code == 401
-    assert requests.post(url, data=body, headers={"Acme-Signature": signature}, timeout=10).status_code == 200
+    assert send_acme(site, payload, signature="guess").status_code == 401
+    assert send_acme(site, payload).status_code == 200
     assert Account.objects.get().credits_new == 20
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_fourth_provider_sells_too(
+    site: str, api: Callable[..., requests.Response], insert_user: Callable[..., str], admin_client: Client
+) -> None:
+    insert_user("alice")
+    assert api("GET", "config").json()["features"]["methods"] == ["sepay", "acme"]
+    answer = api("POST", "checkout", user="alice", json={"credits": 25, "method": "acme"}).json()
+    order = Payment.objects.get()
+    assert (answer["amount"], answer["currency"], answer["credits"]) == (22.5, "EUR", 25)
+    assert list(answer)[6:] == ["voucher", "kiosksUrl"]
+    assert (answer["voucher"], answer["kiosksUrl"]) == (f"V-{order.order_code}", "https://acme.test/kiosks")
+    assert (order.payment_method, order.session_id) == ("acme", f"acme-session-{order.order_code}")
+    assert order.created_at is not None
+    assert order.expires_at == order.created_at + timedelta(minutes=60)
+
+    paid = {"id": "a1", "amount": 22.5, "currency": "EUR", "memo": order.order_code}
+    assert send_acme(site, paid).status_code == 200
+    assert api("GET", f"{order.pk}/status", user="alice").json()["credits"] == 25
+    assert Account.objects.get().credits_new == 25
+    assert Payment.objects.get().flags == []
+    for address in ("/admin/payments/payment/", f"/admin/payments/payment/{order.pk}/change/"):
+        assert "Acme Kiosks" in page(admin_client, address)
+
+
+@pytest.mark.usefixtures("acme")
+def test_money_that_a_fourth_provider_brings_without_an_order_has_a_worth(site: str, db: None) -> None:
+    send_acme(site, {"id": "a1", "amount": 9, "currency": "EUR", "memo": "none"})
+    money = review.read_money(WebhookEvent.objects.get(status="review"))
+    assert money is not None
+    assert money.value == 10
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_fourth_provider_is_in_the_openapi_document(site: str, db: None) -> None:
+    schemas = yaml.safe_load(requests.get(f"{site}/api/schema", timeout=10).text)["components"]["schemas"]
+    method = schemas["CheckoutRequest"]["properties"]["method"]
+    reference = method["allOf"][0]["$ref"].rpartition("/")[2]
+    assert (schemas[reference]["enum"], method["default"]) == (["sepay", "stripe", "acme"], "sepay")
+    texts = schemas["CheckoutResponse"]["properties"]
+    assert texts["voucher"]["description"] == "The number to say at the kiosk."
+    assert texts["kiosksUrl"]["format"] == "uri"
+    assert "voucher" not in schemas["CheckoutResponse"]["required"]
+
+
+def test_without_a_fourth_provider_nothing_knows_it(
+    site: str, api: Callable[..., requests.Response], insert_user: Callable[..., str]
+) -> None:
+    insert_user("alice")
+    assert api("POST", "checkout", user="alice", json={"credits": 25, "method": "acme"}).status_code == 400
+    assert send_acme(site, {"id": "a1"}).status_code == 404
+
+
+@pytest.mark.parametrize("method", ["standard", "nobody"])
+def test_what_sells_nothing_takes_no_orders(
+    api: Callable[..., requests.Response], insert_user: Callable[..., str], method: str
+) -> None:
+    account = Account.objects.get(pk=insert_user("alice"))
+    with pytest.raises(PaymentMethodUnavailable):
+        orders.create_order(account=account, credits=20, method=method)
+    assert api("POST", "checkout", user="alice", json={"credits": 20, "method": method}).status_code == 400
+    assert not Payment.objects.exists()
+
+
+def test_a_site_that_sells_nothing_says_so(
+    api: Callable[..., requests.Response], insert_user: Callable[..., str], use_providers: Callable[..., None]
+) -> None:
+    insert_user("alice")
+    use_providers("payments.providers.standard.StandardWebhooks")
+    assert api("GET", "config").json()["features"]["methods"] == []
+    response = api("POST", "checkout", user="alice", json={"credits": 20})
+    assert (response.status_code, response.json()["code"]) == (503, "payment_method_unavailable")
 
 
 def test_an_unusable_secret_verifies_nothing(site: str, settings: Any, db: None) -> None:

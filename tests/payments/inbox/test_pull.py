@@ -216,7 +216,7 @@ def test_events_that_stripe_could_not_deliver_are_found(
 ) -> None:
     intents = [f"pi_{number}" for number in range(5)]
     for intent in intents:
-        order = make_order(method=Payment.Method.STRIPE)
+        order = make_order(method="stripe")
         stripe.emit("checkout.session.completed", session(order.order_code, intent))
     delivered = stripe.events[2]
     assert stripe.deliver(site, delivered).status_code == 200
@@ -300,9 +300,7 @@ def test_nothing_expires_an_order_that_the_pull_paid(sepay: FakeSePay, make_orde
 
 
 def test_a_stripe_event_twice_with_another_meaning_is_a_conflict(site: str, make_order: MakeOrder) -> None:
-    event = stripe_event(
-        "checkout.session.completed", session(make_order(method=Payment.Method.STRIPE).order_code, "pi_1")
-    )
+    event = stripe_event("checkout.session.completed", session(make_order(method="stripe").order_code, "pi_1"))
     send_stripe(site, event)
     send_stripe(site, json.dumps(event).replace("2000", "9000").encode())
     assert WebhookEvent.objects.filter(status="review").count() == 1

@@ -76,7 +76,7 @@ def test_two_decisions_at_once_credit_once(unmatched: WebhookEvent, in_threads: 
 
 
 def test_match_of_another_currency_is_refused(unmatched: WebhookEvent, make_order: MakeOrder) -> None:
-    order = make_order(method=Payment.Method.STRIPE)
+    order = make_order(method="stripe")
     with pytest.raises(InvalidDecision, match="currency"):
         review.match(event_key=unmatched.pk, payment_key=order.pk, **BY)
     assert waiting().pk == unmatched.pk
@@ -192,7 +192,7 @@ def test_an_unverified_event_cannot_be_replayed(unmatched: WebhookEvent) -> None
 
 
 def test_a_refund_in_review_is_matched_with_its_payment(site: str, deliver: Deliver, make_order: MakeOrder) -> None:
-    order = make_order(method=Payment.Method.STRIPE)
+    order = make_order(method="stripe")
     other = make_order()
     send_stripe(site, stripe_event("checkout.session.completed", session(order.order_code, "pi_1")))
     send_stripe(site, stripe_event("refund.created", refund("re_1", "pi_1", 500), livemode=False))

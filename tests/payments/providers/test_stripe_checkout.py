@@ -45,7 +45,7 @@ def test_checkout_gives_a_page_and_its_payment_credits(
 
 
 def test_the_page_of_an_order_is_made_once(stripe: FakeStripe, make_order: Callable[..., Payment]) -> None:
-    order = make_order(method=Payment.Method.STRIPE)
+    order = make_order(method="stripe")
     assert stripe_api.create_session(order) == stripe_api.create_session(order)
     assert len(stripe.sessions) == 1
 

@@ -44,13 +44,13 @@ def send(site: str) -> Send:
 
 @pytest.fixture
 def order(make_order: MakeOrder) -> Payment:
-    return make_order(method=Payment.Method.STRIPE)
+    return make_order(method="stripe")
 
 
 @pytest.fixture
 def paid(send: Send, make_order: MakeOrder, settings: Any) -> Payment:
     """An order of 20 USD with a bonus of 4, paid by the intent pi_1."""
-    order = make_order(method=Payment.Method.STRIPE)
+    order = make_order(method="stripe")
     Payment.objects.filter(pk=order.pk).update(bonus_percent=Decimal(20))
     send("checkout.session.completed", session(order.order_code, "pi_1"))
     order.refresh_from_db()
@@ -176,7 +176,7 @@ def test_a_paid_session_credits_the_order(send: Send, order: Payment) -> None:
 
 def test_a_rounded_price_buys_exactly_what_was_ordered(send: Send, make_order: MakeOrder, settings: Any) -> None:
     settings.STRIPE_UNITS_PER_USD = "1.0049"
-    order = make_order(credits=33, method=Payment.Method.STRIPE)
+    order = make_order(credits=33, method="stripe")
     send("checkout.session.completed", session(order.order_code, "pi_1", 3316))
     order.refresh_from_db()
     assert (balance_of(), order.flags) == (33, [])
@@ -210,7 +210,7 @@ def test_a_failed_or_closed_session_ends_the_order_but_never_a_paid_one(
     order.refresh_from_db()
     assert order.status == status
 
-    paid = make_order(method=Payment.Method.STRIPE)
+    paid = make_order(method="stripe")
     send("checkout.session.completed", session(paid.order_code, "pi_2"))
     send(kind, session(paid.order_code, "pi_2", payment_status="unpaid"))
     paid.refresh_from_db()
