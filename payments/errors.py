@@ -84,6 +84,18 @@ class StorageUnavailable(BillingError):
         super().__init__("The service cannot store this now. Try again shortly.")
 
 
+class ChangedMeanwhile(BillingError):
+    """Another process or person changed the same thing first; nothing of this was kept. No failure: look again."""
+
+    code = "changed_meanwhile"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} was changed by somebody else meanwhile, so nothing was done. Look at it again before you decide.",
+            customer_message="This was changed meanwhile, so nothing was done. Load it again, then decide.",
+        )
+
+
 class NotReviewable(BillingError):
     """The event is not waiting for a decision (any more)."""
 

@@ -21,6 +21,7 @@ _STATUS: dict[type[BillingError], int] = {
     errors.MalformedEvent: 400,
     errors.InvalidSignature: 401,
     errors.PaymentNotFound: 404,
+    errors.ChangedMeanwhile: 409,
     errors.BodyTooLarge: 413,
     errors.ProviderUnavailable: 502,
     errors.EndpointOff: 503,

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import DatabaseError, IntegrityError
+from django.db import IntegrityError
 from django.db.models import F
 
 from mongo.errors import DATABASE_FAILURES
-from payments.errors import StorageUnavailable
+from payments.errors import ChangedMeanwhile, StorageUnavailable
 from payments.models import WebhookEvent
 from payments.rules.receipts import Outcome
 
@@ -56,9 +56,10 @@ def insert_or_count(event: WebhookEvent) -> Delivery:
 
 
 def finish(*, event: WebhookEvent, outcome: Outcome, now: datetime, **fields: Any) -> None:
-    """Move an event on to what became of it, unless another process did, which raises `DatabaseError`.
+    """Move an event on to what became of it, with its payment, in the transaction that moved the credits.
 
-    Call it in the transaction that moved the credits.
+    Raises `ChangedMeanwhile`, which rolls that transaction back, if the event is no longer in the status that was
+    read: another process, or a person, has moved it on. So a second call raises, and nothing is done twice.
     """
     moved = WebhookEvent.objects.filter(pk=event.pk, status=event.status).update(
         status=outcome.status,
@@ -69,7 +70,7 @@ def finish(*, event: WebhookEvent, outcome: Outcome, now: datetime, **fields: An
         **fields,
     )
     if not moved:
-        raise DatabaseError(f"{event} was processed by somebody else")
+        raise ChangedMeanwhile(f"Event {event}")
     event.payment = outcome.payment
     if outcome.status == Status.REVIEW:
         logger.warning("%s waits for review: %s", event, outcome.reason)

@@ -11,6 +11,7 @@ from accounts.errors import BillingError
 from mongo.each_item import sum_one_by_one
 from mongo.errors import DATABASE_FAILURES
 from mongo.transactions import run_in_transaction
+from payments.errors import ChangedMeanwhile
 from payments.inbox.events import finish, record_failure
 from payments.models import WebhookEvent
 from payments.providers import get_provider
@@ -90,10 +91,10 @@ def _delay(attempts: int) -> timedelta:
 def _attempt(event: WebhookEvent, now: datetime) -> bool:
     """Make the claimed attempt; returns whether it moved the event on."""
     try:
-        provider_event = get_provider(event.provider).read(body=bytes(event.body), headers=event.headers)
-        run_in_transaction(lambda: _apply(event, provider_event, now))
-    except BillingError as error:  # Trying again would not help: a person decides.
-        finish(event=event, outcome=Outcome(Status.REVIEW, str(error)), now=now)
+        _apply_or_refuse(event, now)
+    except ChangedMeanwhile as error:  # Another process did it: nothing failed here, and nobody needs to look.
+        logger.info("%s", error)
+        return False
     except PaymentNotYetKnown as error:
         logger.info("%s waits: %s", event, error)
         record_failure(event, error)
@@ -103,6 +104,17 @@ def _attempt(event: WebhookEvent, now: datetime) -> bool:
         record_failure(event, error)
         return False
     return True
+
+
+def _apply_or_refuse(event: WebhookEvent, now: datetime) -> None:
+    """Apply the rules; what they refuse waits for review, as trying again would not help."""
+    try:
+        provider_event = get_provider(event.provider).read(body=bytes(event.body), headers=event.headers)
+        run_in_transaction(lambda: _apply(event, provider_event, now))
+    except ChangedMeanwhile:
+        raise
+    except BillingError as error:
+        finish(event=event, outcome=Outcome(Status.REVIEW, str(error)), now=now)
 
 
 def _apply(event: WebhookEvent, provider_event: ProviderEvent, now: datetime) -> None:

@@ -9,12 +9,12 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError
 
 from accounts import credits
 from accounts.credits import format_time
 from accounts.models import Balance
 from money.amounts import ZERO, round_usd
+from payments.errors import ChangedMeanwhile
 from payments.models import OLD_PROVIDER, Payment, WebhookEvent
 from payments.orders import codes
 from payments.orders.prices import currency_of, rate_of
@@ -191,10 +191,13 @@ def credit_order(
 
 
 def _mark_paid(payment: Payment, **fields: Any) -> None:
-    """Write what came of the payment, on condition that nothing did yet: it is never paid twice."""
+    """Write what came of the payment, on condition that nothing did yet: it is never paid twice.
+
+    Raises `ChangedMeanwhile` if it is paid already.
+    """
     fields["status"] = Payment.Status.SUCCESS
     if not Payment.objects.filter(pk=payment.pk).exclude(status=Payment.Status.SUCCESS).update(**fields):
-        raise DatabaseError(f"payment {payment} changed while it was credited")
+        raise ChangedMeanwhile(f"Payment {payment}")
     for name, value in fields.items():
         setattr(payment, name, value)
 
