@@ -1,6 +1,7 @@
 """Where the domain's errors become HTTP answers: one table for the API and the webhooks."""
 
 import logging
+from dataclasses import dataclass
 
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.response import Response
@@ -14,12 +15,14 @@ from payments.api.serializers import ErrorResponse
 
 logger = logging.getLogger(__name__)
 
-_STATUS: dict[type[BillingError], int] = {
+STATUS: dict[type[BillingError], int] = {
     account_errors.InvalidApiKey: 401,
     account_errors.AccountDisabled: 403,
+    account_errors.BrokenInvariant: 500,
     errors.InvalidOrder: 400,
     errors.MalformedEvent: 400,
     errors.InvalidSignature: 401,
+    errors.StaleSignature: 401,
     errors.PaymentNotFound: 404,
     errors.ChangedMeanwhile: 409,
     errors.BodyTooLarge: 413,
@@ -29,11 +32,30 @@ _STATUS: dict[type[BillingError], int] = {
     errors.PurchasingOff: 503,
     errors.StorageUnavailable: 503,
 }
+"""The HTTP status of every error that the API and the webhooks raise on purpose."""
 
 
-def status_of(error: BillingError) -> int:
-    """The HTTP status of a domain error, by the nearest class in the table."""
-    return next((_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS), 400)
+@dataclass(frozen=True)
+class Refusal:
+    """A domain error as HTTP tells it."""
+
+    status: int
+    message: str
+    code: str
+
+
+def refusal_of(error: BillingError) -> Refusal:
+    """What HTTP tells of a domain error, by `STATUS`.
+
+    An error that is not listed there has no business here: it is logged, and its text, which was written for others, is
+    not shown. So are broken invariants.
+    """
+    status = STATUS.get(type(error), 500)
+    if status == 500:
+        logger.error("the payment API met an error that must not reach it", exc_info=error)
+    if type(error) not in STATUS:
+        error = account_errors.BrokenInvariant(f"{type(error).__name__} reached the payment API")
+    return Refusal(status, error.customer_message, error.code)
 
 
 def handle_exception(error: Exception, context: dict[str, object]) -> Response | None:
@@ -43,8 +65,9 @@ def handle_exception(error: Exception, context: dict[str, object]) -> Response |
         error = errors.StorageUnavailable()
     if isinstance(error, BillingError):
         headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, account_errors.InvalidApiKey) else None
-        answer = ErrorResponse({"error": error.customer_message, "code": error.code}).data
-        return Response(answer, status=status_of(error), headers=headers)
+        refusal = refusal_of(error)
+        answer = ErrorResponse({"error": refusal.message, "code": refusal.code}).data
+        return Response(answer, status=refusal.status, headers=headers)
     response = drf_exception_handler(error, context)
     if response is not None and isinstance(error, APIException):
         code = "invalid_request" if response.status_code == 400 else error.default_code

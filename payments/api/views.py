@@ -49,8 +49,13 @@ class HasAccount(BasePermission):
 
 
 def _answers(success: Any, *refusals: int) -> dict[int, Any]:
-    """The documented answers of an endpoint: its success, and the refusals beside 401, 403 and 503."""
-    return {200: success, **dict.fromkeys((401, 403, 503, *refusals), serializers.ErrorResponse)}
+    """The documented answers of an endpoint: its success, its refusals, and those of every endpoint with a key."""
+    return _public_answers(success, 401, 403, *refusals)
+
+
+def _public_answers(success: Any, *refusals: int) -> dict[int, Any]:
+    """The same for an endpoint without a key."""
+    return {200: success, **dict.fromkeys(sorted((*refusals, 413, 500, 503)), serializers.ErrorResponse)}
 
 
 class PaymentView(APIView):
@@ -80,7 +85,7 @@ class CheckoutView(PaymentView):
         operation_id="checkout",
         summary="Order credits",
         request=serializers.CheckoutRequest,
-        responses=_answers(serializers.CheckoutResponse, 400, 413, 502),
+        responses=_answers(serializers.CheckoutResponse, 400, 415, 502),
     )
     def post(self, request: Request) -> Response:
         """Make an order and say how to pay it. While purchasing is off: 503 with the notice for customers."""
@@ -162,7 +167,7 @@ class ConfigView(PaymentView):
         operation_id="config",
         summary="Limits, rate and promotion",
         auth=[],
-        responses={200: serializers.ConfigResponse, 503: serializers.ErrorResponse},
+        responses=_public_answers(serializers.ConfigResponse),
     )
     def get(self, request: Request) -> Response:
         """What a client needs to know before a purchase. Public."""

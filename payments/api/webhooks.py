@@ -7,7 +7,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from accounts.errors import BillingError
 from mongo.errors import DATABASE_FAILURES
-from payments.api.errors import status_of
+from payments.api.errors import refusal_of
 from payments.errors import BodyTooLarge, MalformedEvent, StorageUnavailable
 from payments.inbox.receive import receive
 from payments.providers import get_provider
@@ -36,9 +36,9 @@ def webhook(request: HttpRequest, provider_name: str) -> JsonResponse:
 
 
 def _refuse(provider_name: str, error: BillingError) -> JsonResponse:
+    refusal = refusal_of(error)
     logger.warning("%s webhook refused: %s", provider_name, error.code)
-    answer = {"success": False, "error": error.customer_message, "code": error.code}
-    return JsonResponse(answer, status=status_of(error))
+    return JsonResponse({"success": False, "error": refusal.message, "code": refusal.code}, status=refusal.status)
 
 
 def _read_body(request: HttpRequest, limit_bytes: int) -> bytes:
