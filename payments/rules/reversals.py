@@ -1,8 +1,8 @@
-"""Money that goes back: refunds and disputes take back what they paid for, in step, and give it back if they fail.
+"""Money that goes back: refunds and disputes reverse the credits that it bought, and reinstate them if they fail.
 
 Events come late, twice and out of order. So each refund or dispute is a row that only moves forward, and the payment's
-credits follow the sum of the rows: what should have been taken minus what was taken. The shares are of the total so
-far, so parts add up to exactly what was credited, however they are cut.
+credits follow the sum of the rows: what should be reversed minus what was reversed before. The share is that of the
+total so far, so partial refunds add up to exactly what was credited, however the money is divided.
 """
 
 from collections.abc import Iterable
@@ -11,6 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from accounts import credits
+from accounts.errors import BrokenInvariant
 from accounts.models import LedgerEntry
 from money.amounts import ZERO, round_usd
 from payments.models import Payment, Reversal
@@ -25,8 +26,8 @@ _OWN_FLAGS = (Flag.INQUIRY, Flag.DISPUTED, Flag.REFUNDED)
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What is, or should be, taken back of a payment. USD."""
+class Reversed:
+    """What is, or should be, reversed of a payment. USD."""
 
     credits: Decimal
     bonus: Decimal
@@ -42,16 +43,20 @@ def apply_reversal(
     now: datetime,
     staff_reason: str = "",
 ) -> None:
-    """Record what an event says about a refund or dispute and move the credits that follow from it.
+    """Record what an event says about a refund or dispute, and move the credits (USD) that follow from it.
 
-    `staff_reason` is why a person decided it; empty = the rules did.
-    Inside a transaction; safe to repeat: the second time there is no difference left. Raises `AccountNotFound`.
+    The amounts of `fact` are units of the payment's currency; the caller has compared the currencies. `staff_reason`
+    is why a person decided it; empty = the rules did. The balance may fall below zero.
+
+    Call it in the transaction that moves the event on. Safe to repeat: the second time there is no difference left.
+    Raises `AccountNotFound`, and `BrokenInvariant` if less than nothing, or more than was credited, would be reversed.
     """
     _advance(payment, provider, fact)
     rows = list(Reversal.objects.filter(payment_id=payment.pk))
     total = total_reversed(rows, received=received_of(payment))
-    target = taken_for(payment, total)
-    before = Taken(payment.reversed_credits or ZERO, payment.reversed_bonus or ZERO)
+    target = reversed_for(payment, total)
+    _check_bounds(payment, target)
+    before = Reversed(payment.reversed_credits or ZERO, payment.reversed_bonus or ZERO)
     kind = LedgerEntry.Kind.CHARGEBACK if fact.is_dispute else LedgerEntry.Kind.REFUND
     reason = f"{'Dispute' if fact.is_dispute else 'Refund'} {fact.reversal_id} of payment {payment}"
     for difference, suffix in (
@@ -78,6 +83,16 @@ def apply_reversal(
         last_reversal=operation,
         flags=[*others, *_flags(rows)],
     )
+
+
+def _check_bounds(payment: Payment, target: Reversed) -> None:
+    """Raise `BrokenInvariant` unless 0 ≤ reversed ≤ credited, for the credits and for the bonus."""
+    for name, value, credited in (
+        ("credits", target.credits, credited_of(payment)),
+        ("bonus", target.bonus, payment.bonus or ZERO),
+    ):
+        if not 0 <= value <= credited:
+            raise BrokenInvariant(f"{value} of {credited} {name} of payment {payment} would be reversed")
 
 
 def _advance(payment: Payment, provider: str, fact: MoneyReversed) -> None:
@@ -126,19 +141,19 @@ def _refunded(rows: Iterable[Reversal]) -> Decimal:
     return max(counted, reported - cancelled)
 
 
-def taken_for(payment: Payment, total: Decimal) -> Taken:
-    """What must be taken back once `total` of the money went back: the same share of credits and bonus."""
+def reversed_for(payment: Payment, total: Decimal) -> Reversed:
+    """What must be reversed (USD) once `total` of the money, in its currency, went back: the same share of each."""
     received = received_of(payment)
     share = total / received if received else Decimal(0)
-    return Taken(credits=round_usd(credited_of(payment) * share), bonus=round_usd((payment.bonus or ZERO) * share))
+    return Reversed(credits=round_usd(credited_of(payment) * share), bonus=round_usd((payment.bonus or ZERO) * share))
 
 
 def credits_of_refund(payment: Payment, amount: Decimal) -> Decimal:
-    """What a further refund of `amount` would take back at most, bonus and all. USD."""
+    """What a further refund of `amount` (in the payment's currency) would reverse at most, bonus and all. USD."""
     total = min((payment.refunded_amount or ZERO) + amount, received_of(payment))
-    target = taken_for(payment, total)
-    taken = (payment.reversed_credits or ZERO) + (payment.reversed_bonus or ZERO)
-    return max(target.credits + target.bonus - taken, ZERO)
+    target = reversed_for(payment, total)
+    before = (payment.reversed_credits or ZERO) + (payment.reversed_bonus or ZERO)
+    return max(target.credits + target.bonus - before, ZERO)
 
 
 def with_reason(text: str, staff_reason: str) -> str:
