@@ -3,6 +3,7 @@
 Secrets have no default. `make run` makes its own under `var/`; production sets them.
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +14,12 @@ from django.urls import reverse_lazy
 env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
 
+
+def _list(name: str, default: Sequence[str] = ()) -> list[str]:
+    """A list from the environment, divided by commas. Spaces around an item, and items without text, do not count."""
+    return [item.strip() for item in env.list(name, default=default) if item.strip()]
+
+
 # --- Where this runs ---------------------------------------------------------------------------------------------
 
 ENVIRONMENT = env.str("ENVIRONMENT", default="production")
@@ -20,8 +27,8 @@ ENVIRONMENT = env.str("ENVIRONMENT", default="production")
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+ALLOWED_HOSTS = _list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = _list("CSRF_TRUSTED_ORIGINS")
 
 SITE_PORT = env.int("SITE_PORT", default=8000)
 """The port of the site and the admin; the two below speak only the proxy API of their upstream."""
@@ -194,9 +201,9 @@ PRICE_CACHE_SECONDS = env.float("PRICE_CACHE_SECONDS", default=5.0)
 
 # --- Payments ----------------------------------------------------------------------------------------------------
 
-PAYMENT_PROVIDERS = env.list(
+PAYMENT_PROVIDERS = _list(
     "PAYMENT_PROVIDERS",
-    default=[
+    [
         "payments.providers.sepay.SePay",
         "payments.providers.stripe.Stripe",
         "payments.providers.standard.StandardWebhooks",
@@ -204,9 +211,9 @@ PAYMENT_PROVIDERS = env.list(
 )
 """The providers' classes; docs/payments.md shows how to add one."""
 
-SEPAY_API_KEYS = env.list("SEPAY_API_KEYS", default=[])
+SEPAY_API_KEYS = _list("SEPAY_API_KEYS")
 """Keys that a SePay webhook may present (two while one is replaced)."""
-SEPAY_WEBHOOK_SECRETS = env.list("SEPAY_WEBHOOK_SECRETS", default=[])
+SEPAY_WEBHOOK_SECRETS = _list("SEPAY_WEBHOOK_SECRETS")
 """Secrets that a SePay webhook may be signed with. Neither a key nor a secret = the endpoint answers 503."""
 SEPAY_ACCOUNT_NUMBER = env.str("SEPAY_ACCOUNT_NUMBER", default="")
 """The account that customers pay to; money reported for another one waits for review."""
@@ -232,7 +239,7 @@ STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="")
 STRIPE_API_URL = env.str("STRIPE_API_URL", default="https://api.stripe.com")
 CHECKOUT_RETURN_URL = env.str("CHECKOUT_RETURN_URL", default="")
 """Where Stripe sends the customer after the payment page; empty = no payment by Stripe."""
-STRIPE_WEBHOOK_SECRETS = env.list("STRIPE_WEBHOOK_SECRETS", default=[])
+STRIPE_WEBHOOK_SECRETS = _list("STRIPE_WEBHOOK_SECRETS")
 """Signing secrets (`whsec_…`) of the Stripe endpoint (two while one is rolled); none = the endpoint answers 503."""
 STRIPE_LIVE_MODE = env.bool("STRIPE_LIVE_MODE", default=ENVIRONMENT == "production")
 """Whether live events are credited; the other mode's events wait for review."""
@@ -240,7 +247,7 @@ STRIPE_CURRENCY = env.str("STRIPE_CURRENCY", default="usd")
 STRIPE_UNITS_PER_USD = env.str("STRIPE_UNITS_PER_USD", default="1")
 """Price of one USD of credits paid by Stripe, in units of STRIPE_CURRENCY."""
 
-STANDARD_WEBHOOK_SECRETS = env.list("STANDARD_WEBHOOK_SECRETS", default=[])
+STANDARD_WEBHOOK_SECRETS = _list("STANDARD_WEBHOOK_SECRETS")
 """Secrets (`whsec_` and base64) of another shop; none = the endpoint answers 503."""
 STANDARD_ACCEPTS_TESTS = env.bool("STANDARD_ACCEPTS_TESTS", default=ENVIRONMENT != "production")
 """Whether payments marked as tests are credited; otherwise they wait for review."""
