@@ -16,17 +16,19 @@ class PurchasingOff(BillingError):
 
 
 class PaymentMethodUnavailable(BillingError):
+    """Nothing can be sold through this provider now: it is not listed, sells nothing, or is not configured."""
+
     code = "payment_method_unavailable"
 
     def __init__(self, method: str) -> None:
         super().__init__(
-            f"payment method {method!r} is not configured",
+            f"nothing can be sold through the payment method {method!r} now",
             customer_message="This way to pay is not available. Choose another one, or contact support.",
         )
 
 
 class ProviderUnavailable(BillingError):
-    """The provider could not be reached or refused; nothing was charged."""
+    """The provider could not be reached, or it refused; nothing was charged."""
 
     code = "provider_unavailable"
 
@@ -37,6 +39,8 @@ class ProviderUnavailable(BillingError):
 
 
 class PaymentNotFound(BillingError):
+    """There is no such payment, or it is another customer's."""
+
     code = "payment_not_found"
 
     def __init__(self, message: str = "no such payment") -> None:
@@ -53,6 +57,8 @@ class EndpointOff(BillingError):
 
 
 class InvalidSignature(BillingError):
+    """No active secret vouches for the body, so nothing that it says is believed."""
+
     code = "invalid_signature"
 
 
@@ -69,6 +75,8 @@ class MalformedEvent(BillingError):
 
 
 class BodyTooLarge(BillingError):
+    """More bytes were sent than are read."""
+
     code = "request_too_large"
 
     def __init__(self, limit_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""Asks the providers what their webhooks missed, and feeds it to the same inbox."""
+"""Asks the providers for what their webhooks missed, and feeds it to the same inbox."""
 
 import logging
 from datetime import datetime, timedelta

@@ -36,10 +36,11 @@ Fact = MoneyReceived | MoneyReversed
 def match(
     *, event_key: ObjectId, payment_key: ObjectId, actor: str, reason: str, now: datetime | None = None
 ) -> Payment:
-    """Say which order the money is for, or which payment a refund takes back; the rest follows the rules.
+    """Say which order the money is for, or which payment a refund reverses; the amounts follow from the rules.
 
     Returns the payment that records it. Raises `NotReviewable`, `PaymentNotFound`, `AlreadyCredited`,
-    `InvalidDecision` (another currency: use `credit`). A second call raises `NotReviewable`.
+    `InvalidDecision` (another currency: use `credit`; or no reason), `MalformedEvent` (nobody can read the body),
+    `AccountNotFound`, and `ChangedMeanwhile`. A second call raises `NotReviewable`: nothing is credited twice.
     """
     now = now or timezone.now()
 
@@ -75,8 +76,8 @@ def credit(
 ) -> Payment:
     """Credit `amount` USD to an account for the money of an event, without an order; return the new payment.
 
-    Raises `NotReviewable`, `AlreadyCredited`, `AccountNotFound`, `InvalidAmount`, `InvalidDecision` (it is a refund). A
-    second call raises `NotReviewable`.
+    Raises `NotReviewable`, `AlreadyCredited`, `AccountNotFound`, `InvalidAmount`, `InvalidDecision` (it is a refund, or
+    there is no reason), and `ChangedMeanwhile`. A second call raises `NotReviewable`: nothing is credited twice.
     """
     now = now or timezone.now()
 
@@ -98,7 +99,7 @@ def credit(
 
 @dataclass(frozen=True)
 class Money:
-    """What an event says was received; `value` is what that is worth in USD, None if nobody can tell."""
+    """What an event says was received: `amount` units of `currency`. `value` is its worth in USD; None if unknown."""
 
     amount: Decimal
     currency: str
@@ -106,7 +107,7 @@ class Money:
 
 
 def read_money(event: WebhookEvent) -> Money | None:
-    """The money of an event, None if it tells of none that can be read.
+    """The money that an event reports, or None if it reports none that can be read. Reads only.
 
     Money that is not certain (not verified, test mode, another account) has no known value.
     """
@@ -122,7 +123,10 @@ def read_money(event: WebhookEvent) -> Money | None:
 
 
 def dismiss(*, event_key: ObjectId, actor: str, reason: str, now: datetime | None = None) -> None:
-    """Close an event without moving credits. Raises `NotReviewable`, so a second call does too."""
+    """Close an event without moving credits. Raises `NotReviewable`, `InvalidDecision` (no reason), `ChangedMeanwhile`.
+
+    A second call raises `NotReviewable`.
+    """
     _decide(
         event_key, lambda event: event.payment, actor=actor, reason=reason, now=now or timezone.now(), is_done=False
     )
@@ -131,8 +135,9 @@ def dismiss(*, event_key: ObjectId, actor: str, reason: str, now: datetime | Non
 def replay(*, event_key: ObjectId, actor: str, reason: str, now: datetime | None = None) -> WebhookEvent:
     """Run the rules again over a stored event (of a release with other rules, or after an order was repaired).
 
-    For events in review, dead, or ignored, that were verified; never for one that is done. The rules know what was
-    credited, so it is safe to repeat. Returns the event as it is afterwards. Raises `NotReviewable`.
+    Only verified events that are in review, dead or ignored can be replayed, never one that is done. The rules know
+    what was credited, so it is safe to repeat. Returns the event as it is afterwards. Raises `NotReviewable`, and
+    `InvalidDecision` without a reason.
     """
     now = now or timezone.now()
     _check_reason(reason)
@@ -155,9 +160,11 @@ def record_refund(
     reason: str,
     now: datetime | None = None,
 ) -> Payment:
-    """Take back the credits of money that staff sent back themselves, as a bank transfer; `amount` in its currency.
+    """Reverse the credits of money that staff sent back themselves, as a bank transfer; return the payment afterwards.
 
-    `reference` (the bank's) makes it happen once: safe to repeat. Raises `PaymentNotFound`, `InvalidDecision`.
+    `amount` is in units of the payment's currency, above 0 and at most what was received; the same share of credits
+    and bonus is reversed, below zero if they were spent. `reference` is the bank's, and makes it happen once: safe to
+    repeat. Raises `PaymentNotFound`, `InvalidDecision`, `AccountNotFound`, and `BrokenInvariant`.
     """
     now = now or timezone.now()
     _check_reason(reason)
@@ -226,7 +233,7 @@ def _check_reason(reason: str) -> None:
 
 def _check_paid(payment: Payment) -> None:
     if payment.status != Payment.Status.SUCCESS:
-        raise InvalidDecision(f"Payment {payment} was not paid: there is nothing to take back.")
+        raise InvalidDecision(f"Payment {payment} was not paid: there is nothing to reverse.")
 
 
 def _read_fact(event: WebhookEvent) -> Fact:

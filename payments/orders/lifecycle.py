@@ -1,4 +1,4 @@
-"""Orders: what a customer asked for, at a price, a rate and until a time that stay as they were."""
+"""The life of an order: made at a price, a rate and a deadline that stay as they were, then paid, failed or expired."""
 
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -83,7 +83,7 @@ def _insert_with_code(payment: Payment) -> Payment:
 
 
 def expire_pending(*, now: datetime | None = None) -> int:
-    """Mark the pending orders whose time is over as expired and return how many; late money still finds them.
+    """Mark the pending orders whose time is over as expired; return how many. Late money still finds them.
 
     One update conditional on pending, so it never overwrites a payment. Safe to repeat and to run in parallel.
     """

@@ -40,7 +40,7 @@ def price_of(*, credits: int, method: str | None = None) -> OrderPrice:
 
 
 def value_of(*, amount: Decimal, currency: str) -> Decimal | None:
-    """What money is worth now at the rates of new orders, in USD; None for a currency that nothing is sold in."""
+    """What `amount` units of `currency` are worth in USD, at the rates of new orders; None if nothing is sold in it."""
     rates = {"USD": Decimal(1)}
     for provider in reversed(selling_providers()):  # Where two sell in one currency, the first one's rate counts.
         rate = provider.rate()

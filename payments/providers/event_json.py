@@ -1,4 +1,4 @@
-"""JSON from outside, read strictly: every surprise is a `MalformedEvent` that names the field."""
+"""The JSON of deliveries, read strictly: every surprise is a `MalformedEvent` that names the field."""
 
 import json
 import re

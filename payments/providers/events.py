@@ -13,7 +13,7 @@ class MoneyReceived:
     transaction_id: str
     """The provider's name for the money; one payment has one."""
     transfer_key: str
-    """The same for every report of this money (webhook or pull), whatever id the report has."""
+    """The same in every report of this money (by webhook or pull), whatever id the report has."""
     amount: Decimal
     """In units of `currency`, above 0."""
     currency: str
@@ -25,7 +25,7 @@ class MoneyReceived:
 
 
 class ReversalState(StrEnum):
-    """How far a refund or dispute has come; it only moves forward, whatever order its events arrive in."""
+    """How far a refund or dispute has come. It only moves forward, in whatever order its events arrive."""
 
     NOTICE = "notice"
     """An inquiry: nothing is reversed yet."""
@@ -40,9 +40,11 @@ class MoneyReversed:
     """Money went back: a refund, or a dispute of the payer's bank."""
 
     reversal_id: str
+    """The provider's name for the refund or dispute; the same in all its events."""
     transaction_id: str
     """The money that goes back, as `MoneyReceived.transaction_id`."""
     amount: Decimal
+    """In units of `currency`; 0 in a warning, which then has no currency."""
     currency: str
     state: ReversalState
     occurred_at: datetime
@@ -53,7 +55,7 @@ class MoneyReversed:
 
 
 class OrderState(StrEnum):
-    """What a payment page without money says about its order."""
+    """What a payment page that brought no money says about its order."""
 
     PROCESSING = "processing"
     """The payer has paid, their bank takes its time."""

@@ -1,6 +1,6 @@
-"""The rules: what money that arrived does to the order, the balance and the event. docs/payments.md has the table.
+"""The rules: what an event does to the order, the balance and itself. docs/payments.md has them as a table.
 
-Everything here runs inside the transaction that also moves the event on, so it happens together and once.
+Everything here runs inside the transaction that also moves the event on, so all of it happens, once, or none.
 """
 
 from dataclasses import dataclass
@@ -44,9 +44,11 @@ class Outcome:
 
 
 def apply_event(*, event: WebhookEvent, provider_event: ProviderEvent, now: datetime) -> Outcome:
-    """Do what a verified event asks for, by the rules, inside a transaction.
+    """Do what a verified event asks for, by the rules, and return what becomes of the event.
 
-    A `BillingError` that it raises (no such account, an impossible amount) rolls back and sends the event to review.
+    Call it in the transaction that then moves the event on. Safe to repeat: money is known by its transaction, and a
+    reversal only moves forward. Raises `PaymentNotYetKnown` for a refund that came before its payment, and
+    `ChangedMeanwhile`; any other `BillingError` (no such account, an impossible amount) sends the event to review.
     """
     match provider_event.fact:
         case MoneyReceived() as receipt:
@@ -60,9 +62,9 @@ def apply_event(*, event: WebhookEvent, provider_event: ProviderEvent, now: date
 
 
 def _apply_receipt(event: WebhookEvent, receipt: MoneyReceived, now: datetime) -> Outcome:
-    if known := find_known(event, receipt):
+    if known := _find_known(event, receipt):
         return known
-    found = find_orders(receipt.order_codes)
+    found = _find_orders(receipt.order_codes)
     if receipt.problem or len(found) != 1:
         return Outcome(Status.REVIEW, receipt.problem or _why_no_order(found))
     order = found[0]
@@ -74,7 +76,7 @@ def _apply_receipt(event: WebhookEvent, receipt: MoneyReceived, now: datetime) -
     return Outcome(Status.DONE, payment=payment)
 
 
-def find_known(event: WebhookEvent, receipt: MoneyReceived) -> Outcome | None:
+def _find_known(event: WebhookEvent, receipt: MoneyReceived) -> Outcome | None:
     """Whether this money was reported before: under its id, or by the other one of webhook and pull."""
     same = Payment.objects.filter(provider=event.provider, provider_transaction_id=receipt.transaction_id).first()
     if same is not None:
@@ -110,8 +112,8 @@ def _credited_by_old_system(event: WebhookEvent, order: Payment, receipt: MoneyR
     return None
 
 
-def find_orders(codes: tuple[str, ...]) -> list[Payment]:
-    """The orders with exactly these codes (at most ten)."""
+def _find_orders(codes: tuple[str, ...]) -> list[Payment]:
+    """The orders with exactly these codes, at most ten."""
     return list(Payment.objects.filter(order_code__in=codes).order_by("pk")[:10]) if codes else []
 
 
@@ -123,8 +125,8 @@ def _why_no_order(found: list[Payment]) -> str:
 
 def wrong_currency(order: Payment, receipt: MoneyReceived | MoneyReversed) -> str:
     """Why the money cannot be compared with the payment, or ''."""
-    is_notice = isinstance(receipt, MoneyReversed) and receipt.amount == 0  # A warning without money has no currency.
-    if is_notice or currency_of(order) == receipt.currency:
+    is_warning = isinstance(receipt, MoneyReversed) and receipt.amount == 0  # Without money there is no currency.
+    if is_warning or currency_of(order) == receipt.currency:
         return ""
     return f"wrong currency: {receipt.currency} for an order in {currency_of(order)}"
 
@@ -148,10 +150,13 @@ def credit_order(
 ) -> Payment:
     """Credit money that is certainly for `order`, at the order's rate; return the payment that records it.
 
-    `staff_reason` is why a person decided it; empty = the rules did.
+    `receipt.amount` is in units of the order's currency, which the caller has compared; credits and bonus are USD. The
+    bonus counts on what was ordered, and only if that was paid in full. Money for an order that was paid before becomes
+    a payment of its own, without a bonus. `staff_reason` is why a person decided it; empty = the rules did.
 
-    The bonus counts on what was ordered, and only if that was paid in full. Money for an order that was paid before
-    becomes a payment of its own, without a bonus. Inside a transaction. Raises `AccountNotFound`, `InvalidAmount`.
+    Call it in the transaction that moves the event on, for money that was not credited before. Not safe to repeat: a
+    second call takes it for a second transfer, and the unique keys of the payment refuse that by `IntegrityError`.
+    Raises `AccountNotFound`, `InvalidAmount`, and `ChangedMeanwhile` if the order was paid after it was read.
     """
     is_second = order.status == Payment.Status.SUCCESS
     base = _base_credits(order, receipt.amount)
@@ -203,7 +208,7 @@ def _mark_paid(payment: Payment, **fields: Any) -> None:
 
 
 def _close_stale(payment: Payment, now: datetime) -> None:
-    """The pull has confirmed what a delivery with an old signature told: nobody needs to look at that any more."""
+    """Close the delivery with an old signature that the pull has now confirmed: nobody needs to look at it any more."""
     stale = WebhookEvent.objects.filter(
         transfer_key=payment.transfer_key, is_verified=False, status=Status.REVIEW, provider=payment.provider
     )
@@ -218,7 +223,11 @@ def _base_credits(order: Payment, amount: Decimal) -> Decimal:
 
 
 def wake_reversals(provider: str, transaction_id: str, now: datetime) -> None:
-    """Have refunds that came before their payment processed next, in whichever queue they wait."""
+    """Make the refunds and disputes of a transaction due now, because its payment has arrived.
+
+    They may wait as received or in review. Moves no credits: the next processing does. Safe to repeat, as only what
+    waits is touched. Call it in the transaction that records the payment.
+    """
     waiting = WebhookEvent.objects.filter(transfer_key=reversal_key(provider, transaction_id), is_verified=True)
     waiting.filter(status__in=[Status.RECEIVED, Status.REVIEW]).update(status=Status.RECEIVED, next_attempt_at=now)
 
@@ -276,7 +285,7 @@ def _apply_reversal(event: WebhookEvent, reversal: MoneyReversed, now: datetime)
     if payment is None:
         if event.attempts < ATTEMPTS_BEFORE_REVIEW and not reversal.problem:
             raise PaymentNotYetKnown(f"no payment {reversal.transaction_id} yet")
-        return Outcome(Status.REVIEW, reversal.problem or f"no payment {reversal.transaction_id} to take it from")
+        return Outcome(Status.REVIEW, reversal.problem or f"no payment {reversal.transaction_id} that it could reverse")
     if reason := reversal.problem or wrong_currency(payment, reversal):
         return Outcome(Status.REVIEW, reason, payment)
     apply_reversal(
@@ -295,7 +304,7 @@ PROCESSING_DAYS = 14
 
 
 def _apply_update(update: OrderUpdate, now: datetime) -> Outcome:
-    found = find_orders(update.order_codes)
+    found = _find_orders(update.order_codes)
     if len(found) != 1:
         return Outcome(Status.IGNORED, _why_no_order(found))
     order = found[0]
