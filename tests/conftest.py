@@ -22,9 +22,9 @@ from mongo.collections import collection_of
 from proxy.billing.seed_prices import seed_prices
 from proxy.models import ModelPrice
 from tests.balance_watch import ROOT, BalanceWatch
+from tests.factories import InsertUser, InThreads, LogIn, ServeWith
 from tests.serving import Server, serve
 
-LogIn = Callable[..., Client]
 KEPT_APPS = {"contenttypes", "auth"}
 LONGEST_FIRST = [
     ROOT / "tests" / name
@@ -134,7 +134,7 @@ def opens_ledger() -> bool:
 
 
 @pytest.fixture
-def insert_user(usersnew: Any, opens_ledger: bool) -> Callable[..., str]:
+def insert_user(usersnew: Any, opens_ledger: bool) -> InsertUser:
     """Insert a `usersNew` document exactly as given and return its name; its plain API key is `key_of(name)`."""
 
     def insert(username: str = "alice", **fields: Any) -> str:
@@ -152,7 +152,7 @@ def key_of(username: str) -> str:
 
 
 @pytest.fixture
-def in_threads(db: None) -> Callable[[int, Callable[[int], Any]], list[Any]]:
+def in_threads(db: None) -> InThreads:
     """Call a function with 0, 1, … n - 1 in that many threads at once and return the results."""
 
     def run(count: int, function: Callable[[int], Any]) -> list[Any]:
@@ -245,7 +245,7 @@ def impatient_server(_impatient_gunicorn: Server, upstream: FakeUpstream, prices
 
 
 @pytest.fixture
-def serve_with(upstream: FakeUpstream, prices: None, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+def serve_with(upstream: FakeUpstream, prices: None, tmp_path: Path) -> Iterator[ServeWith]:
     """Start another gunicorn, for tests that kill it or need their own settings: `serve_with(NAME="value")`."""
     upstream.clear()
     with contextlib.ExitStack() as stack:

@@ -2,7 +2,6 @@
 here is shown that it sees what it watches for.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 from accounts import credits
 from tests.balance_watch import ROOT, BalanceWatch
+from tests.factories import InsertUser
 
 CULPRIT = ROOT / "payments" / "rules" / "culprit.py"
 WRITES = {
@@ -30,7 +30,7 @@ def run_as_product_code(statement: str, usersnew: Any) -> None:
 
 @pytest.mark.parametrize("statement", WRITES.values(), ids=WRITES.keys())
 def test_the_watch_sees_a_write_of_a_balance_by_other_code(
-    insert_user: Callable[..., str], usersnew: Any, watch_balances: BalanceWatch, statement: str
+    insert_user: InsertUser, usersnew: Any, watch_balances: BalanceWatch, statement: str
 ) -> None:
     insert_user("alice", credits=1)
     run_as_product_code(statement, usersnew)
@@ -40,7 +40,7 @@ def test_the_watch_sees_a_write_of_a_balance_by_other_code(
 
 
 def test_the_watch_passes_credits_themselves_and_other_fields(
-    insert_user: Callable[..., str], usersnew: Any, watch_balances: BalanceWatch
+    insert_user: InsertUser, usersnew: Any, watch_balances: BalanceWatch
 ) -> None:
     insert_user("alice", credits=1)
     now = datetime(2026, 11, 20, tzinfo=UTC)

@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from accounts import credits
-from accounts.errors import BrokenInvariant
+from accounts.invariants import check_reversed
 from accounts.models import LedgerEntry
 from money.amounts import ZERO, round_usd
 from payments.models import Payment, Reversal
@@ -55,7 +55,8 @@ def apply_reversal(
     rows = list(Reversal.objects.filter(payment_id=payment.pk))
     total = total_reversed(rows, received=received_of(payment))
     target = reversed_for(payment, total)
-    _check_bounds(payment, target)
+    check_reversed(str(payment), target.credits, credited=credited_of(payment))
+    check_reversed(f"{payment} (bonus)", target.bonus, credited=payment.bonus or ZERO)
     before = Reversed(payment.reversed_credits or ZERO, payment.reversed_bonus or ZERO)
     kind = LedgerEntry.Kind.CHARGEBACK if fact.is_dispute else LedgerEntry.Kind.REFUND
     reason = f"{'Dispute' if fact.is_dispute else 'Refund'} {fact.reversal_id} of payment {payment}"
@@ -83,16 +84,6 @@ def apply_reversal(
         last_reversal=operation,
         flags=[*others, *_flags(rows)],
     )
-
-
-def _check_bounds(payment: Payment, target: Reversed) -> None:
-    """Raise `BrokenInvariant` unless 0 ≤ reversed ≤ credited, for the credits and for the bonus."""
-    for name, value, credited in (
-        ("credits", target.credits, credited_of(payment)),
-        ("bonus", target.bonus, payment.bonus or ZERO),
-    ):
-        if not 0 <= value <= credited:
-            raise BrokenInvariant(f"{value} of {credited} {name} of payment {payment} would be reversed")
 
 
 def _advance(payment: Payment, provider: str, fact: MoneyReversed) -> None:

@@ -1,6 +1,5 @@
 """What staff change on an account beside its balances."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,10 +12,10 @@ from accounts.authentication import find_account_by_key
 from accounts.errors import AccountDisabled, AccountNotFound, ExpiryChanged, InvalidExpiry
 from accounts.models import Account, LedgerEntry
 from tests.conftest import key_of
+from tests.factories import InsertUser
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 LATER = NOW + timedelta(days=3)
-InsertUser = Callable[..., str]
 
 
 def test_set_expiry_changes_nothing_else(insert_user: InsertUser, usersnew: Any) -> None:

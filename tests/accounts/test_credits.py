@@ -1,6 +1,5 @@
 """Movements of credits: each happy, refused, repeated, rolled back and concurrent, on documents as they occur."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,9 +11,9 @@ from accounts import credits
 from accounts.errors import AccountNotFound, CreditsExpired, InsufficientCredits, InvalidAmount, OperationConflict
 from accounts.models import Account, Balance, LedgerEntry
 from mongo.transactions import run_in_transaction
+from tests.factories import InsertUser, InThreads
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
-InsertUser = Callable[..., str]
 
 
 def top_up(username: str, amount: str = "20", operation: str = "payment:1", **kwargs: Any) -> credits.Movement:
@@ -108,7 +107,7 @@ def test_top_up_with_the_operation_of_another_movement_is_refused(insert_user: I
     assert LedgerEntry.objects.count() == 1
 
 
-def test_top_up_50_times_at_once_credits_once(insert_user: InsertUser, in_threads: Callable[..., list[Any]]) -> None:
+def test_top_up_50_times_at_once_credits_once(insert_user: InsertUser, in_threads: InThreads) -> None:
     insert_user("alice")
     results = in_threads(50, lambda _: top_up("alice"))
     assert sorted(result.is_repeat for result in results) == [False] + [True] * 49
@@ -116,7 +115,7 @@ def test_top_up_50_times_at_once_credits_once(insert_user: InsertUser, in_thread
     assert LedgerEntry.objects.count() == 1
 
 
-def test_different_top_ups_at_once_all_count(insert_user: InsertUser, in_threads: Callable[..., list[Any]]) -> None:
+def test_different_top_ups_at_once_all_count(insert_user: InsertUser, in_threads: InThreads) -> None:
     insert_user("alice")
     in_threads(20, lambda index: top_up("alice", amount="0.1", operation=f"payment:{index}"))
     assert Account.objects.get(pk="alice").credits_new == 2
@@ -229,7 +228,7 @@ def test_transfer_of_expired_credits_is_refused(insert_user: InsertUser) -> None
         transfer("alice", "1", now=NOW)
 
 
-def test_concurrent_transfers_never_overdraw(insert_user: InsertUser, in_threads: Callable[..., list[Any]]) -> None:
+def test_concurrent_transfers_never_overdraw(insert_user: InsertUser, in_threads: InThreads) -> None:
     insert_user("alice", credits=1)
 
     def attempt(index: int) -> bool:
@@ -338,7 +337,7 @@ def test_a_decimal128_of_many_places_expires_and_moves_in_full(
     assert (account.credits, account.credits_new) == (0, shown)
 
 
-def test_open_ledger_once_under_concurrency(insert_user: InsertUser, in_threads: Callable[..., list[Any]]) -> None:
+def test_open_ledger_once_under_concurrency(insert_user: InsertUser, in_threads: InThreads) -> None:
     insert_user("alice")
     amounts = {Balance.OPENHANDS: Decimal(1), Balance.OHMYGPT: Decimal(2)}
     results = in_threads(10, lambda _: credits.open_ledger(username="alice", amounts=amounts, actor="system"))

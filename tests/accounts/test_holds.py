@@ -1,7 +1,6 @@
 """Holds and settlements: the hot path's two updates, alone, repeated, in parallel and across an expiry."""
 
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,9 +13,9 @@ from accounts.errors import AccountDisabled, CreditsExpired, InsufficientCredits
 from accounts.keys import hash_key
 from accounts.models import Account, Balance, LedgerEntry
 from tests.conftest import key_of
+from tests.factories import InsertUser, InThreads
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
-InsertUser = Callable[..., str]
 
 
 def hold(
@@ -79,7 +78,7 @@ def test_settle_twice_is_a_no_op(insert_user: InsertUser, usersnew: Any) -> None
     assert usersnew.find_one({"_id": "alice"}) == before
 
 
-def test_settle_by_many_at_once_counts_once(insert_user: InsertUser, in_threads: Callable[..., list[Any]]) -> None:
+def test_settle_by_many_at_once_counts_once(insert_user: InsertUser, in_threads: InThreads) -> None:
     insert_user("alice", creditsNew=1)
     hold()
     results = in_threads(20, lambda _: settle("0.04"))
@@ -94,7 +93,7 @@ def test_settle_never_takes_more_than_the_hold(insert_user: InsertUser) -> None:
     assert Account.objects.get(pk="alice").credits_new_used == Decimal("0.1")
 
 
-def test_200_holds_at_once_never_overdraw(insert_user: InsertUser, in_threads: Callable[..., list[Any]]) -> None:
+def test_200_holds_at_once_never_overdraw(insert_user: InsertUser, in_threads: InThreads) -> None:
     insert_user("alice", creditsNew=1.0)
 
     def attempt(index: int) -> bool:

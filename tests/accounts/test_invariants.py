@@ -11,6 +11,7 @@ from accounts.errors import BrokenInvariant
 from accounts.invariants import check_balance, check_cost, check_entries, check_hold, check_reversed
 from accounts.models import Balance, LedgerEntry
 from tests.conftest import key_of
+from tests.factories import InsertUser
 
 ONE = Decimal(1)
 UNIT = Decimal("0.00000001")
@@ -48,7 +49,7 @@ def test_what_just_holds_passes() -> None:
     check_reversed("NAP1", ONE, credited=ONE)
 
 
-def test_a_sum_that_a_double_cannot_hold_is_rolled_back(insert_user: Callable[..., str], usersnew: Any) -> None:
+def test_a_sum_that_a_double_cannot_hold_is_rolled_back(insert_user: InsertUser, usersnew: Any) -> None:
     insert_user("alice", creditsNew=1e15, credits=5)
     before = usersnew.find_one()
     with pytest.raises(BrokenInvariant, match="OpenHands"):
@@ -68,7 +69,7 @@ def test_a_sum_that_a_double_cannot_hold_is_rolled_back(insert_user: Callable[..
 
 @pytest.mark.parametrize(("minimum", "maximum"), [("0.2", "0.1"), ("-0.1", "0.1")])
 def test_an_impossible_hold_is_refused_before_the_write(
-    insert_user: Callable[..., str], usersnew: Any, minimum: str, maximum: str
+    insert_user: InsertUser, usersnew: Any, minimum: str, maximum: str
 ) -> None:
     insert_user("alice", creditsNew=1)
     before = usersnew.find_one()
@@ -83,7 +84,7 @@ def test_an_impossible_hold_is_refused_before_the_write(
     assert usersnew.find_one() == before
 
 
-def test_a_negative_cost_is_refused_before_the_write(insert_user: Callable[..., str], usersnew: Any) -> None:
+def test_a_negative_cost_is_refused_before_the_write(insert_user: InsertUser, usersnew: Any) -> None:
     insert_user("alice", creditsNew=1)
     hold = {"api_key": key_of("alice"), "minimum": ONE, "maximum": ONE}
     credits.hold(balance=Balance.OPENHANDS, request_id="req_1", **hold)

@@ -1,6 +1,5 @@
 """Accounts read and saved by the ORM: old documents as they are, unknown fields kept, balances never written."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -14,8 +13,7 @@ from accounts.keys import hash_key
 from accounts.models import Account, Balance, LedgerEntry, LedgerError
 from accounts.registration import create_account, rotate_key
 from tests.conftest import key_of
-
-InsertUser = Callable[..., str]
+from tests.factories import InsertUser
 
 
 def test_an_empty_document_reads_as_defaults(insert_user: InsertUser) -> None:

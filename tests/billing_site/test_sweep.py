@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
@@ -18,11 +17,10 @@ from django.utils import timezone
 from accounts.expiry import sweep_expired_accounts
 from accounts.models import Account, LedgerEntry
 from books.reconciliation import reconcile_account
+from tests.factories import InsertUser, InThreads
 from tests.faults.test_crash import wait_for
 from tests.proxy.requests import assert_reconciles
 from tests.serving import ROOT
-
-InsertUser = Callable[..., str]
 
 
 def test_expired_accounts_lose_their_credits_once(insert_user: InsertUser) -> None:
@@ -60,7 +58,7 @@ def test_a_broken_account_keeps_no_other_from_its_turn(insert_user: InsertUser, 
     assert usersnew.find_one({"_id": "broken"})["creditsNew"] == 1
 
 
-def test_many_sweepers_at_once_expire_once(insert_user: InsertUser, in_threads: Callable[..., list[Any]]) -> None:
+def test_many_sweepers_at_once_expire_once(insert_user: InsertUser, in_threads: InThreads) -> None:
     for index in range(10):
         insert_user(f"user{index}", creditsNew=1, expiresAt=timezone.now() - timedelta(days=1))
     assert sum(in_threads(8, lambda _: sweep_expired_accounts())) == 10

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from billing_site.threaded_worker import LINGER_SECONDS
+from tests.factories import ServeWith
 from tests.serving import HOST, Server, serve
 
 REQUEST = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -150,9 +151,7 @@ def test_busy_connections_leave_room_for_a_new_one(connect: Callable[..., Client
         assert min(counts) > 0
 
 
-def test_a_stopping_worker_answers_what_comes_and_closes(
-    serve_with: Callable[..., Server], connect: Callable[..., Client]
-) -> None:
+def test_a_stopping_worker_answers_what_comes_and_closes(serve_with: ServeWith, connect: Callable[..., Client]) -> None:
     server = serve_with(GUNICORN_WORKERS="1")
     clients = [connect(server) for _ in range(3)]
     for client in clients:

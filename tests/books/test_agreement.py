@@ -1,6 +1,5 @@
 """Whatever a log holds, its readers agree: `/v1/usage`, timeline, daily figures, reconciliation and lists."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -17,9 +16,9 @@ from books.timeline import read_timeline
 from mongo.collections import collection_of
 from proxy.models import RequestLog
 from tests.conftest import key_of
+from tests.factories import InsertUser
 from tests.serving import Server
 
-InsertUser = Callable[..., str]
 Sums = dict[str, tuple[int, Decimal]]
 
 ABSENT = "(absent)"

@@ -1,6 +1,5 @@
 """The figures of each day, and the dashboard that shows them."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
@@ -21,10 +20,9 @@ from books.daily_figures import count_day, refresh_figures
 from books.models import DailyFigures
 from books.reconciliation import reconcile_account
 from proxy.billing.refusals import count_refusal, read_refusals
+from tests.factories import InsertUser, InThreads, LogIn
 from tests.pages import page, text_of
 
-InsertUser = Callable[..., str]
-LogIn = Callable[..., Client]
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 DAY = NOW.date()
 
@@ -182,7 +180,7 @@ def test_the_dashboard_shows_webhooks_that_failed(admin_client: Client) -> None:
     assert not connection.database["webhook_events"].find_one({"body": {"$exists": True}})
 
 
-def test_refusals_are_counted_without_loss(in_threads: Callable[..., list[Any]]) -> None:
+def test_refusals_are_counted_without_loss(in_threads: InThreads) -> None:
     in_threads(20, lambda _: count_refusal(upstream=Balance.OHMYGPT, code="insufficient_credits", now=NOW))
     assert read_refusals(upstream=Balance.OHMYGPT, day=DAY) == {"insufficient_credits": 20}
     assert read_refusals(upstream=Balance.OPENHANDS, day=DAY) == {}

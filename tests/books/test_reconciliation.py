@@ -1,6 +1,5 @@
 """The equation of the books: adoption of old accounts, movements and use explained, drift found."""
 
-from collections.abc import Callable
 from decimal import Decimal
 from io import StringIO
 from typing import Any
@@ -17,8 +16,7 @@ from books.reconciliation import reconcile_account
 from mongo.collections import collection_of
 from proxy.models import RequestLog
 from tests.conftest import key_of
-
-InsertUser = Callable[..., str]
+from tests.factories import InsertUser, InThreads
 
 
 @pytest.fixture
@@ -111,9 +109,7 @@ def test_the_command_tells_and_fails_on_drift(insert_user: InsertUser, usersnew:
     call_command("reconcile", "bob")
 
 
-def test_reconciling_during_requests_sees_one_moment(
-    insert_user: InsertUser, in_threads: Callable[..., list[Any]]
-) -> None:
+def test_reconciling_during_requests_sees_one_moment(insert_user: InsertUser, in_threads: InThreads) -> None:
     insert_user("alice", creditsNew=50)
     assert drifts() == [0, 0]
 

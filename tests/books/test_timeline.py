@@ -2,7 +2,6 @@
 
 import html
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,9 +21,9 @@ from mongo.collections import collection_of
 from proxy.models import RequestLog
 from support.pages import account as account_page
 from tests.conftest import key_of
+from tests.factories import InsertUser, LogIn
 from tests.pages import page, text_of
 
-InsertUser = Callable[..., str]
 URL = "/admin/support/accounts/alice/timeline/"
 NOON = timezone.now().replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
 
@@ -212,7 +211,7 @@ def test_a_line_of_use_opens_to_its_requests(admin_client: Client, busy: None) -
     assert admin_client.get(f"{URL}requests/", {**query, "first": "x"}).status_code == 404
 
 
-def test_the_timeline_needs_its_permissions(client: Client, log_in: Callable[..., Client], busy: None) -> None:
+def test_the_timeline_needs_its_permissions(client: Client, log_in: LogIn, busy: None) -> None:
     assert client.get(URL).status_code == 302
     assert log_in("Viewer").get(URL).status_code == 200
     assert log_in(None, "root").get(URL.replace("alice", "nobody")).status_code == 404

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +29,7 @@ from development.run import (
     read_ports,
 )
 from development.welcome import without_password
+from tests.factories import InsertUser
 from tests.processes import stat_of, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -281,7 +282,7 @@ def test_second_ctrl_c_hurries_and_nothing_is_left(run: Installation) -> None:
 
 
 def test_database_that_runs_elsewhere_is_used_and_its_customers_are_left_alone(
-    tmp_path: Path, insert_user: Callable[..., str], usersnew: Any
+    tmp_path: Path, insert_user: InsertUser, usersnew: Any
 ) -> None:
     host = urlsplit(os.environ["DATABASE_URL"]).netloc
     # Several hosts, as a replica set's URL has them; the second is the same node under its other name.

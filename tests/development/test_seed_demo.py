@@ -16,6 +16,7 @@ from accounts.errors import OperationConflict
 from accounts.models import Account, Balance, LedgerEntry
 from accounts.registration import rotate_key
 from tests.conftest import key_of
+from tests.factories import InsertUser
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_key_and_password_that_were_changed_meanwhile_work_again(seed: Callable[
 
 
 def test_customers_and_staff_of_the_same_name_are_left_alone(
-    seed: Callable[..., Any], insert_user: Callable[..., str], usersnew: Any
+    seed: Callable[..., Any], insert_user: InsertUser, usersnew: Any
 ) -> None:
     insert_user("alice", creditsNew=1.5, strange=True)
     insert_user("bob")
@@ -91,17 +92,13 @@ def test_customers_and_staff_of_the_same_name_are_left_alone(
     assert "ADMIN_USERNAME=" in demo["notices"][0]
 
 
-def test_one_name_that_is_taken_does_not_keep_the_other(
-    seed: Callable[..., Any], insert_user: Callable[..., str]
-) -> None:
+def test_one_name_that_is_taken_does_not_keep_the_other(seed: Callable[..., Any], insert_user: InsertUser) -> None:
     insert_user("alice")
     demo = seed()
     assert [account["username"] for account in demo["accounts"]] == ["bob"]
 
 
-def test_account_whose_credits_cannot_be_booked_is_not_made(
-    seed: Callable[..., Any], insert_user: Callable[..., str]
-) -> None:
+def test_account_whose_credits_cannot_be_booked_is_not_made(seed: Callable[..., Any], insert_user: InsertUser) -> None:
     insert_user("carol")
     credits.adjust(
         username="carol",

@@ -6,7 +6,7 @@ Pictures of every page are kept in `var/screenshots/`.
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -27,6 +27,7 @@ from payments.inbox import review
 from payments.models import Payment, WebhookEvent
 from support.models import AuditEntry
 from tests.conftest import key_of
+from tests.factories import InsertUser
 from tests.serving import Server
 from tests.support.conftest import send_money
 
@@ -45,7 +46,6 @@ WINDOWS: dict[str, ViewportSize] = {
     "phone": {"width": 390, "height": 900},
     "desk": {"width": 1280, "height": 900},
 }
-InsertUser = Callable[..., str]
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Two hundred at once against one dollar: no overspend by construction, over HTTP through every worker."""
 
 import json
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 
 from accounts.models import Account
 from proxy.models import RequestLog
+from tests.factories import InsertUser, InThreads, ServeWith
 from tests.proxy.requests import assert_reconciles, chat, post
 from tests.serving import Server
 
@@ -25,7 +25,7 @@ def body_that_holds(amount: Decimal) -> dict[str, Any]:
 
 
 def test_200_requests_at_once_cannot_overspend(
-    serve_with: Callable[..., Server], insert_user: Callable[..., str], in_threads: Callable[..., list[Any]]
+    serve_with: ServeWith, insert_user: InsertUser, in_threads: InThreads
 ) -> None:
     server = serve_with()
     insert_user("alice", creditsNew=1.0, credits=50.0)
@@ -56,7 +56,7 @@ def test_200_requests_at_once_cannot_overspend(
 
 @pytest.mark.parametrize("is_stream", [False, True])
 def test_many_small_requests_add_up_to_the_eighth_place(
-    server: Server, insert_user: Callable[..., str], in_threads: Callable[..., list[Any]], is_stream: bool
+    server: Server, insert_user: InsertUser, in_threads: InThreads, is_stream: bool
 ) -> None:
     insert_user("alice", creditsNew=1.0)
     statuses = in_threads(40, lambda index: post(server, chat("x" * index, stream=is_stream)).status)

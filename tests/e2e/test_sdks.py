@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +12,7 @@ from development.fake_upstream.server import FakeUpstream
 from proxy.models import RequestLog
 from tests import sdks
 from tests.conftest import key_of
+from tests.factories import InsertUser
 from tests.proxy.requests import MODEL, assert_reconciles
 from tests.serving import Server
 
@@ -20,14 +20,14 @@ TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"
 
 
 @pytest.fixture
-def openai_client(server: Server, insert_user: Callable[..., str]) -> Any:
+def openai_client(server: Server, insert_user: InsertUser) -> Any:
     insert_user("alice", creditsNew=1)
     with sdks.openai.OpenAI(base_url=f"{server.openhands}/v1", api_key=key_of("alice"), max_retries=0) as client:
         yield client
 
 
 @pytest.fixture
-def anthropic_client(server: Server, insert_user: Callable[..., str]) -> Any:
+def anthropic_client(server: Server, insert_user: InsertUser) -> Any:
     insert_user("alice", credits=1)
     with sdks.anthropic.Anthropic(base_url=server.ohmygpt, api_key=key_of("alice"), max_retries=0) as client:
         yield client
@@ -142,7 +142,7 @@ def test_anthropic_errors_are_the_sdks_own_classes(anthropic_client: "sdks.anthr
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
-def test_openai_async(server: Server, insert_user: Callable[..., str], is_stream: bool) -> None:
+def test_openai_async(server: Server, insert_user: InsertUser, is_stream: bool) -> None:
     insert_user("alice", creditsNew=1)
 
     async def ask() -> list[str]:
@@ -167,7 +167,7 @@ def test_openai_async(server: Server, insert_user: Callable[..., str], is_stream
     assert_reconciles()
 
 
-def test_anthropic_async_stream(server: Server, insert_user: Callable[..., str]) -> None:
+def test_anthropic_async_stream(server: Server, insert_user: InsertUser) -> None:
     insert_user("alice", creditsNew=1)
 
     async def ask() -> int:
@@ -244,7 +244,7 @@ RETRIES = pytest.mark.parametrize(
 
 @RETRIES
 def test_the_sdks_own_retries_cost_nothing(
-    server: Server, upstream: FakeUpstream, insert_user: Callable[..., str], directive: str, upstream_requests: int
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser, directive: str, upstream_requests: int
 ) -> None:
     insert_user("alice", creditsNew=1)
     with (
@@ -262,7 +262,7 @@ def test_the_sdks_own_retries_cost_nothing(
 
 @RETRIES
 def test_the_anthropic_sdks_own_retries_cost_nothing(
-    server: Server, upstream: FakeUpstream, insert_user: Callable[..., str], directive: str, upstream_requests: int
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser, directive: str, upstream_requests: int
 ) -> None:
     insert_user("alice", creditsNew=1)
     with (

@@ -7,7 +7,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -28,11 +27,10 @@ from proxy.formats.api_format import UsageReport
 from proxy.formats.openai_chat import OpenAiChat
 from proxy.models import RequestLog
 from tests.conftest import key_of
+from tests.factories import InsertUser, InThreads, ServeWith
 from tests.processes import wait_for
 from tests.proxy.requests import CHAT, MESSAGES, assert_reconciles, chat, post
 from tests.serving import Server
-
-InsertUser = Callable[..., str]
 
 
 def sweep_later() -> int:
@@ -63,7 +61,7 @@ LAST_EVENTS = {CHAT: b"data: [DONE]", MESSAGES: b"event: message_stop"}
 
 @PATHS
 def test_a_worker_killed_in_the_middle_of_a_stream_loses_and_charges_nothing(
-    serve_with: Callable[..., Server], insert_user: InsertUser, path: str
+    serve_with: ServeWith, insert_user: InsertUser, path: str
 ) -> None:
     insert_user("alice", creditsNew=1)
     server = serve_with(GUNICORN_WORKERS="1")
@@ -88,9 +86,7 @@ def test_a_worker_killed_in_the_middle_of_a_stream_loses_and_charges_nothing(
     assert_reconciles()
 
 
-def test_a_stopping_server_lets_the_running_streams_finish(
-    serve_with: Callable[..., Server], insert_user: InsertUser
-) -> None:
+def test_a_stopping_server_lets_the_running_streams_finish(serve_with: ServeWith, insert_user: InsertUser) -> None:
     insert_user("alice", creditsNew=1)
     server = serve_with()
     with contextlib.ExitStack() as stack:
@@ -127,7 +123,7 @@ def test_a_client_that_leaves_pays_exactly_what_it_used(
 
 
 def test_an_upstream_that_is_down_is_our_fault_not_the_customers(
-    serve_with: Callable[..., Server], insert_user: InsertUser
+    serve_with: ServeWith, insert_user: InsertUser
 ) -> None:
     insert_user("alice", creditsNew=1, credits=1)
     server = serve_with(GUNICORN_WORKERS="1", OPENHANDS_BASE_URL=f"http://127.0.0.1:{free_port()}", OHMYGPT_BASE_URL="")
@@ -154,7 +150,7 @@ def test_a_client_that_left_pays_nothing_for_what_failed_before_any_output(
 
 @PATHS
 def test_an_upstream_that_comes_back_at_the_second_try_is_billed_once(
-    serve_with: Callable[..., Server], insert_user: InsertUser, path: str
+    serve_with: ServeWith, insert_user: InsertUser, path: str
 ) -> None:
     """Refused, then accepted: it opens its port when the server has logged the first try."""
     insert_user("alice", creditsNew=1)
@@ -179,7 +175,7 @@ def test_an_upstream_that_comes_back_at_the_second_try_is_billed_once(
 
 
 def test_without_a_database_nothing_is_forwarded(
-    serve_with: Callable[..., Server], upstream: FakeUpstream, insert_user: InsertUser
+    serve_with: ServeWith, upstream: FakeUpstream, insert_user: InsertUser
 ) -> None:
     insert_user("alice", creditsNew=1)
     url = f"mongodb://127.0.0.1:{free_port()}/?replicaSet=rs0"
@@ -258,7 +254,7 @@ def test_a_request_that_outlived_its_hold_is_not_charged(reservation: metering.R
 
 
 def test_many_sweepers_and_the_request_itself_settle_once(
-    reservation: metering.Reservation, in_threads: Callable[..., list[Any]]
+    reservation: metering.Reservation, in_threads: InThreads
 ) -> None:
     others = [make_reservation(f"req_{index}") for index in range(10)]
     everyone = [reservation, *others]
@@ -299,7 +295,7 @@ def test_a_slow_client_does_not_hold_the_others_up(server: Server, insert_user: 
 
 
 def test_200_streams_against_a_dollar_with_a_worker_killed_in_the_middle(
-    serve_with: Callable[..., Server], insert_user: InsertUser, in_threads: Callable[..., list[Any]]
+    serve_with: ServeWith, insert_user: InsertUser, in_threads: InThreads
 ) -> None:
     insert_user("alice", creditsNew=1.0)
     server = serve_with()

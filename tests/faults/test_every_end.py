@@ -3,7 +3,6 @@
 After each, the reconciliation equation holds and no hold is left: `assert_reconciles`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -13,10 +12,10 @@ import pytest
 from accounts.models import Account
 from development.fake_upstream.server import FakeUpstream
 from proxy.models import RequestLog
+from tests.factories import InsertUser
 from tests.proxy.requests import CHAT, MESSAGES, assert_reconciles, chat, last_event, post
 from tests.serving import Server
 
-InsertUser = Callable[..., str]
 FREE = "free"
 EXACT = "exact"
 ESTIMATED = "estimated"

@@ -22,6 +22,7 @@ from payments import orders
 from payments.models import Payment
 from payments.providers import reload_providers
 from tests.conftest import key_of
+from tests.factories import CallApi, Deliver, InsertUser, MakeOrder, StartSite
 from tests.payments import acme as acme_module
 
 VIETNAM = ZoneInfo("Asia/Ho_Chi_Minh")
@@ -44,7 +45,7 @@ def site(live_server: LiveServer) -> str:
 
 
 @pytest.fixture
-def api(site: str) -> Iterator[Callable[..., requests.Response]]:
+def api(site: str) -> Iterator[CallApi]:
     """Call the payment API as a customer: `api("GET", "history", user="alice")`."""
     with requests.Session() as session:
         session.trust_env = False
@@ -79,7 +80,7 @@ def transfer(code: str = "", amount: int = 50_000, **changes: Any) -> dict[str, 
 
 
 @pytest.fixture
-def deliver(site: str) -> Callable[..., requests.Response]:
+def deliver(site: str) -> Deliver:
     """Deliver a SePay webhook: a payload, or raw bytes. A new connection each time, as SePay's."""
 
     def send(payload: Any, key: str | None = "sepay-test-key", **headers: str) -> requests.Response:
@@ -93,7 +94,7 @@ def deliver(site: str) -> Callable[..., requests.Response]:
 
 
 @pytest.fixture
-def make_order(insert_user: Callable[..., str]) -> Callable[..., Payment]:
+def make_order(insert_user: InsertUser) -> MakeOrder:
     """An order of an account (inserted if new), made `minutes_ago`."""
 
     def make(username: str = "alice", credits: int = 20, minutes_ago: float = 0, **kwargs: Any) -> Payment:
@@ -156,7 +157,7 @@ class Site:
 
 
 @pytest.fixture
-def start_site() -> Iterator[Callable[..., Site]]:
+def start_site() -> Iterator[StartSite]:
     """Start the site in processes of its own, as `Site`; they stop after the test."""
     sites: list[Site] = []
 

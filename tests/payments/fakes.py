@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import requests
 
+from tests.factories import Deliver
 from tests.payments.senders import send_stripe, session, stripe_event
 
 
@@ -111,7 +112,7 @@ class FakeSePay(Fake):
             }
         )
 
-    def insist(self, deliver: Callable[[], requests.Response], between: Callable[[int], None]) -> int:
+    def insist(self, deliver: Deliver, between: Callable[[int], None]) -> int:
         """Deliver as SePay does, calling `between(minutes)` instead of waiting; return the attempts that it took.
 
         Raises `TimeoutError` after the last attempt.

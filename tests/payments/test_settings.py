@@ -15,6 +15,7 @@ from payments.checks import check_payment_settings
 from payments.errors import PaymentMethodUnavailable
 from payments.inbox import review
 from payments.models import Payment, WebhookEvent
+from tests.factories import CallApi, InsertUser, MakeOrder
 from tests.pages import page
 from tests.payments.acme import send_acme
 
@@ -48,7 +49,7 @@ def test_a_mistake_is_found(settings: Any, name: str, value: object, found: str)
 
 
 @pytest.mark.usefixtures("acme")
-def test_a_fourth_provider_is_one_class_and_one_setting(site: str, make_order: Callable[..., Payment]) -> None:
+def test_a_fourth_provider_is_one_class_and_one_setting(site: str, make_order: MakeOrder) -> None:
     payload = {"id": "a1", "amount": 50_000, "currency": "vnd", "memo": make_order().order_code}
     assert send_acme(site, payload, signature="guess").status_code == 401
     assert send_acme(site, payload).status_code == 200
@@ -56,9 +57,7 @@ def test_a_fourth_provider_is_one_class_and_one_setting(site: str, make_order: C
 
 
 @pytest.mark.usefixtures("acme")
-def test_a_fourth_provider_sells_too(
-    site: str, api: Callable[..., requests.Response], insert_user: Callable[..., str], admin_client: Client
-) -> None:
+def test_a_fourth_provider_sells_too(site: str, api: CallApi, insert_user: InsertUser, admin_client: Client) -> None:
     insert_user("alice")
     assert api("GET", "config").json()["features"]["methods"] == ["sepay", "acme"]
     answer = api("POST", "checkout", user="alice", json={"credits": 25, "method": "acme"}).json()
@@ -99,18 +98,14 @@ def test_a_fourth_provider_is_in_the_openapi_document(site: str, db: None) -> No
     assert "voucher" not in schemas["CheckoutResponse"]["required"]
 
 
-def test_without_a_fourth_provider_nothing_knows_it(
-    site: str, api: Callable[..., requests.Response], insert_user: Callable[..., str]
-) -> None:
+def test_without_a_fourth_provider_nothing_knows_it(site: str, api: CallApi, insert_user: InsertUser) -> None:
     insert_user("alice")
     assert api("POST", "checkout", user="alice", json={"credits": 25, "method": "acme"}).status_code == 400
     assert send_acme(site, {"id": "a1"}).status_code == 404
 
 
 @pytest.mark.parametrize("method", ["standard", "nobody"])
-def test_what_sells_nothing_takes_no_orders(
-    api: Callable[..., requests.Response], insert_user: Callable[..., str], method: str
-) -> None:
+def test_what_sells_nothing_takes_no_orders(api: CallApi, insert_user: InsertUser, method: str) -> None:
     account = Account.objects.get(pk=insert_user("alice"))
     with pytest.raises(PaymentMethodUnavailable):
         orders.create_order(account=account, credits=20, method=method)
@@ -119,7 +114,7 @@ def test_what_sells_nothing_takes_no_orders(
 
 
 def test_a_site_that_sells_nothing_says_so(
-    api: Callable[..., requests.Response], insert_user: Callable[..., str], use_providers: Callable[..., None]
+    api: CallApi, insert_user: InsertUser, use_providers: Callable[..., None]
 ) -> None:
     insert_user("alice")
     use_providers("payments.providers.standard.StandardWebhooks")

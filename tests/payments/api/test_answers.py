@@ -1,19 +1,17 @@
 """Every answer of the payment API to the byte: names and their order, numbers and times as JavaScript writes them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-import requests
 from bson import ObjectId
 from django.db import connection
 
 from payments.models import Payment, Promotion
+from tests.factories import CallApi, InsertUser
 from tests.payments.fakes import FakeStripe
-
-Api = Callable[..., requests.Response]
 
 DOCUMENTS: list[dict[str, Any]] = [
     {
@@ -66,7 +64,7 @@ LINES = (
 
 
 @pytest.fixture
-def payments(insert_user: Callable[..., str]) -> None:
+def payments(insert_user: InsertUser) -> None:
     """Payments of this platform and of the replaced system, all alice's."""
     insert_user("alice")
     connection.database["payments"].insert_many(DOCUMENTS)
@@ -117,13 +115,13 @@ def stripe(settings: Any) -> Iterator[FakeStripe]:
         ("checkout", '{"error":"Method \\"GET\\" not allowed.","code":"method_not_allowed"}'),
     ],
 )
-def test_an_answer_is_as_its_clients_know_it(api: Api, path: str, text: str) -> None:
+def test_an_answer_is_as_its_clients_know_it(api: CallApi, path: str, text: str) -> None:
     response = api("GET", path, user="alice")
     assert response.text == text
     assert response.headers["Content-Type"] == "application/json"
 
 
-def test_config_with_a_promotion_is_as_its_clients_know_it(api: Api, db: None) -> None:
+def test_config_with_a_promotion_is_as_its_clients_know_it(api: CallApi, db: None) -> None:
     starts_at = datetime(2026, 11, 1, tzinfo=UTC)
     ends_at = starts_at + timedelta(days=36_500, milliseconds=30)
     Promotion.objects.create(name="Tet", percent=Decimal("12.5"), starts_at=starts_at, ends_at=ends_at)
@@ -143,7 +141,7 @@ def order_text(order: Payment, amount: str, currency: str) -> str:
     )
 
 
-def test_checkout_by_transfer_is_as_its_clients_know_it(api: Api, insert_user: Callable[..., str]) -> None:
+def test_checkout_by_transfer_is_as_its_clients_know_it(api: CallApi, insert_user: InsertUser) -> None:
     insert_user("alice")
     response = api("POST", "checkout", user="alice", json={"credits": 33})
     order, answer = Payment.objects.get(), response.json()
@@ -157,7 +155,7 @@ def test_checkout_by_transfer_is_as_its_clients_know_it(api: Api, insert_user: C
 
 
 def test_checkout_by_stripe_is_as_its_clients_know_it(
-    api: Api, stripe: FakeStripe, insert_user: Callable[..., str], settings: Any
+    api: CallApi, stripe: FakeStripe, insert_user: InsertUser, settings: Any
 ) -> None:
     insert_user("alice")
     settings.STRIPE_UNITS_PER_USD = "1.0049"

@@ -1,6 +1,5 @@
 """The payment API over HTTP, in the shapes that today's clients read."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,17 +12,13 @@ from django.db import connection
 
 from payments.models import Payment, Promotion
 from payments.orders import purchasing
+from tests.factories import CallApi, Deliver, InsertUser, MakeOrder
 from tests.payments.conftest import transfer
-
-Api = Callable[..., requests.Response]
-Deliver = Callable[..., requests.Response]
-MakeOrder = Callable[..., Payment]
-
 
 # --- Status ------------------------------------------------------------------------------------------------------
 
 
-def test_status_counts_down_and_then_tells_the_credits(api: Api, deliver: Deliver, make_order: MakeOrder) -> None:
+def test_status_counts_down_and_then_tells_the_credits(api: CallApi, deliver: Deliver, make_order: MakeOrder) -> None:
     order = make_order()
     answer = api("GET", f"{order.pk}/status", user="alice").json()
     assert answer["status"] == "pending"
@@ -41,19 +36,19 @@ def test_status_counts_down_and_then_tells_the_credits(api: Api, deliver: Delive
     }
 
 
-def test_status_of_an_overdue_order_is_expired_before_any_sweep(api: Api, make_order: MakeOrder) -> None:
+def test_status_of_an_overdue_order_is_expired_before_any_sweep(api: CallApi, make_order: MakeOrder) -> None:
     order = make_order(minutes_ago=16)
     assert api("GET", f"{order.pk}/status", user="alice").json() == {"status": "expired", "remainingSeconds": 0}
 
 
 @pytest.mark.parametrize("identifier", ["nonsense", "6b06b637eb8769850a4b7218", "0" * 24, "%00", "{}", "a" * 500])
-def test_status_of_nothing_gets_404(api: Api, insert_user: Callable[..., str], identifier: str) -> None:
+def test_status_of_nothing_gets_404(api: CallApi, insert_user: InsertUser, identifier: str) -> None:
     insert_user("alice")
     response = api("GET", f"{identifier}/status", user="alice")
     assert (response.status_code, response.json()["code"]) == (404, "payment_not_found")
 
 
-def test_status_of_somebody_elses_payment_gets_404(api: Api, make_order: MakeOrder) -> None:
+def test_status_of_somebody_elses_payment_gets_404(api: CallApi, make_order: MakeOrder) -> None:
     order = make_order("alice")
     make_order("bobby")
     assert api("GET", f"{order.pk}/status", user="bobby").status_code == 404
@@ -63,13 +58,13 @@ def test_status_of_somebody_elses_payment_gets_404(api: Api, make_order: MakeOrd
 
 
 @pytest.mark.parametrize("path", ["history", "history-paginated", "user-stats", "6b06b637eb8769850a4b7218/status"])
-def test_every_endpoint_needs_a_key(api: Api, db: None, path: str) -> None:
+def test_every_endpoint_needs_a_key(api: CallApi, db: None, path: str) -> None:
     response = api("GET", path)
     assert (response.status_code, response.json()["code"]) == (401, "invalid_api_key")
     assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
-def test_history_has_the_latest_20_of_this_account(api: Api, make_order: MakeOrder) -> None:
+def test_history_has_the_latest_20_of_this_account(api: CallApi, make_order: MakeOrder) -> None:
     made = [make_order(minutes_ago=minutes) for minutes in range(25)]
     make_order("bobby")
     payments = api("GET", "history", user="alice").json()["payments"]
@@ -79,7 +74,7 @@ def test_history_has_the_latest_20_of_this_account(api: Api, make_order: MakeOrd
     assert (payments[19]["status"], payments[0]["completedAt"]) == ("expired", None)
 
 
-def test_history_pages(api: Api, make_order: MakeOrder) -> None:
+def test_history_pages(api: CallApi, make_order: MakeOrder) -> None:
     made = [make_order(minutes_ago=minutes) for minutes in range(5)]
     answer = api("GET", "history-paginated?page=2&limit=2", user="alice").json()
     assert [payment["id"] for payment in answer["payments"]] == [str(order.pk) for order in made[2:4]]
@@ -88,13 +83,15 @@ def test_history_pages(api: Api, make_order: MakeOrder) -> None:
     assert (answer["payments"], answer["total"]) == ([], 5)
 
 
-def test_history_of_a_new_account_has_one_empty_page(api: Api, insert_user: Callable[..., str]) -> None:
+def test_history_of_a_new_account_has_one_empty_page(api: CallApi, insert_user: InsertUser) -> None:
     insert_user("alice")
     answer = api("GET", "history-paginated", user="alice").json()
     assert answer == {"payments": [], "total": 0, "page": 1, "totalPages": 1}
 
 
-def test_history_by_status_counts_overdue_orders_as_expired(api: Api, deliver: Deliver, make_order: MakeOrder) -> None:
+def test_history_by_status_counts_overdue_orders_as_expired(
+    api: CallApi, deliver: Deliver, make_order: MakeOrder
+) -> None:
     paid, _, overdue = make_order(), make_order(), make_order(minutes_ago=16)
     deliver(transfer(paid.order_code))
 
@@ -105,7 +102,7 @@ def test_history_by_status_counts_overdue_orders_as_expired(api: Api, deliver: D
     assert api("GET", "history-paginated?status=expired", user="alice").json()["payments"][0]["id"] == str(overdue.pk)
 
 
-def test_history_by_time(api: Api, make_order: MakeOrder) -> None:
+def test_history_by_time(api: CallApi, make_order: MakeOrder) -> None:
     make_order(minutes_ago=60 * 24 * 3)
     make_order()
     now = datetime.now(UTC)
@@ -119,7 +116,7 @@ def test_history_by_time(api: Api, make_order: MakeOrder) -> None:
     assert total(**{"from": (now - timedelta(days=4)).isoformat(), "to": (now - timedelta(days=2)).isoformat()}) == 1
 
 
-def requests_total(api: Api, query: dict[str, str]) -> int:
+def requests_total(api: CallApi, query: dict[str, str]) -> int:
     return int(api("GET", "history-paginated", user="alice", params=query).json()["total"])
 
 
@@ -139,7 +136,7 @@ def requests_total(api: Api, query: dict[str, str]) -> int:
     ],
 )
 def test_history_with_odd_parameters_gets_400_or_an_empty_page(
-    api: Api, insert_user: Callable[..., str], query: str
+    api: CallApi, insert_user: InsertUser, query: str
 ) -> None:
     insert_user("alice")
     response = api("GET", f"history-paginated?{query}", user="alice")
@@ -147,7 +144,7 @@ def test_history_with_odd_parameters_gets_400_or_an_empty_page(
     assert isinstance(response.json().get("error", ""), str)
 
 
-def test_old_documents_with_anything_missing_are_shown(api: Api, insert_user: Callable[..., str]) -> None:
+def test_old_documents_with_anything_missing_are_shown(api: CallApi, insert_user: InsertUser) -> None:
     insert_user("alice")
     documents: list[dict[str, Any]] = [
         {"userId": "alice"},
@@ -163,7 +160,7 @@ def test_old_documents_with_anything_missing_are_shown(api: Api, insert_user: Ca
     assert (stats["totalPayments"], stats["successfulPayments"], stats["totalCredits"]) == (4, 1, 20)
 
 
-def test_user_stats_sum_what_was_paid(api: Api, deliver: Deliver, make_order: MakeOrder) -> None:
+def test_user_stats_sum_what_was_paid(api: CallApi, deliver: Deliver, make_order: MakeOrder) -> None:
     order = make_order()
     Payment.objects.filter(pk=order.pk).update(bonus_percent=Decimal(20))
     make_order()
@@ -183,7 +180,7 @@ def test_user_stats_sum_what_was_paid(api: Api, deliver: Deliver, make_order: Ma
 # --- Config ------------------------------------------------------------------------------------------------------
 
 
-def test_config_is_public(api: Api, db: None) -> None:
+def test_config_is_public(api: CallApi, db: None) -> None:
     answer = api("GET", "config").json()
     assert answer == {
         "minCredits": 20,
@@ -197,7 +194,7 @@ def test_config_is_public(api: Api, db: None) -> None:
     }
 
 
-def test_config_tells_the_promotion_and_the_switch(api: Api, db: None) -> None:
+def test_config_tells_the_promotion_and_the_switch(api: CallApi, db: None) -> None:
     now = datetime.now(UTC)
     Promotion.objects.create(name="Tet", percent=Decimal("12.5"), starts_at=now, ends_at=now + timedelta(hours=1))
     purchasing.switch_purchasing(is_on=False, actor="staff", reason="bank", notice="Back soon.")
@@ -206,7 +203,7 @@ def test_config_tells_the_promotion_and_the_switch(api: Api, db: None) -> None:
     assert (answer["features"]["purchasing"], answer["notice"]) == (False, "Back soon.")
 
 
-def test_while_purchasing_is_off_webhooks_go_on(api: Api, deliver: Deliver, make_order: MakeOrder) -> None:
+def test_while_purchasing_is_off_webhooks_go_on(api: CallApi, deliver: Deliver, make_order: MakeOrder) -> None:
     order = make_order()
     purchasing.switch_purchasing(is_on=False, actor="staff", reason="bank")
     assert api("POST", "checkout", user="alice", json={"credits": 20}).status_code == 503

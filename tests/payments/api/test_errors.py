@@ -5,7 +5,6 @@ import pkgutil
 from collections.abc import Callable, Iterator
 
 import pytest
-import requests
 
 from accounts import errors as account_errors
 from accounts.errors import BillingError
@@ -13,9 +12,8 @@ from payments import errors
 from payments.api.errors import STATUS
 from payments.models import Payment
 from payments.providers.base import Instructions
+from tests.factories import CallApi, InsertUser
 from tests.payments.acme import Acme
-
-Api = Callable[..., requests.Response]
 
 APPS = ("accounts", "books", "payments", "proxy", "support")
 APPS_ABOVE_OR_BESIDE = ("books", "proxy", "support")
@@ -73,8 +71,8 @@ class Broken(Acme):
 
 @pytest.mark.parametrize("provider", [Confused, Broken])
 def test_an_error_that_has_no_business_here_is_a_500_that_is_logged(
-    api: Api,
-    insert_user: Callable[..., str],
+    api: CallApi,
+    insert_user: InsertUser,
     use_providers: Callable[..., None],
     caplog: pytest.LogCaptureFixture,
     provider: type[Acme],

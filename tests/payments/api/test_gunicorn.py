@@ -1,18 +1,18 @@
 """The payment paths as production serves them: gunicorn, its workers, and clients that break the rules of HTTP."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 
 from accounts.models import Account, LedgerEntry
-from payments.models import Payment, WebhookEvent
+from payments.models import WebhookEvent
+from tests.factories import InThreads, MakeOrder
 from tests.payments.conftest import transfer
 from tests.serving import Server
 
-MakeOrder = Callable[..., Payment]
 SIGNED = {"Authorization": "Apikey sepay-test-key", "Content-Type": "application/json"}
 
 
@@ -41,7 +41,7 @@ def test_a_large_delivery_gets_413(server: Server, db: None, is_chunked: bool) -
 
 
 def test_deliveries_to_several_workers_at_once_credit_once(
-    server: Server, make_order: MakeOrder, in_threads: Callable[..., list[Any]]
+    server: Server, make_order: MakeOrder, in_threads: InThreads
 ) -> None:
     body = json.dumps(transfer(make_order().order_code)).encode()
     responses = in_threads(40, lambda _: post(server, body))

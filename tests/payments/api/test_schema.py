@@ -16,13 +16,11 @@ from payments.errors import InvalidDecision
 from payments.models import Payment, Promotion
 from payments.orders import purchasing
 from payments.providers.base import Instructions
+from tests.factories import CallApi, Deliver, InsertUser, MakeOrder
 from tests.payments.acme import Acme
 from tests.payments.conftest import transfer
 from tests.payments.fakes import FakeStripe
 
-Call = Callable[..., requests.Response]
-Deliver = Callable[..., requests.Response]
-MakeOrder = Callable[..., Payment]
 Schema = dict[str, Any]
 
 FORMATS = jsonschema.FormatChecker(formats=())
@@ -44,8 +42,8 @@ def as_json_schema(node: Any) -> Any:
 
 
 @pytest.fixture
-def call(api: Call, site: str) -> Call:
-    """Call the API and compare the answer, whatever its status, with the document as it is served then."""
+def call(api: CallApi, site: str) -> CallApi:
+    """CallApi the API and compare the answer, whatever its status, with the document as it is served then."""
 
     def run(method: str, path: str, **kwargs: Any) -> requests.Response:
         document = yaml.safe_load(requests.get(f"{site}/api/schema", timeout=10).text)
@@ -71,14 +69,14 @@ def stripe(settings: Any) -> Iterator[FakeStripe]:
     fake.stop()
 
 
-def test_the_check_sees_an_answer_that_is_not_as_described(call: Call, insert_user: Callable[..., str]) -> None:
+def test_the_check_sees_an_answer_that_is_not_as_described(call: CallApi, insert_user: InsertUser) -> None:
     insert_user("alice")
     connection.database["payments"].insert_one({"userId": "alice", "status": "odd"})
     with pytest.raises(jsonschema.ValidationError, match="'odd' is not one of"):
         call("GET", "history", user="alice")
 
 
-def test_config(call: Call, db: None) -> None:
+def test_config(call: CallApi, db: None) -> None:
     assert call("GET", "config").status_code == 200
     now = datetime.now(UTC)
     Promotion.objects.create(name="Tet", percent=Decimal("12.5"), starts_at=now, ends_at=now + timedelta(hours=1))
@@ -87,7 +85,7 @@ def test_config(call: Call, db: None) -> None:
 
 
 @pytest.mark.usefixtures("acme")
-def test_checkout_through_every_provider(call: Call, stripe: FakeStripe, insert_user: Callable[..., str]) -> None:
+def test_checkout_through_every_provider(call: CallApi, stripe: FakeStripe, insert_user: InsertUser) -> None:
     insert_user("alice")
     methods = call("GET", "config").json()["features"]["methods"]
     assert methods == ["sepay", "stripe", "acme"]
@@ -95,7 +93,7 @@ def test_checkout_through_every_provider(call: Call, stripe: FakeStripe, insert_
         assert call("POST", "checkout", user="alice", json={"credits": 33, "method": method}).status_code == 200
 
 
-def test_payments_of_every_kind(call: Call, deliver: Deliver, make_order: MakeOrder, stripe: FakeStripe) -> None:
+def test_payments_of_every_kind(call: CallApi, deliver: Deliver, make_order: MakeOrder, stripe: FakeStripe) -> None:
     orders = [make_order(), make_order(), make_order(minutes_ago=16), make_order(method="stripe")]
     Payment.objects.filter(pk=orders[0].pk).update(bonus_percent=Decimal("12.5"))
     deliver(transfer(orders[0].order_code, 60_001))
@@ -114,27 +112,27 @@ def test_payments_of_every_kind(call: Call, deliver: Deliver, make_order: MakeOr
     assert call("GET", "user-stats", user="alice").json()["successfulPayments"] == 2
 
 
-def test_an_account_without_payments(call: Call, insert_user: Callable[..., str]) -> None:
+def test_an_account_without_payments(call: CallApi, insert_user: InsertUser) -> None:
     insert_user("alice")
     for path in ("history", "history-paginated", "user-stats"):
         assert call("GET", path, user="alice").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["history", "history-paginated", "user-stats", "6b06b637eb8769850a4b7218/status"])
-def test_refusals_of_every_endpoint_with_a_key(call: Call, insert_user: Callable[..., str], path: str) -> None:
+def test_refusals_of_every_endpoint_with_a_key(call: CallApi, insert_user: InsertUser, path: str) -> None:
     insert_user("off", isActive=False)
     assert call("GET", path).status_code == 401
     assert call("GET", path, user="off").status_code == 403
     assert call("GET", path, user="off", data="x" * 20_000).status_code == 413
 
 
-def test_refusals_of_a_look_up(call: Call, insert_user: Callable[..., str]) -> None:
+def test_refusals_of_a_look_up(call: CallApi, insert_user: InsertUser) -> None:
     insert_user("alice")
     assert call("GET", "6b06b637eb8769850a4b7218/status", user="alice").status_code == 404
     assert call("GET", "history-paginated?page=x&from=today", user="alice").status_code == 400
 
 
-def test_refusals_of_a_checkout(call: Call, stripe: FakeStripe, insert_user: Callable[..., str], settings: Any) -> None:
+def test_refusals_of_a_checkout(call: CallApi, stripe: FakeStripe, insert_user: InsertUser, settings: Any) -> None:
     insert_user("alice")
     insert_user("off", isActive=False)
     order = {"credits": 20, "method": "stripe"}
@@ -159,7 +157,7 @@ class Unlucky(Acme):
         raise InvalidDecision("an operator's text")
 
 
-def test_a_mistake_of_ours(call: Call, insert_user: Callable[..., str], use_providers: Callable[..., None]) -> None:
+def test_a_mistake_of_ours(call: CallApi, insert_user: InsertUser, use_providers: Callable[..., None]) -> None:
     use_providers(f"{__name__}.Unlucky")
     insert_user("alice")
     assert call("POST", "checkout", user="alice", json={"credits": 20}).status_code == 500

@@ -15,10 +15,9 @@ from payments.inbox import review
 from payments.models import Payment, WebhookEvent
 from payments.providers.events import MoneyReceived, ProviderEvent
 from payments.rules.receipts import credit_order
+from tests.factories import MakeOrder
 from tests.pages import text_of
 from tests.payments.acme import Acme, send_acme
-
-MakeOrder = Callable[..., Payment]
 
 
 class Overtaken(Acme):

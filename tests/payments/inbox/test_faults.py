@@ -1,7 +1,7 @@
 """The process dies before or after each write of the webhook path: nothing is lost, nothing is credited twice."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from payments.inbox.process import process_due_events
 from payments.inbox.receive import receive
 from payments.models import Payment, WebhookEvent
 from payments.providers import get_provider
+from tests.factories import MakeOrder, StartSite
 from tests.payments.conftest import Site, transfer
 from tests.payments.senders import standard_event, standard_headers
 
@@ -36,8 +37,8 @@ def short_transactions(transactional_db: None) -> Iterator[None]:
 @pytest.mark.usefixtures("short_transactions")
 @pytest.mark.parametrize("recovery", ["redelivery", "sweep"])
 def test_death_at_any_write_then_recovery_credits_once(
-    start_site: Callable[..., Site],
-    make_order: Callable[..., Payment],
+    start_site: StartSite,
+    make_order: MakeOrder,
     recovery: str,
 ) -> None:
     site = start_site(kill_at=MOMENTS, DATABASE_NAME=connection.settings_dict["NAME"])
@@ -72,7 +73,7 @@ def assert_credited_once(order: Payment) -> None:
 
 @pytest.mark.usefixtures("short_transactions")
 def test_death_at_any_write_of_a_refund_then_a_sweep_takes_it_back_once(
-    start_site: Callable[..., Site], make_order: Callable[..., Payment]
+    start_site: StartSite, make_order: MakeOrder
 ) -> None:
     site = start_site(kill_at=MOMENTS, DATABASE_NAME=connection.settings_dict["NAME"])
     orders = [make_order(moment.replace(":", "-")) for moment in MOMENTS]

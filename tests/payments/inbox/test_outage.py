@@ -1,7 +1,7 @@
 """Without its database the payment API answers 503 and acknowledges nothing; with it again, redelivery credits."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from pymongo import MongoClient
 
 from development.mongod import Mongod
 from tests.conftest import key_of
-from tests.payments.conftest import Site, transfer
+from tests.factories import StartSite
+from tests.payments.conftest import transfer
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def mongod(tmp_path: Path) -> Iterator[Mongod]:
         yield mongod
 
 
-def test_an_outage_loses_nothing(mongod: Mongod, start_site: Callable[..., Site]) -> None:
+def test_an_outage_loses_nothing(mongod: Mongod, start_site: StartSite) -> None:
     url = mongod.url_of("outage")
     client: MongoClient[dict[str, Any]] = MongoClient(url)
     database = client["outage"]

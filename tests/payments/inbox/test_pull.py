@@ -3,13 +3,12 @@
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-import requests
 from django.core.management import CommandError, call_command
 
 from accounts.models import Account, LedgerEntry
@@ -20,13 +19,11 @@ from payments.inbox.process import process_due_events
 from payments.inbox.pull import pull_due_payments, pull_payments
 from payments.models import Payment, WebhookEvent
 from payments.providers.sepay import TIME_ZONE
+from tests.factories import CallApi, Deliver, InsertUser, InThreads, MakeOrder
 from tests.payments.conftest import transfer
 from tests.payments.fakes import FakeSePay, FakeStripe
 from tests.payments.providers.test_sepay_signature import sign
 from tests.payments.senders import refund, send_stripe, session, stripe_event
-
-Deliver = Callable[..., requests.Response]
-MakeOrder = Callable[..., Payment]
 
 
 @pytest.fixture
@@ -74,7 +71,7 @@ def test_what_the_webhook_brought_is_not_counted_again(
 
 
 def test_a_webhook_after_staff_credited_what_the_pull_found_is_not_counted_again(
-    sepay: FakeSePay, deliver: Deliver, insert_user: Callable[..., str]
+    sepay: FakeSePay, deliver: Deliver, insert_user: InsertUser
 ) -> None:
     insert_user("alice")
     payload = transfer("nothing known")
@@ -103,7 +100,7 @@ def test_a_webhook_after_the_pull_is_not_counted_again(
 
 
 def test_100_deliveries_from_20_threads_mixed_with_pulls_credit_once(
-    sepay: FakeSePay, deliver: Deliver, make_order: MakeOrder, in_threads: Callable[..., list[Any]]
+    sepay: FakeSePay, deliver: Deliver, make_order: MakeOrder, in_threads: InThreads
 ) -> None:
     payload = transfer(make_order().order_code)
     sepay.add(payload)
@@ -231,7 +228,7 @@ def test_events_that_stripe_could_not_deliver_are_found(
 
 
 def test_a_paid_page_without_any_event_is_found(
-    stripe: FakeStripe, api: Callable[..., requests.Response], insert_user: Callable[..., str], site: str
+    stripe: FakeStripe, api: CallApi, insert_user: InsertUser, site: str
 ) -> None:
     insert_user("alice")
     api("POST", "checkout", user="alice", json={"credits": 20, "method": "stripe"})
@@ -245,9 +242,7 @@ def test_a_paid_page_without_any_event_is_found(
     assert balance_of() == 20
 
 
-def test_several_sweepers_ask_once_per_interval(
-    sepay: FakeSePay, make_order: MakeOrder, in_threads: Callable[..., list[Any]]
-) -> None:
+def test_several_sweepers_ask_once_per_interval(sepay: FakeSePay, make_order: MakeOrder, in_threads: InThreads) -> None:
     sepay.add(transfer(make_order().order_code))
     now = datetime.now(UTC)
     assert sum(in_threads(5, lambda _: pull_due_payments(now=now))) == 1

@@ -1,12 +1,10 @@
 """What staff decide about events that wait, with actor and reason, and only once."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-import requests
 from bson import ObjectId
 
 from accounts.errors import AccountNotFound, InvalidAmount
@@ -16,11 +14,10 @@ from payments.inbox import review
 from payments.inbox.events import MAX_ATTEMPTS
 from payments.inbox.process import process_due_events
 from payments.models import Payment, WebhookEvent
+from tests.factories import Deliver, InsertUser, InThreads, MakeOrder
 from tests.payments.conftest import transfer
 from tests.payments.senders import refund, send_stripe, session, stripe_event
 
-Deliver = Callable[..., requests.Response]
-MakeOrder = Callable[..., Payment]
 BY: dict[str, Any] = {"actor": "staff:mai", "reason": "phoned the customer"}
 
 
@@ -58,7 +55,7 @@ def test_match_credits_a_payment_that_came_days_too_late(deliver: Deliver, make_
     assert (balance_of(), Payment.objects.get().flags) == (20, ["late", "manual"])
 
 
-def test_two_decisions_at_once_credit_once(unmatched: WebhookEvent, in_threads: Callable[..., list[Any]]) -> None:
+def test_two_decisions_at_once_credit_once(unmatched: WebhookEvent, in_threads: InThreads) -> None:
     order = Payment.objects.get()
 
     def act(index: int) -> bool:
@@ -115,7 +112,7 @@ def test_credit_of_something_impossible_is_refused_and_leaves_nothing(
     assert (waiting().pk, Payment.objects.count(), balance_of()) == (unmatched.pk, 1, 0)
 
 
-def test_credit_for_a_body_that_cannot_be_read(deliver: Deliver, insert_user: Callable[..., str]) -> None:
+def test_credit_for_a_body_that_cannot_be_read(deliver: Deliver, insert_user: InsertUser) -> None:
     insert_user("alice")
     deliver(b'{"half": ')
     review.credit(event_key=waiting().pk, username="alice", amount=Decimal(20), **BY)

@@ -1,12 +1,10 @@
 """Orders: what they fix, who may make them, and how they expire."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-import requests
 from django.db import IntegrityError, connection
 
 from accounts.errors import AccountDisabled
@@ -17,13 +15,13 @@ from payments.models import Payment, Promotion
 from payments.orders import purchasing
 from payments.orders.codes import find_candidates
 from tests.conftest import key_of
+from tests.factories import CallApi, InsertUser
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-Api = Callable[..., requests.Response]
 
 
 @pytest.fixture
-def alice(insert_user: Callable[..., str]) -> Account:
+def alice(insert_user: InsertUser) -> Account:
     return Account.objects.get(pk=insert_user("alice", discordId="123456789012345678"))
 
 
@@ -44,7 +42,7 @@ def test_an_order_outside_the_limits_is_refused(alice: Account, credits: int) ->
     assert not Payment.objects.exists()
 
 
-def test_a_disabled_account_cannot_order_and_an_expired_one_can(insert_user: Callable[..., str]) -> None:
+def test_a_disabled_account_cannot_order_and_an_expired_one_can(insert_user: InsertUser) -> None:
     insert_user("off", isActive=False)
     insert_user("old", expiresAt=NOW - timedelta(days=30))
     with pytest.raises(AccountDisabled):
@@ -105,7 +103,7 @@ def test_purchasing_can_be_switched_off_and_on(alice: Account, settings: Any) ->
 # --- Over HTTP ---------------------------------------------------------------------------------------------------
 
 
-def test_checkout_answers_as_today(api: Api, insert_user: Callable[..., str]) -> None:
+def test_checkout_answers_as_today(api: CallApi, insert_user: InsertUser) -> None:
     insert_user("alice")
     response = api("POST", "checkout", user="alice", json={"credits": 20, "discordId": "123456789012345678"})
     assert response.status_code == 200
@@ -120,7 +118,7 @@ def test_checkout_answers_as_today(api: Api, insert_user: Callable[..., str]) ->
     assert order.discord_id == "123456789012345678"
 
 
-def test_checkout_takes_the_key_as_x_api_key_too(api: Api, insert_user: Callable[..., str]) -> None:
+def test_checkout_takes_the_key_as_x_api_key_too(api: CallApi, insert_user: InsertUser) -> None:
     insert_user("alice")
     assert api("POST", "checkout", json={"credits": 20}, headers={"x-api-key": key_of("alice")}).status_code == 200
 
@@ -151,9 +149,7 @@ def test_checkout_takes_the_key_as_x_api_key_too(api: Api, insert_user: Callable
         b'{"credits": "\xff"}',
     ],
 )
-def test_checkout_of_something_odd_gets_400_with_an_error(
-    api: Api, insert_user: Callable[..., str], body: bytes
-) -> None:
+def test_checkout_of_something_odd_gets_400_with_an_error(api: CallApi, insert_user: InsertUser, body: bytes) -> None:
     insert_user("alice")
     response = api("POST", "checkout", user="alice", data=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 400
@@ -161,7 +157,7 @@ def test_checkout_of_something_odd_gets_400_with_an_error(
     assert not Payment.objects.exists()
 
 
-def test_checkout_with_a_large_body_gets_413(api: Api, insert_user: Callable[..., str]) -> None:
+def test_checkout_with_a_large_body_gets_413(api: CallApi, insert_user: InsertUser) -> None:
     insert_user("alice")
     response = api("POST", "checkout", user="alice", json={"credits": 20, "padding": "x" * 2_000_000})
     assert (response.status_code, response.json()["code"]) == (413, "request_too_large")
@@ -174,7 +170,7 @@ def test_a_price_is_rounded_to_what_the_currency_can_pay(alice: Account, setting
     assert orders.price_of(credits=33, method="stripe").amount == 33
 
 
-def test_checkout_of_another_content_type_gets_415(api: Api, insert_user: Callable[..., str]) -> None:
+def test_checkout_of_another_content_type_gets_415(api: CallApi, insert_user: InsertUser) -> None:
     insert_user("alice")
     response = api("POST", "checkout", user="alice", data={"credits": 20})
     assert (response.status_code, "error" in response.json()) == (415, True)
@@ -183,20 +179,20 @@ def test_checkout_of_another_content_type_gets_415(api: Api, insert_user: Callab
 @pytest.mark.parametrize(
     "header", [None, "", "Bearer", "Bearer wrong-key-wrong-key", "Basic eDp5", "Bearer \xff\xfe\xff"]
 )
-def test_checkout_without_a_valid_key_gets_401(api: Api, db: None, header: str | None) -> None:
+def test_checkout_without_a_valid_key_gets_401(api: CallApi, db: None, header: str | None) -> None:
     headers = {} if header is None else {"Authorization": header.encode("latin-1")}
     response = api("POST", "checkout", json={"credits": 20}, headers=headers)
     assert (response.status_code, response.json()["code"]) == (401, "invalid_api_key")
 
 
-def test_checkout_of_a_disabled_account_gets_403(api: Api, insert_user: Callable[..., str]) -> None:
+def test_checkout_of_a_disabled_account_gets_403(api: CallApi, insert_user: InsertUser) -> None:
     insert_user("alice", isActive=False)
     response = api("POST", "checkout", user="alice", json={"credits": 20})
     assert (response.status_code, response.json()["code"]) == (403, "account_disabled")
 
 
 def test_checkout_while_purchasing_is_off_gets_503_with_the_notice(
-    api: Api, insert_user: Callable[..., str], settings: Any
+    api: CallApi, insert_user: InsertUser, settings: Any
 ) -> None:
     insert_user("alice")
     settings.HAS_PURCHASING = False
@@ -205,7 +201,7 @@ def test_checkout_while_purchasing_is_off_gets_503_with_the_notice(
 
 
 def test_checkout_by_a_method_that_is_not_configured_gets_503(
-    api: Api, insert_user: Callable[..., str], settings: Any
+    api: CallApi, insert_user: InsertUser, settings: Any
 ) -> None:
     insert_user("alice")
     settings.SEPAY_API_KEYS = []
@@ -214,7 +210,7 @@ def test_checkout_by_a_method_that_is_not_configured_gets_503(
     assert not Payment.objects.exists()
 
 
-def test_checkout_by_get_gets_405_as_json(api: Api, insert_user: Callable[..., str]) -> None:
+def test_checkout_by_get_gets_405_as_json(api: CallApi, insert_user: InsertUser) -> None:
     insert_user("alice")
     response = api("GET", "checkout", user="alice")
     assert (response.status_code, "error" in response.json()) == (405, True)

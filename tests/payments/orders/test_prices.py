@@ -1,11 +1,9 @@
 """What a payment's currency, rate, received money and credits are, on documents as they really occur."""
 
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
-import requests
 from bson import Decimal128
 from django.db import connection
 from django.test import Client
@@ -16,9 +14,9 @@ from payments.errors import InvalidDecision
 from payments.inbox import review
 from payments.models import Payment
 from payments.orders.prices import CURRENCY, RECEIVED, credited_of, currency_of, rate_of, received_of
+from tests.factories import CallApi, InsertUser
 from tests.pages import page
 
-Api = Callable[..., requests.Response]
 ABSENT: dict[str, Any] = {}
 
 
@@ -99,7 +97,7 @@ def test_of_a_payment_that_received_0_nothing_can_be_refunded(db: None) -> None:
 
 
 def test_staff_and_customers_read_the_same_currency(
-    admin_client: Client, api: Api, insert_user: Callable[..., str]
+    admin_client: Client, api: CallApi, insert_user: InsertUser
 ) -> None:
     insert_user("alice")
     payment = stored(credits=20, amount=50_000, receivedAmount=50_000, currency="vnd")
@@ -112,9 +110,7 @@ def test_staff_and_customers_read_the_same_currency(
         assert "vnd" not in text
 
 
-def test_the_dialog_of_a_refund_names_the_currency_in_capitals(
-    admin_client: Client, insert_user: Callable[..., str]
-) -> None:
+def test_the_dialog_of_a_refund_names_the_currency_in_capitals(admin_client: Client, insert_user: InsertUser) -> None:
     insert_user("alice")
     payment = stored(credits=20, amount=50_000, currency="vnd")
     address = f"/admin/support/do/payment/{payment.pk}/record-refund/"

@@ -1,20 +1,16 @@
 """A promotion's bonus: what was ordered in its window and paid in full, and nothing more."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-import requests
 
 from accounts.models import Account, LedgerEntry
 from payments.models import Payment, Promotion
 from payments.orders.promotions import bonus_of
+from tests.factories import Deliver, MakeOrder
 from tests.payments.conftest import transfer
-
-Deliver = Callable[..., requests.Response]
-MakeOrder = Callable[..., Payment]
 
 
 @pytest.fixture

@@ -4,17 +4,16 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import requests
 
 from accounts.models import Account
 from payments.errors import InvalidSignature, StaleSignature
-from payments.models import Payment, WebhookEvent
+from payments.models import WebhookEvent
 from payments.providers.sepay import SePay
+from tests.factories import Deliver, MakeOrder
 from tests.payments.conftest import transfer
 
 SECRET = "sepay_test_secret"
@@ -25,8 +24,6 @@ BODY = (
 )
 SIGNATURE = "sha256=24e32ccd48906c9962b4b494b1389ea196b79ede129472edc59581e5a000dc2e"
 SIGNED_AT = 1_700_000_000
-
-Deliver = Callable[..., requests.Response]
 
 
 def sign(body: bytes, at: int, secret: str = SECRET) -> dict[str, str]:
@@ -81,15 +78,13 @@ def test_what_does_not_fit_is_refused(changes: dict[str, Any]) -> None:
         verify(**changes)
 
 
-def test_a_signed_delivery_credits(deliver: Deliver, make_order: Callable[..., Payment]) -> None:
+def test_a_signed_delivery_credits(deliver: Deliver, make_order: MakeOrder) -> None:
     body = json.dumps(transfer(make_order().order_code)).encode()
     assert deliver(body, key=None, **sign(body, int(time.time()))).status_code == 200
     assert Account.objects.get().credits_new == 20
 
 
-def test_a_forged_delivery_gets_401_even_with_a_valid_key_beside_it(
-    deliver: Deliver, make_order: Callable[..., Payment]
-) -> None:
+def test_a_forged_delivery_gets_401_even_with_a_valid_key_beside_it(deliver: Deliver, make_order: MakeOrder) -> None:
     body = json.dumps(transfer(make_order().order_code)).encode()
     forged = sign(body, int(time.time()), "guess")
     assert deliver(body, **forged).status_code == 401
@@ -98,7 +93,7 @@ def test_a_forged_delivery_gets_401_even_with_a_valid_key_beside_it(
 
 
 def test_a_stale_delivery_is_refused_kept_and_credited_once_it_is_signed_anew(
-    deliver: Deliver, make_order: Callable[..., Payment]
+    deliver: Deliver, make_order: MakeOrder
 ) -> None:
     body = json.dumps(transfer(make_order().order_code)).encode()
     now = int(time.time())

@@ -1,13 +1,11 @@
 """The SePay webhook over HTTP: credited exactly once, stored first, and never a 500."""
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-import requests
 from bson import ObjectId
 from django.db import connection
 
@@ -22,10 +20,8 @@ from payments.inbox.receive import store
 from payments.models import Payment, WebhookEvent
 from payments.providers import get_provider
 from tests.conftest import key_of
+from tests.factories import CallApi, Deliver, InsertUser, InThreads, MakeOrder
 from tests.payments.conftest import VIETNAM, transfer
-
-Deliver = Callable[..., requests.Response]
-MakeOrder = Callable[..., Payment]
 
 
 def balance_of(username: str = "alice") -> float:
@@ -37,7 +33,7 @@ def the_event() -> WebhookEvent:
 
 
 def test_a_paid_order_of_a_document_without_credits_new_gives_exactly_the_purchase(
-    deliver: Deliver, make_order: MakeOrder, insert_user: Callable[..., str], usersnew: Any
+    deliver: Deliver, make_order: MakeOrder, insert_user: InsertUser, usersnew: Any
 ) -> None:
     insert_user("alice", credits=50, strange={"kept": True})
     order = make_order("alice")
@@ -72,9 +68,7 @@ def test_a_paid_order_of_a_document_without_credits_new_gives_exactly_the_purcha
     assert "Authorization" not in event.headers
 
 
-def test_credits_before_counts_what_was_there(
-    deliver: Deliver, make_order: MakeOrder, insert_user: Callable[..., str]
-) -> None:
+def test_credits_before_counts_what_was_there(deliver: Deliver, make_order: MakeOrder, insert_user: InsertUser) -> None:
     insert_user("alice", creditsNew=1.5)
     deliver(transfer(make_order("alice", 30).order_code, 75_000))
     payment = Payment.objects.get()
@@ -82,7 +76,7 @@ def test_credits_before_counts_what_was_there(
 
 
 def test_a_purchase_on_an_expired_account_expires_the_old_credits_first(
-    deliver: Deliver, make_order: MakeOrder, insert_user: Callable[..., str]
+    deliver: Deliver, make_order: MakeOrder, insert_user: InsertUser
 ) -> None:
     insert_user("alice", creditsNew=5.0, credits=3.0, expiresAt=datetime.now(UTC) - timedelta(hours=1))
     deliver(transfer(make_order("alice").order_code))
@@ -95,9 +89,7 @@ def test_a_purchase_on_an_expired_account_expires_the_old_credits_first(
     assert credits.hold(**hold, minimum=Decimal(20), maximum=Decimal(20)).balance_after == 0
 
 
-def test_50_concurrent_deliveries_credit_once(
-    deliver: Deliver, make_order: MakeOrder, in_threads: Callable[..., list[Any]]
-) -> None:
+def test_50_concurrent_deliveries_credit_once(deliver: Deliver, make_order: MakeOrder, in_threads: InThreads) -> None:
     payload = transfer(make_order().order_code)
     responses = in_threads(50, lambda _: deliver(payload))
     assert {(response.status_code, response.json()["success"]) for response in responses} == {(200, True)}
@@ -153,7 +145,7 @@ def test_late_money_within_a_day_is_credited_and_flagged(
 
 
 def test_expiring_orders_while_their_money_arrives_loses_none(
-    deliver: Deliver, make_order: MakeOrder, in_threads: Callable[..., list[Any]]
+    deliver: Deliver, make_order: MakeOrder, in_threads: InThreads
 ) -> None:
     overdue = [make_order(f"user{number}", minutes_ago=15.01) for number in range(8)]
 
@@ -206,7 +198,7 @@ def test_a_second_transfer_for_a_paid_order_is_a_payment_of_its_own(deliver: Del
 
 
 def test_several_transfers_for_one_order_at_once_are_all_credited(
-    deliver: Deliver, make_order: MakeOrder, in_threads: Callable[..., list[Any]]
+    deliver: Deliver, make_order: MakeOrder, in_threads: InThreads
 ) -> None:
     order = make_order()
     payloads = [transfer(order.order_code) for _ in range(6)]
@@ -372,7 +364,7 @@ def test_a_large_body_gets_413(deliver: Deliver, db: None) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_another_method_gets_405(api: Callable[..., requests.Response], method: str) -> None:
+def test_another_method_gets_405(api: CallApi, method: str) -> None:
     response = api(method, "webhook")
     assert (response.status_code, response.headers["Allow"]) == (405, "POST")
     assert response.json()["success"] is False
@@ -383,7 +375,7 @@ def test_another_method_gets_405(api: Callable[..., requests.Response], method: 
 
 @pytest.mark.parametrize("status", [{"status": "pending"}, {"status": "expired"}, {"status": None}, {}])
 def test_an_order_of_the_replaced_system_is_paid_by_its_exact_code(
-    deliver: Deliver, insert_user: Callable[..., str], status: dict[str, Any]
+    deliver: Deliver, insert_user: InsertUser, status: dict[str, Any]
 ) -> None:
     insert_user("alice")
     code = "TROLL20D1736570000000AB3X"
@@ -410,7 +402,7 @@ def test_an_order_of_the_replaced_system_is_paid_by_its_exact_code(
     [("77", "ignored", 20), (77, "ignored", 20), (None, "review", 20), ("76", "done", 40)],
 )
 def test_a_transfer_that_the_replaced_system_credited_is_not_credited_again(
-    deliver: Deliver, insert_user: Callable[..., str], stored_id: object, status: str, balance: int
+    deliver: Deliver, insert_user: InsertUser, stored_id: object, status: str, balance: int
 ) -> None:
     insert_user("alice", creditsNew=20)
     code = "TROLL20D1736570000000AB3X"
@@ -421,7 +413,7 @@ def test_a_transfer_that_the_replaced_system_credited_is_not_credited_again(
 
 
 def test_an_old_order_without_an_expiry_is_judged_by_when_it_was_made(
-    deliver: Deliver, insert_user: Callable[..., str]
+    deliver: Deliver, insert_user: InsertUser
 ) -> None:
     insert_user("alice")
     code = "TROLL20D1736570000000AB3X"
@@ -493,7 +485,7 @@ def test_every_due_event_has_its_own_time_and_a_broken_one_keeps_none_from_it(ma
     assert balance_of() == 40
 
 
-def test_many_sweepers_at_once_credit_once(make_order: MakeOrder, in_threads: Callable[..., list[Any]]) -> None:
+def test_many_sweepers_at_once_credit_once(make_order: MakeOrder, in_threads: InThreads) -> None:
     provider = get_provider("sepay")
     now = datetime.now(UTC)
     for username in ("alice", "bobby", "carol"):

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +12,7 @@ from accounts.models import Account
 from payments.errors import InvalidSignature
 from payments.models import Payment, WebhookEvent
 from payments.providers.standard import StandardWebhooks
+from tests.factories import MakeOrder
 from tests.payments.senders import STANDARD_SECRET, send_standard, standard_event, standard_headers
 
 VECTOR = {
@@ -21,7 +21,6 @@ VECTOR = {
     "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
 }
 VECTOR_BODY = b'{"test": 2432232314}'
-MakeOrder = Callable[..., Payment]
 
 
 def verify(body: bytes = VECTOR_BODY, now: int = 1_614_265_330, **changes: str) -> None:

@@ -1,17 +1,15 @@
 """Paying by Stripe from the order to the credits, against a fake Stripe over HTTP."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import requests
 
 from accounts.models import Account
 from payments.models import Payment
 from payments.providers import stripe_api
+from tests.factories import CallApi, InsertUser, MakeOrder
 from tests.payments.fakes import FakeStripe
-
-Api = Callable[..., requests.Response]
 
 
 @pytest.fixture
@@ -25,7 +23,7 @@ def stripe(settings: Any) -> Iterator[FakeStripe]:
 
 
 def test_checkout_gives_a_page_and_its_payment_credits(
-    api: Api, site: str, stripe: FakeStripe, insert_user: Callable[..., str]
+    api: CallApi, site: str, stripe: FakeStripe, insert_user: InsertUser
 ) -> None:
     insert_user("alice")
     response = api("POST", "checkout", user="alice", json={"credits": 25, "method": "stripe"})
@@ -44,7 +42,7 @@ def test_checkout_gives_a_page_and_its_payment_credits(
     assert Account.objects.get().credits_new == 25
 
 
-def test_the_page_of_an_order_is_made_once(stripe: FakeStripe, make_order: Callable[..., Payment]) -> None:
+def test_the_page_of_an_order_is_made_once(stripe: FakeStripe, make_order: MakeOrder) -> None:
     order = make_order(method="stripe")
     assert stripe_api.create_session(order) == stripe_api.create_session(order)
     assert len(stripe.sessions) == 1
@@ -52,7 +50,7 @@ def test_the_page_of_an_order_is_made_once(stripe: FakeStripe, make_order: Calla
 
 @pytest.mark.parametrize("failure", ["down", "key"])
 def test_when_stripe_does_not_answer_the_order_fails_with_502(
-    api: Api, stripe: FakeStripe, insert_user: Callable[..., str], settings: Any, failure: str
+    api: CallApi, stripe: FakeStripe, insert_user: InsertUser, settings: Any, failure: str
 ) -> None:
     insert_user("alice")
     stripe.is_down = failure == "down"
@@ -64,7 +62,7 @@ def test_when_stripe_does_not_answer_the_order_fails_with_502(
     assert Payment.objects.get().status == "failed"
 
 
-def test_without_configuration_stripe_is_not_offered(api: Api, insert_user: Callable[..., str]) -> None:
+def test_without_configuration_stripe_is_not_offered(api: CallApi, insert_user: InsertUser) -> None:
     insert_user("alice")
     response = api("POST", "checkout", user="alice", json={"credits": 20, "method": "stripe"})
     assert (response.status_code, response.json()["code"]) == (503, "payment_method_unavailable")

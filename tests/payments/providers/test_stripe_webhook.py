@@ -18,6 +18,7 @@ from payments.errors import InvalidSignature
 from payments.inbox.process import process_due_events
 from payments.models import Payment, WebhookEvent
 from payments.providers.stripe import Stripe
+from tests.factories import InThreads, MakeOrder
 from tests.payments.conftest import transfer
 from tests.payments.senders import dispute, refund, send_stripe, session, stripe_event, stripe_signature
 
@@ -29,7 +30,6 @@ VECTOR = (
 )
 VECTOR_SIGNATURE = "t=1700000000,v1=29bbd6bb96d229525a1b5f7485187fde6635371e364bf9c1ccee8ed3069de60b"
 Send = Callable[..., requests.Response]
-MakeOrder = Callable[..., Payment]
 
 
 @pytest.fixture
@@ -389,9 +389,7 @@ def test_events_in_any_order_lead_to_the_same_end(send: Send, paid: Payment, ord
     assert balance_of() == 6
 
 
-def test_many_refunds_at_once_take_exactly_their_sum(
-    site: str, paid: Payment, in_threads: Callable[..., list[Any]]
-) -> None:
+def test_many_refunds_at_once_take_exactly_their_sum(site: str, paid: Payment, in_threads: InThreads) -> None:
     events = [stripe_event("refund.created", refund(f"re_{n}", "pi_1", 190)) for n in range(10)]
     in_threads(20, lambda n: send_stripe(site, events[n % 10]))
     later = datetime.now(UTC)

@@ -1,14 +1,13 @@
 """VietQR: the standard's own example, and an image without a third party."""
 
 import base64
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
-import requests
 
 from payments.providers.vietqr import find_bin, image_uri, transfer_payload
+from tests.factories import CallApi, InsertUser
 
 VECTOR = (
     "00020101021238530010A0000007270123000697041601092576788590208QRIBFTTA"
@@ -38,7 +37,7 @@ def test_the_image_is_data_and_asks_nobody() -> None:
 
 
 def test_checkout_gives_the_transfer_as_text_and_as_a_local_code(
-    api: Callable[..., requests.Response], insert_user: Callable[..., str], settings: Any
+    api: CallApi, insert_user: InsertUser, settings: Any
 ) -> None:
     settings.SEPAY_ACCOUNT_NAME = "NGUYEN VAN A"
     insert_user("alice")

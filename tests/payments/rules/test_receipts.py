@@ -17,6 +17,7 @@ from payments import orders
 from payments.inbox.process import process_due_events
 from payments.models import Payment, Promotion, WebhookEvent
 from payments.providers.sepay import TIME_ZONE
+from tests.factories import CallApi, MakeOrder
 from tests.payments.conftest import transfer
 from tests.payments.providers.test_sepay_signature import SECRET, sign
 from tests.payments.senders import dispute, refund, send_stripe, session, stripe_event
@@ -28,7 +29,7 @@ UNPAID = {"payment_status": "unpaid"}
 class World:
     """A site, an order of 20 USD by alice, and providers that sign what they send."""
 
-    def __init__(self, site: str, make_order: Callable[..., Payment], usersnew: Any) -> None:
+    def __init__(self, site: str, make_order: MakeOrder, usersnew: Any) -> None:
         self.site, self.make_order, self.usersnew = site, make_order, usersnew
         self.order: Payment = Payment()
 
@@ -170,9 +171,7 @@ def test_every_row_is_run() -> None:
 
 
 @pytest.mark.parametrize("case", SCRIPTS)
-def test_rule(
-    case: str, site: str, api: Callable[..., Any], make_order: Callable[..., Payment], usersnew: Any, settings: Any
-) -> None:
+def test_rule(case: str, site: str, api: CallApi, make_order: MakeOrder, usersnew: Any, settings: Any) -> None:
     settings.SEPAY_WEBHOOK_SECRETS = [SECRET]
     world = World(site, make_order, usersnew)
     SCRIPTS[case](world)

@@ -1,6 +1,5 @@
 """The arithmetic of refunds: shares that never add up to anything but the whole, and the bounds that it keeps."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from accounts.models import Account, LedgerEntry
 from payments.models import Payment, Reversal, WebhookEvent
 from payments.rules.reversals import reversed_for, total_reversed
+from tests.factories import MakeOrder
 from tests.payments.senders import send_standard, standard_event
 
 AMOUNTS = st.integers(1, 10**9)
@@ -61,7 +61,7 @@ def test_an_old_payment_without_a_received_amount_counts_its_price() -> None:
 )
 def test_less_than_nothing_or_more_than_was_credited_is_never_reversed(
     site: str,
-    make_order: Callable[..., Payment],
+    make_order: MakeOrder,
     damage: dict[str, Any],
     told: str,
 ) -> None:

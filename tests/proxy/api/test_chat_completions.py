@@ -4,7 +4,6 @@ import json
 import socket
 import time
 from bisect import bisect_left
-from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -20,6 +19,7 @@ from development.fake_upstream.server import FakeUpstream
 from proxy.billing.refusals import read_refusals
 from proxy.models import RequestLog
 from tests.conftest import key_of
+from tests.factories import InsertUser, ServeWith
 from tests.proxy.requests import assert_reconciles, chat, events, post
 from tests.serving import Server
 
@@ -28,7 +28,6 @@ OHMYGPT_INPUT, OHMYGPT_OUTPUT = Decimal("1.15") / 10**6, Decimal("5.75") / 10**6
 CACHE_SECONDS = 0.3
 """A little more than the server's `PRICE_CACHE_SECONDS`."""
 FULL_NAME = "claude-haiku-4-5-20251001"
-InsertUser = Callable[..., str]
 
 
 def test_a_request_is_forwarded_and_billed_exactly(
@@ -426,7 +425,7 @@ def test_a_large_body_is_not_read_without_a_good_key(
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(
-    serve_with: Callable[..., Server], upstream: FakeUpstream, insert_user: InsertUser
+    serve_with: ServeWith, upstream: FakeUpstream, insert_user: InsertUser
 ) -> None:
     insert_user("alice", creditsNew=1)
     server = serve_with(GUNICORN_WORKERS="1", CLIENT_TIMEOUT_SECONDS="0.3")
@@ -461,7 +460,7 @@ def test_a_chunked_request_body_is_read(
     assert_reconciles()
 
 
-def test_the_anthropic_refusal_helps_as_much(serve_with: Callable[..., Server], insert_user: InsertUser) -> None:
+def test_the_anthropic_refusal_helps_as_much(serve_with: ServeWith, insert_user: InsertUser) -> None:
     insert_user("alice", creditsNew=0.001)
     server = serve_with(GUNICORN_WORKERS="1", PURCHASE_URL="https://shop.example/buy")
     response = post(server, chat(max_tokens=5000), path="/v1/messages")

@@ -1,6 +1,5 @@
 """What customers read and do with their key: balance, receipts, use, a new key, free token counts."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
@@ -18,10 +17,9 @@ from development.fake_upstream.server import FakeUpstream
 from mongo.collections import collection_of
 from proxy.models import RequestLog
 from tests.conftest import key_of
+from tests.factories import InsertUser, InThreads
 from tests.proxy.requests import MESSAGES, assert_reconciles, chat, post
 from tests.serving import Server
-
-InsertUser = Callable[..., str]
 
 
 def get(server: Server, path: str, *, username: str = "alice", key: str | None = None) -> urllib3.BaseHTTPResponse:
@@ -152,7 +150,7 @@ def test_a_rotated_key_stops_at_once_in_every_process(server: Server, insert_use
 
 
 def test_of_many_rotations_with_one_key_one_succeeds(
-    server: Server, insert_user: InsertUser, in_threads: Callable[..., list[Any]]
+    server: Server, insert_user: InsertUser, in_threads: InThreads
 ) -> None:
     insert_user("alice")
     results = in_threads(8, lambda _: rotate(server, key_of("alice")))

@@ -2,10 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from django.test import override_settings
@@ -15,10 +13,10 @@ from accounts.errors import AccountDisabled, InvalidApiKey, RateLimitExceeded
 from accounts.models import Account, Balance
 from development.fake_upstream.server import FakeUpstream
 from tests.conftest import key_of
+from tests.factories import InsertUser, InThreads
 from tests.proxy.requests import MESSAGES, assert_reconciles, chat, post
 from tests.serving import Server
 
-InsertUser = Callable[..., str]
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 
 
@@ -56,7 +54,7 @@ def test_the_retry_time_is_true_to_the_second(insert_user: InsertUser) -> None:
     assert hold(8, now=NOW + timedelta(seconds=caught.value.retry_seconds)).request_id == "req_8"
 
 
-def test_holds_at_once_are_counted_exactly(insert_user: InsertUser, in_threads: Callable[..., list[Any]]) -> None:
+def test_holds_at_once_are_counted_exactly(insert_user: InsertUser, in_threads: InThreads) -> None:
     insert_user("alice", creditsNew=1, concurrentRequests=5)
 
     def attempt(index: int) -> bool:
@@ -75,9 +73,7 @@ def test_holds_at_once_are_counted_exactly(insert_user: InsertUser, in_threads: 
     assert hold(99).request_id == "req_99"
 
 
-def test_the_minute_is_counted_exactly_under_concurrency(
-    insert_user: InsertUser, in_threads: Callable[..., list[Any]]
-) -> None:
+def test_the_minute_is_counted_exactly_under_concurrency(insert_user: InsertUser, in_threads: InThreads) -> None:
     insert_user("alice", requestsPerMinute=10)
 
     def attempt(_: int) -> bool:
@@ -130,7 +126,7 @@ def test_over_http_the_limit_is_told_in_the_callers_shape(
 
 
 def test_over_http_requests_at_once_are_limited_across_workers(
-    server: Server, insert_user: InsertUser, in_threads: Callable[..., list[Any]]
+    server: Server, insert_user: InsertUser, in_threads: InThreads
 ) -> None:
     insert_user("alice", creditsNew=1, concurrentRequests=4)
     body = json.dumps(chat("[[fake delay=0.7]] x")).encode()

@@ -1,8 +1,6 @@
 """`Idempotency-Key`: the retry has the first answer and costs nothing, whoever sends it again and however often."""
 
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.conf import settings
@@ -11,11 +9,11 @@ from django.utils import timezone
 from accounts.models import Account
 from development.fake_upstream.server import FakeUpstream
 from proxy.models import IdempotentRequest, RequestLog
+from tests.factories import InsertUser, InThreads
 from tests.faults.test_crash import open_request, wait_for
 from tests.proxy.requests import MESSAGES, assert_reconciles, chat, post
 from tests.serving import Server
 
-InsertUser = Callable[..., str]
 KEY = {"Idempotency-Key": "order-66"}
 
 
@@ -42,7 +40,7 @@ def test_a_retry_has_the_stored_answer_and_is_not_billed(
 
 
 def test_many_at_once_are_one_request(
-    server: Server, upstream: FakeUpstream, insert_user: InsertUser, in_threads: Callable[..., list[Any]]
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser, in_threads: InThreads
 ) -> None:
     insert_user("alice", creditsNew=1)
     body = chat("[[fake delay=0.5]] x")

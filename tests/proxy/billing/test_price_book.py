@@ -16,10 +16,10 @@ from proxy.billing.price_book import FAILURE_SECONDS, PriceBook
 from proxy.billing.seed_prices import ROWS, seed_prices
 from proxy.errors import ModelNotFound, ServiceUnavailable
 from proxy.models import ModelPrice, RequestLog
+from tests.factories import InsertUser, InThreads, ServeWith
 from tests.proxy.requests import assert_reconciles, chat, post
 from tests.serving import Server
 
-InsertUser = Callable[..., str]
 CACHE_SECONDS = 0.3
 """A little more than the server's `PRICE_CACHE_SECONDS`."""
 
@@ -157,10 +157,10 @@ def break_prices(db: None) -> Iterator[Callable[[], None]]:
 
 
 def test_known_prices_serve_for_a_while_when_they_cannot_be_read(
-    serve_with: Callable[..., Server],
+    serve_with: ServeWith,
     insert_user: InsertUser,
     break_prices: Callable[[], None],
-    in_threads: Callable[..., list[Any]],
+    in_threads: InThreads,
 ) -> None:
     insert_user("alice", creditsNew=1)
     server = serve_with(GUNICORN_WORKERS="1")  # One that knows the prices, and no other.
@@ -173,7 +173,7 @@ def test_known_prices_serve_for_a_while_when_they_cannot_be_read(
 
 
 def test_prices_that_were_never_read_are_an_error_until_they_can_be(
-    prices: None, break_prices: Callable[[], None], in_threads: Callable[..., list[Any]]
+    prices: None, break_prices: Callable[[], None], in_threads: InThreads
 ) -> None:
     book = PriceBook()
     break_prices()
@@ -194,7 +194,7 @@ def test_prices_that_were_never_read_are_an_error_until_they_can_be(
 
 
 def test_many_requests_without_a_database_wait_for_one_time_out_together(
-    serve_with: Callable[..., Server], insert_user: InsertUser, in_threads: Callable[..., list[Any]]
+    serve_with: ServeWith, insert_user: InsertUser, in_threads: InThreads
 ) -> None:
     insert_user("alice", creditsNew=1)
     url = f"mongodb://127.0.0.1:{free_port()}/?replicaSet=rs0"

@@ -1,10 +1,9 @@
 """How often a billed request goes to the database, counted from the driver's own log of its commands."""
 
 import json
-from collections.abc import Callable
 
+from tests.factories import InsertUser, ServeWith
 from tests.proxy.requests import CHAT, MESSAGES, assert_reconciles, chat, post
-from tests.serving import Server
 
 HOLD = SETTLE = ("findAndModify", "usersNew")
 RECORD = ("insert", "request_logs")
@@ -23,7 +22,7 @@ def commands_of(log: str) -> list[tuple[str, str]]:
 
 
 def test_a_billed_request_takes_three_round_trips_once_the_prices_are_cached(
-    serve_with: Callable[..., Server], insert_user: Callable[..., str]
+    serve_with: ServeWith, insert_user: InsertUser
 ) -> None:
     insert_user("alice", creditsNew=1)
     server = serve_with(GUNICORN_WORKERS="1", PRICE_CACHE_SECONDS="600", **DRIVER_LOG)

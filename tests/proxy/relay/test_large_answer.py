@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,11 +9,11 @@ import urllib3
 
 from accounts.models import Account
 from proxy.models import RequestLog
+from tests.factories import InsertUser, ServeWith
 from tests.faults.test_crash import open_request, wait_for
 from tests.proxy.requests import CHAT, MESSAGES, assert_reconciles, chat, post
 from tests.serving import Server
 
-InsertUser = Callable[..., str]
 MEGABYTE = 1024 * 1024
 
 
@@ -25,9 +24,7 @@ def resident_bytes(server: Server) -> int:
 
 
 @pytest.mark.parametrize("path", [CHAT, MESSAGES])
-def test_a_20_mb_answer_passes_whole_and_is_billed(
-    serve_with: Callable[..., Server], insert_user: InsertUser, path: str
-) -> None:
+def test_a_20_mb_answer_passes_whole_and_is_billed(serve_with: ServeWith, insert_user: InsertUser, path: str) -> None:
     insert_user("alice", creditsNew=5)
     server = serve_with(GUNICORN_WORKERS="1")
     post(server, chat("[[fake big=2000000]] x"), path=path)
@@ -46,7 +43,7 @@ def test_a_20_mb_answer_passes_whole_and_is_billed(
     assert_reconciles()
 
 
-def test_a_10000_chunk_stream_keeps_memory_flat(serve_with: Callable[..., Server], insert_user: InsertUser) -> None:
+def test_a_10000_chunk_stream_keeps_memory_flat(serve_with: ServeWith, insert_user: InsertUser) -> None:
     insert_user("alice", creditsNew=50)
     server = serve_with(GUNICORN_WORKERS="1")
     post(server, chat("[[fake chunks=100]] x", stream=True))
@@ -97,7 +94,7 @@ def test_the_first_byte_comes_as_soon_as_the_upstream_sends_it(server: Server, i
     assert b"[DONE]" in rest
 
 
-def test_a_slow_reader_keeps_memory_flat(serve_with: Callable[..., Server], insert_user: InsertUser) -> None:
+def test_a_slow_reader_keeps_memory_flat(serve_with: ServeWith, insert_user: InsertUser) -> None:
     insert_user("alice", creditsNew=50)
     server = serve_with(GUNICORN_WORKERS="1")
     body = chat("[[fake chunks=500 big=12000000]] x", stream=True, max_tokens=1000)

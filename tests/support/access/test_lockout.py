@@ -1,8 +1,7 @@
 """How often a password may be guessed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -11,6 +10,7 @@ from django.test import Client
 
 from support.access.lockout import LOCK_TIME, MAX_FAILURES, count_attempt, forget_attempts
 from support.models import AuditEntry
+from tests.factories import InThreads
 from tests.pages import text_of
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
@@ -64,6 +64,6 @@ def test_a_lock_ends_and_guessing_on_does_not_prolong_it() -> None:
     assert count_attempt("sam", now=NOW)
 
 
-def test_guesses_at_the_same_time_cannot_slip_through(in_threads: Callable[..., list[Any]]) -> None:
+def test_guesses_at_the_same_time_cannot_slip_through(in_threads: InThreads) -> None:
     count_attempt("sam", now=NOW - timedelta(days=1))
     assert sum(in_threads(30, lambda _: count_attempt("sam", now=NOW))) == MAX_FAILURES

@@ -1,17 +1,13 @@
 """The permissions of a staff user: those that Django would find, by queries that join nothing big."""
 
-from collections.abc import Callable
-
 import pytest
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import Permission, User
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from support.access.permissions import RoleBackend
-
-LogIn = Callable[..., Client]
+from tests.factories import LogIn
 
 
 @pytest.mark.parametrize("role", ["Viewer", "Billing admin", None])

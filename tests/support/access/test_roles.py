@@ -28,10 +28,9 @@ from support.audit.trail import record
 from support.models import AuditEntry, SecondFactor
 from support.pages.exports import COLUMNS
 from tests.conftest import key_of
+from tests.factories import InsertUser, LogIn
 from tests.support.conftest import ADMIN_MODELS, send_money
 
-InsertUser = Callable[..., str]
-LogIn = Callable[..., Client]
 Roles = frozenset[str]
 
 FRAGMENT = {"HX-Request": "true"}  # Dialogs answer with themselves alone.

@@ -17,10 +17,9 @@ from accounts.authentication import find_account_by_key
 from accounts.models import Account, Balance, LedgerEntry
 from support.models import AuditEntry
 from tests.conftest import key_of
+from tests.factories import InsertUser, InThreads, LogIn
 from tests.pages import page, text_of
 
-InsertUser = Callable[..., str]
-LogIn = Callable[..., Client]
 FORMS: dict[str, dict[str, str]] = {
     "transfer": {"source": "ohmygpt", "amount": "4", "reason": "asked"},
     "adjust": {"balance": "openhands", "direction": "add", "amount": "4", "reason": "asked"},
@@ -105,9 +104,7 @@ def test_a_second_click_on_confirm_does_nothing_more(admin_client: Client, alice
     assert done_to_accounts().count() == 1
 
 
-def test_ten_clicks_at_once_transfer_once(
-    admin_client: Client, alice: str, in_threads: Callable[..., list[Any]]
-) -> None:
+def test_ten_clicks_at_once_transfer_once(admin_client: Client, alice: str, in_threads: InThreads) -> None:
     data = confirmed(preview(admin_client, "transfer"))
     answers = in_threads(10, lambda _: admin_client.post(url("transfer"), data).status_code)
     assert set(answers) == {302}
@@ -115,9 +112,7 @@ def test_ten_clicks_at_once_transfer_once(
     assert done_to_accounts().filter(outcome="done").count() == 1
 
 
-def test_two_staff_at_once_are_both_told_the_truth(
-    log_in: LogIn, alice: str, in_threads: Callable[..., list[Any]]
-) -> None:
+def test_two_staff_at_once_are_both_told_the_truth(log_in: LogIn, alice: str, in_threads: InThreads) -> None:
     staff = [log_in("Support", "sam"), log_in("Support", "sue")]
     forms = [confirmed(preview(client, "transfer", amount="6")) for client in staff]
     texts = in_threads(2, lambda index: text_of(staff[index].post(url("transfer"), forms[index], follow=True)))

@@ -13,11 +13,10 @@ from django.utils import timezone
 from accounts import credits
 from accounts.models import Account, Balance, LedgerEntry
 from support.models import AuditEntry
+from tests.factories import InsertUser, LogIn
 from tests.pages import text_of
 
 LIST = "/admin/accounts/account/"
-InsertUser = Callable[..., str]
-LogIn = Callable[..., Client]
 
 
 @pytest.fixture

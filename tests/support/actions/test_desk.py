@@ -1,7 +1,6 @@
 """The payments desk: events in review, refunds, the purchasing switch; each with reason, permission and audit."""
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -14,11 +13,10 @@ from payments import orders
 from payments.models import Payment, Promotion, WebhookEvent
 from payments.orders import purchasing
 from support.models import AuditEntry
+from tests.factories import InsertUser, LogIn
 from tests.pages import page, text_of
 from tests.support.conftest import send_money
 
-InsertUser = Callable[..., str]
-LogIn = Callable[..., Client]
 EVENT_FORMS = {
     "match-event": {"order": "", "reason": "phoned"},
     "credit-event": {"username": "alice", "amount": "7", "reason": "phoned"},

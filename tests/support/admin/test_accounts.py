@@ -1,7 +1,6 @@
 """The account and ledger pages of the admin, on documents as they really occur."""
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,9 +17,9 @@ from accounts.models import Account, Balance, LedgerEntry
 from accounts.registration import create_account
 from support.admin.accounts import expiry_badge
 from tests.conftest import key_of
+from tests.factories import InsertUser
 from tests.pages import page, text_of
 
-InsertUser = Callable[..., str]
 LIST = "/admin/accounts/account/"
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 

@@ -1,13 +1,12 @@
 """Lists of huge collections: bounded counts, times and dates. (`test_query_plans.py` reads their queries' plans.)"""
 
-from collections.abc import Callable
-
 import pytest
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
 from support.admin import base
+from tests.factories import InsertUser
 from tests.pages import page
 
 
@@ -40,7 +39,7 @@ def test_a_page_beyond_the_end_leads_back(admin_client: Client) -> None:
         "support/export/proxy/requestlog/?p=x",
     ],
 )
-def test_any_date_gives_a_page(admin_client: Client, insert_user: Callable[..., str], address: str) -> None:
+def test_any_date_gives_a_page(admin_client: Client, insert_user: InsertUser, address: str) -> None:
     insert_user("alice")
     connection.database["request_logs"].insert_one({"_id": "r1", "userId": "alice", "createdAt": timezone.now()})
     assert admin_client.get(f"/admin/{address}").status_code == 200
@@ -54,7 +53,7 @@ def test_an_export_of_a_list_that_cannot_be_is_no_error(admin_client: Client, qu
 
 
 def test_a_list_that_is_not_counted_in_time_says_so(
-    admin_client: Client, insert_user: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    admin_client: Client, insert_user: InsertUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base, "COUNT_SECONDS", 1e-6)
     insert_user("alice")

@@ -1,19 +1,16 @@
 """Addresses filter by what the lists offer, and by nothing else: an address must not find out what no page shows."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.contrib import admin
 from django.contrib.admin.utils import get_fields_from_path
 from django.db.models import Model
-from django.test import Client, RequestFactory
+from django.test import RequestFactory
 
 from tests.conftest import key_of
+from tests.factories import InsertUser, LogIn
 from tests.support.conftest import ADMIN_MODELS
-
-InsertUser = Callable[..., str]
-LogIn = Callable[..., Client]
 
 
 @pytest.mark.parametrize(

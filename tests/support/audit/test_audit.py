@@ -15,11 +15,11 @@ from support.admin.edits import RecordedEdits
 from support.audit.trail import perform, record
 from support.errors import AlreadyDone
 from support.models import AuditEntry
+from tests.factories import InsertUser, InThreads, LogIn
 from tests.pages import page
 from tests.support.conftest import ADMIN_MODELS
 
 LIST = "/admin/support/auditentry/"
-LogIn = Callable[..., Client]
 
 
 def act(operation: str = "staff:1", change: Callable[[], Any] = lambda: 7, **fields: str) -> Any:
@@ -36,7 +36,7 @@ def test_an_action_is_done_and_recorded_once(db: None) -> None:
     assert AuditEntry.objects.get().pk == "staff:1"
 
 
-def test_the_same_action_twenty_times_at_once_is_done_once(in_threads: Callable[..., list[Any]]) -> None:
+def test_the_same_action_twenty_times_at_once_is_done_once(in_threads: InThreads) -> None:
     def change() -> None:
         connection.database["usersNew"].update_one(
             {"_id": "alice"}, {"$inc": {"n": 1}}, upsert=True, session=connection.session
@@ -126,9 +126,7 @@ def test_search_and_filters(admin_client: Client, query: dict[str, str], count: 
     assert len(admin_client.get(LIST, query).context["cl"].result_list) == count
 
 
-def test_edits_in_forms_are_recorded_with_old_and_new_values(
-    admin_client: Client, insert_user: Callable[..., str]
-) -> None:
+def test_edits_in_forms_are_recorded_with_old_and_new_values(admin_client: Client, insert_user: InsertUser) -> None:
     insert_user("alice", role="user")
     admin_client.post("/admin/accounts/account/alice/change/", {"role": "priority", "discord_id": ""})
     assert AuditEntry.objects.exclude(action="log-in").count() == 0  # Nobody said why.
@@ -199,7 +197,7 @@ def test_every_admin_records_its_edits() -> None:
     ],
 )
 def test_every_refused_form_is_recorded(
-    log_in: LogIn, insert_user: Callable[..., str], address: str, action: str, target: str
+    log_in: LogIn, insert_user: InsertUser, address: str, action: str, target: str
 ) -> None:
     insert_user("a/b")
     form = {"account": ["alice", "bob"], "username": "secret"}

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,8 +14,7 @@ from support.models import AuditEntry
 from support.pages import exports
 from support.pages.csv_export import cell, stream_csv
 from tests.conftest import key_of
-
-LogIn = Callable[..., Client]
+from tests.factories import InsertUser, LogIn
 
 
 def export(client: Client, path: str) -> list[list[str]]:
@@ -61,7 +59,7 @@ def test_rows_are_written_as_they_are_read() -> None:
     assert read == [0]
 
 
-def test_an_export_holds_what_is_filtered(admin_client: Client, insert_user: Callable[..., str]) -> None:
+def test_an_export_holds_what_is_filtered(admin_client: Client, insert_user: InsertUser) -> None:
     insert_user("alice", credits=5, isActive=False)
     insert_user("bob", creditsNew=2.5, discordId="123456789012345678")
     header, *rows = export(admin_client, "accounts/account/?status=disabled")
@@ -73,7 +71,7 @@ def test_an_export_holds_what_is_filtered(admin_client: Client, insert_user: Cal
 
 
 def test_an_export_that_is_cut_says_so(
-    admin_client: Client, insert_user: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    admin_client: Client, insert_user: InsertUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("alice", "bob", "carol"):
         insert_user(name)
@@ -84,7 +82,7 @@ def test_an_export_that_is_cut_says_so(
     assert last == ["The export ends here, after 2 rows; there are more. Narrow the list by its filters."]
 
 
-def test_exports_hold_no_key_and_no_hash(admin_client: Client, insert_user: Callable[..., str]) -> None:
+def test_exports_hold_no_key_and_no_hash(admin_client: Client, insert_user: InsertUser) -> None:
     insert_user("alice", apiKeyHash="f" * 64)
     connection.database["request_logs"].insert_one({"_id": "r1", "userKeyId": key_of("alice"), "userId": "alice"})
     for path in ("accounts/account/", "proxy/requestlog/"):
@@ -94,7 +92,7 @@ def test_exports_hold_no_key_and_no_hash(admin_client: Client, insert_user: Call
 
 
 @pytest.mark.parametrize("name", ["q", "status"])
-def test_no_whole_key_of_an_address_is_kept(admin_client: Client, insert_user: Callable[..., str], name: str) -> None:
+def test_no_whole_key_of_an_address_is_kept(admin_client: Client, insert_user: InsertUser, name: str) -> None:
     insert_user("alice")
     export(admin_client, f"accounts/account/?{name}={key_of('alice')}")
     assert AuditEntry.objects.get(action="export").reason == f"{name}={key_of('alice')[:16]}…"
