@@ -27,8 +27,6 @@ NEVER_HERE: dict[type[BillingError], str] = {
     account_errors.InsufficientCredits: "buying spends no credits, and a reversal may leave a debt",
     account_errors.CreditsExpired: "expired accounts may buy",
     account_errors.RateLimitExceeded: "the proxy counts requests",
-    account_errors.AmountAboveLimit: "for staff",
-    account_errors.PermissionNeeded: "for staff",
     account_errors.InvalidExpiry: "for staff",
     account_errors.ExpiryChanged: "for staff",
     account_errors.OperationConflict: "the rules raise it while an event is processed, which sends it to review",
