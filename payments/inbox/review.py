@@ -201,6 +201,13 @@ def record_refund(
     return payment
 
 
+def check_waiting(event: WebhookEvent | None) -> WebhookEvent:
+    """The event, if it waits for a decision of staff. Raises `NotReviewable`."""
+    if event is None or not event.is_waiting_for_staff:
+        raise NotReviewable("This event does not wait for a decision (any more).")
+    return event
+
+
 def _decide(
     event_key: ObjectId,
     decide: Callable[[WebhookEvent], Payment | None],
@@ -214,9 +221,7 @@ def _decide(
     _check_reason(reason)
 
     def run() -> Payment | None:
-        event = WebhookEvent.objects.filter(pk=event_key).first()
-        if event is None or not event.is_waiting_for_staff:
-            raise NotReviewable("This event does not wait for a decision (any more).")
+        event = check_waiting(WebhookEvent.objects.filter(pk=event_key).first())
         payment = decide(event)
         status = Status.DONE if is_done else Status.IGNORED
         outcome = Outcome(status, event.error, payment)  # Why it waited stays readable beside the decision.

@@ -10,7 +10,7 @@ from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWid
 from accounts.errors import AccountNotFound
 from accounts.models import Account
 from money.amounts import MAX_AMOUNT, ZERO, format_usd
-from payments.errors import NotReviewable, PaymentNotFound
+from payments.errors import PaymentNotFound
 from payments.inbox import review
 from payments.models import Payment, WebhookEvent
 from payments.orders.prices import currency_of
@@ -95,13 +95,8 @@ def _find_order(text: str) -> Payment:
     return found[0]
 
 
-def _check_waiting(event: WebhookEvent) -> None:
-    if not event.is_waiting_for_staff:
-        raise NotReviewable("This event does not wait for a decision (any more).")
-
-
 def _preview_match(event: WebhookEvent, data: Data) -> list[Line]:
-    _check_waiting(event)
+    review.check_waiting(event)
     order = _find_order(data["order"])
     ordered = f"{format_usd(order.credits)} for {order.user_id}, {order.get_status_display()}"
     return [Line("Event", event.get_status_display(), "Done"), Line(f"Order {order}", ordered, "credited by the rules")]
@@ -130,7 +125,7 @@ def _need_of_credit(event: WebhookEvent, data: Data) -> Need | None:
 
 
 def _preview_credit(event: WebhookEvent, data: Data) -> list[Line]:
-    _check_waiting(event)
+    review.check_waiting(event)
     account = Account.objects.filter(pk=data["username"]).first()
     if account is None:
         raise AccountNotFound(data["username"])
@@ -150,7 +145,7 @@ def _credit(event: WebhookEvent, data: Data, operation: str, actor: str) -> Resu
 
 
 def _preview_dismiss(event: WebhookEvent, data: Data) -> list[Line]:
-    _check_waiting(event)
+    review.check_waiting(event)
     return [Line("Event", event.get_status_display(), "Ignored"), Line("Credits", "not moved", "not moved")]
 
 
@@ -244,7 +239,7 @@ def _preview_refund(payment: Payment, data: Data) -> list[Line]:
     after = taken + credits_of_refund(payment, data["amount"])
     return [
         Line("Refunded", f"{before:,.2f} {currency}", f"{before + data['amount']:,.2f} {currency}"),
-        Line("Credits taken back", format_usd(taken), format_usd(after)),
+        Line("Credits reversed", format_usd(taken), format_usd(after)),
     ]
 
 
@@ -256,9 +251,7 @@ def _refund(payment: Payment, data: Data, operation: str, actor: str) -> Result:
         actor=actor,
         reason=data["reason"],
     )
-    return Result(
-        f"Recorded. In all, {format_usd(after.reversed_credits or ZERO)} of this payment has been taken back."
-    )
+    return Result(f"Recorded. In all, {format_usd(after.reversed_credits or ZERO)} of this payment has been reversed.")
 
 
 PAYMENT_ACTIONS = {
@@ -271,7 +264,7 @@ PAYMENT_ACTIONS = {
         form_class=RefundForm,
         preview=_preview_refund,
         change=_refund,
-        note="For money sent back by bank transfer. The credits are taken back in proportion, below zero if need be.",
+        note="For money sent back by bank transfer. The credits are reversed in proportion, below zero if need be.",
         amount=lambda payment, data: credits_of_refund(payment, data["amount"]),
         is_offered=lambda payment: payment.status == Payment.Status.SUCCESS,
     )

@@ -180,7 +180,7 @@ def test_a_refund_by_hand_takes_the_credits_back_once(log_in: LogIn, insert_user
     assert "Record a refund" in page(admin, f"/admin/payments/payment/{order.pk}/change/")
     for _ in range(2):
         response = do(admin, address, amount="25000", reference="FT1", reason="double payment")
-        assert "Recorded. In all, $10.00 of this payment has been taken back." in text_of(response)
+        assert "Recorded. In all, $10.00 of this payment has been reversed." in text_of(response)
     assert LedgerEntry.objects.get(kind="refund").reason.endswith(": double payment")
     assert Account.objects.get().credits_new == 10
 
