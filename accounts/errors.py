@@ -87,7 +87,7 @@ class InsufficientCredits(BillingError):
 
 
 class RateLimitExceeded(BillingError):
-    """Too many requests a minute or at once; `retry_seconds` is when the next one will pass."""
+    """Too many requests per minute or at once; `retry_seconds` is when the next one will pass."""
 
     code = "rate_limit_exceeded"
 

@@ -39,7 +39,7 @@ class RateLimit:
 
     @property
     def headers(self) -> dict[str, str]:
-        """`X-RateLimit-*`: requests a minute, how many could be made now, seconds until all of them can."""
+        """`X-RateLimit-*`: requests per minute, how many could be made now, seconds until all of them can."""
         return {
             "X-RateLimit-Limit": str(self.limit),
             "X-RateLimit-Remaining": str(self.remaining),
@@ -107,7 +107,7 @@ def refusal_of(document: Document, now: datetime) -> RateLimitExceeded | None:
         interval = MINUTE_SECONDS / rate.limit if rate.limit else MINUTE_SECONDS
         wait = float(from_bson(document.get(FULL_AT))) + interval - MINUTE_SECONDS - now.timestamp()
         return RateLimitExceeded(
-            f"You may make {rate.limit} requests a minute.", rate=rate, retry_seconds=max(math.ceil(wait), 1)
+            f"You may make {rate.limit} requests per minute.", rate=rate, retry_seconds=max(math.ceil(wait), 1)
         )
     concurrent = _limit(document, CONCURRENT, settings.CONCURRENT_REQUESTS)
     if len(document.get("holds") or {}) >= concurrent:

@@ -25,7 +25,7 @@ class LoadError(Exception):
 
 @dataclass
 class Load:
-    """What the clients saw. Times in seconds; one entry a request in both lists."""
+    """What the clients saw. Times in seconds; one entry per request in both lists."""
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0

@@ -63,7 +63,7 @@ class Profiler:
         self._database.command("profile", 0)
 
     def new_queries(self) -> list[Query]:
-        """What big collections were asked since the last call. Reads the whole profile: once a page, not a query."""
+        """What big collections were asked since the last call. Reads the whole profile: once per page."""
         entries = list(self._database[PROFILE].find({"ts": {"$gt": self._seen}}))
         self._seen = max((entry["ts"] for entry in entries), default=self._seen)
         return list(_read(entries, self._database.name))

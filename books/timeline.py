@@ -102,7 +102,7 @@ def _first_that_fits(username: str, start: datetime, end: datetime | None) -> da
 
 
 def _entries(username: str, start: datetime, end: datetime | None) -> tuple[list[LedgerEntry], datetime]:
-    """The entries of the window, newest first; a crowded window is cut to start with the oldest one that fits."""
+    """The entries of the window, newest first; a crowded window is cut to start with the oldest entry that fits."""
     found = LedgerEntry.objects.filter(account_id=username, created_at__gte=start)
     if end is not None:
         found = found.filter(created_at__lt=end)

@@ -397,7 +397,7 @@ class Mongod:
 
 
 def _is_error(line: str) -> bool:
-    """Whether a line of mongod's log reports an error; one that is not JSON comes from outside, as the loader's."""
+    """Whether a line of mongod's log reports an error. Lines that are not JSON come from outside (the loader)."""
     try:
         return json.loads(line)["s"] in ("E", "F")
     except (ValueError, KeyError, TypeError):

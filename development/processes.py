@@ -64,7 +64,7 @@ class Child:
     def start(self) -> None:
         """Start it, after what is left of the process before has ended: it may still hold the ports.
 
-        That is told to stop, and killed after the grace time.
+        What is left is asked to stop, and killed after the grace time.
         """
         if self._process is None:
             log = start_log(self.log_path)

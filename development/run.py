@@ -41,7 +41,7 @@ class StartError(Exception):
 
 
 def read_ports(environment: Mapping[str, str]) -> dict[str, int]:
-    """The ports by the name of their variable. Raises StartError for one that is malformed, used twice, or taken.
+    """The ports by the name of their variable. Raises StartError for a port that is malformed, used twice, or taken.
 
     MONGOD_PORT is among them if it is chosen and there is a MongoDB to start.
     """
@@ -257,7 +257,7 @@ class Supervisor:
         self._wait_for("the fake upstream", partial(_is_listening, port))
 
     def _seed_demo(self) -> dict[str, Any]:
-        """Make the demo data, once and again, and return what `seed_demo --json` tells about them."""
+        """Make the demo data, once and again, and return what `seed_demo --json` says about them."""
         answer = self._step("seed_demo", "--json", "--skip-checks")  # `migrate` has just checked.
         try:
             demo: dict[str, Any] = json.loads(answer.splitlines()[-1])

@@ -32,7 +32,7 @@ def welcome(
     fake_upstream_url: str | None,
     log_dir: Path,
 ) -> str:
-    """The text. `demo` is what `seed_demo --json` tells, `urls` are by the name of the port's variable."""
+    """The text. `demo` is what `seed_demo --json` prints, `urls` are by the name of the port's variable."""
     upstreams = {name: _upstream(environment, name, fake_upstream_url) for name in UPSTREAMS}
     password = demo["admin_password"] or "(the password that it had before)"
     account_lines = [

@@ -41,7 +41,7 @@ def from_bson(value: object) -> Decimal:
 
 
 def number_from_bson(value: object) -> Decimal | None:
-    """The same for an amount that must be there, such as a price: None for what is no number."""
+    """The same for an amount that must be there, such as a price: None for what is not a number."""
     if not isinstance(value, float):  # As nearly all are.
         if isinstance(value, bool):
             return None

@@ -28,7 +28,7 @@ _thread = _Thread()
 
 
 def wrapper() -> DatabaseWrapper:
-    """This thread's connection as what it is: the MongoDB back end's wrapper around the process's pooled client."""
+    """This thread's connection, typed: the MongoDB back end's wrapper around the process's pooled client."""
     return _thread.wrapper
 
 

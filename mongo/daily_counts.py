@@ -1,4 +1,4 @@
-"""Counters of a day (UTC), for what nothing else is kept of: one small document a day."""
+"""Counters of a day (UTC), for what nothing else is kept of: one small document per day."""
 
 import logging
 from datetime import UTC, date, datetime

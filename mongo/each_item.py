@@ -16,7 +16,7 @@ class SomeFailed(Exception):
 
 
 def sum_one_by_one(items: Iterable[Item], handle: Callable[[Item], int], *, name: Callable[[Item], str]) -> int:
-    """Handle every item and return the sum of what `handle` returned; `name` tells the log which one failed.
+    """Handle every item and return the sum of what `handle` returned; `name` says in the log which item failed.
 
     Raises `SomeFailed` after the last one. A database that is not there raises at once, instead of being waited for
     once an item.

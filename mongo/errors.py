@@ -1,4 +1,4 @@
-"""The errors by which a database tells that it failed."""
+"""The errors that say that the database failed."""
 
 from django.db import DatabaseError
 from pymongo.errors import PyMongoError

@@ -224,7 +224,7 @@ WAITING_FOR_STAFF = (WebhookEvent.Status.REVIEW, WebhookEvent.Status.DEAD)
 
 
 class Reversal(models.Model):
-    """One refund or dispute of a payment, as far as its provider's events have told. Never goes backwards."""
+    """One refund or dispute of a payment, as far as its provider's events have reported. Never goes backwards."""
 
     class State(models.TextChoices):
         NOTICE = "notice", "Inquiry"

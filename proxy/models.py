@@ -80,7 +80,7 @@ class CreditTypeField(models.CharField):
     """The balance that paid: a value of `Balance`, whatever is stored. To migrations it is the field it stores like."""
 
     def get_prep_value(self, value: Any) -> Any:
-        return value  # As it is: conditions name odd values that are stored, and those may be no text.
+        return value  # As it is: conditions name odd values that are stored, and those may be of any type.
 
     def from_db_value(self, value: object, expression: object, connection: object) -> str:
         return balance_of(value).value

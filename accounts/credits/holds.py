@@ -39,7 +39,7 @@ from mongo.times import aware
 from mongo.transactions import run_in_transaction
 
 HOLD_ATTEMPTS = 10
-"""Two hundred requests at once for the credits of ten: one that lost three times in a row was seen."""
+"""Two hundred requests at once for the credits of ten: a request that lost three times in a row was seen."""
 
 
 @dataclass(frozen=True)

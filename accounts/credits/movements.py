@@ -70,7 +70,7 @@ def top_up(
 
 
 def _purchase_dates(now: datetime) -> Document:
-    """Restart the expiry, unless a newer purchase has: one that waited for its turn may commit after it."""
+    """Restart the expiry, unless a newer purchase has: a purchase that waited for its turn may commit after it."""
     is_newer_there = {"$and": [{"$gt": ["$purchasedAt", now]}, {"$gt": ["$expiresAt", now]}]}
     dates = {"purchasedAt": now, "expiresAt": now + timedelta(days=settings.CREDIT_VALIDITY_DAYS)}
     return {field: {"$cond": [is_newer_there, f"${field}", date]} for field, date in dates.items()}

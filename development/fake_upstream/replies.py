@@ -19,7 +19,7 @@ JsonObject = dict[str, Any]
 
 
 class BadRequestError(Exception):
-    """The request is one that a real upstream answers with 400, or carries an unknown directive."""
+    """A real upstream answers the request with 400, or it has an unknown directive."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Directives:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The directives in a text; later ones win. Raises BadRequestError for one that does not exist."""
+        """The directives in a text; later ones win. Raises BadRequestError for a directive that does not exist."""
         types = {entry.name: entry.type for entry in fields(cls)}
         values: dict[str, Any] = {}
         for item in " ".join(cls.PATTERN.findall(text)).split():

@@ -35,7 +35,7 @@ Directives in the last user message change that, for example `[[fake chunks=50 c
     linger                  after the last event of a stream keep the connection open until the client leaves
     refuse                  close the connection without an answer
 
-`GET /_fake/requests` tells what was received, `DELETE /_fake/requests` forgets it; both are open to everybody.
+`GET /_fake/requests` lists what was received, `DELETE /_fake/requests` forgets it; both are open to everybody.
 """
 
 import argparse

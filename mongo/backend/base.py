@@ -107,7 +107,7 @@ class DatabaseWrapper(MongoDatabaseWrapper):
         return writer
 
     def get_collection(self, name: str, **kwargs: Any) -> Any:
-        """A collection as the driver has it: stateless, so one without options is made once a connection."""
+        """A collection as the driver has it: stateless, so a collection without options is made once per connection."""
         if kwargs or self.connection is None or self.queries_logged:
             return super().get_collection(name, **kwargs)
         if name not in self._collections:

@@ -37,7 +37,7 @@ STATUS: dict[type[BillingError], int] = {
 
 @dataclass(frozen=True)
 class Refusal:
-    """A domain error as HTTP tells it."""
+    """A domain error as an HTTP answer."""
 
     status: int
     message: str
@@ -45,7 +45,7 @@ class Refusal:
 
 
 def refusal_of(error: BillingError) -> Refusal:
-    """What HTTP tells of a domain error, by `STATUS`.
+    """The HTTP answer to a domain error, by `STATUS`.
 
     An error that is not listed there has no business here: it is logged, and its text, which was written for others, is
     not shown. So are broken invariants.

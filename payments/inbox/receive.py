@@ -121,7 +121,7 @@ def _says_the_same(
 
 
 def _is_known(provider: Provider, provider_event: ProviderEvent) -> bool:
-    """Whether a verified event tells of this already, under its own id or as the same transfer."""
+    """Whether a verified event reports this already, under its own id or as the same transfer."""
     known = WebhookEvent.objects.filter(is_verified=True)
     if known.filter(provider=provider.name, event_id=provider_event.event_id).exists():
         return True

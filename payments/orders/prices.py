@@ -50,7 +50,7 @@ def value_of(*, amount: Decimal, currency: str) -> Decimal | None:
 
 
 def currency_of(payment: Payment) -> str:
-    """The payment's currency, a code in capitals. What is absent, empty or no text is VND."""
+    """The payment's currency, a code in capitals. What is absent, empty or not a text is VND."""
     currency = payment.currency
     return currency.upper() if isinstance(currency, str) and currency else DEFAULT_CURRENCY
 

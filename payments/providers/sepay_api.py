@@ -1,4 +1,4 @@
-"""SePay's list of transfers (API v2), which tells what webhooks missed.
+"""SePay's list of transfers (API v2), which has what webhooks missed.
 
 https://developer.sepay.vn/vi/sepay-api/v2/giao-dich/danh-sach
 """

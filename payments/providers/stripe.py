@@ -147,7 +147,7 @@ class Stripe(Provider):
 
 
 def _event_of(session: dict[str, Any]) -> bytes:
-    """The event that should have told of a paid session; the same each time it is made."""
+    """The event that should have reported a paid session; the same each time it is made."""
     event = {
         "id": f"session:{session.get('id')}",
         "object": "event",

@@ -57,7 +57,7 @@ Endpoint = Callable[..., Answer]
 def _endpoint(method: str | None, api_format: ApiFormat | None) -> Callable[[Endpoint], Callable[..., Any]]:
     """Make a view of an endpoint: its method, a request id, and every error as JSON in the shape of the format.
 
-    `method` None = any; `api_format` None = the one that the client seems to speak.
+    `method` None = any; `api_format` None = the format that the client seems to speak.
     """
 
     def decorate(function: Endpoint) -> Callable[..., Any]:
@@ -227,7 +227,7 @@ def usage(request: HttpRequest, balance: Balance, request_id: str) -> ApiRespons
 
 @_endpoint("POST", OPENAI)
 def rotate(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
-    """`POST /v1/keys/rotate`: a new API key, told once; the one used for this call stops at once."""
+    """`POST /v1/keys/rotate`: a new API key, shown once; the key used for this call stops working."""
     api_key = _api_key(request)
     account = find_account_by_key(api_key)
     new_key = rotate_key(username=account.pk, current_key=api_key)

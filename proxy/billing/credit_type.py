@@ -14,7 +14,7 @@ from mongo.collections import encoded
 
 
 def balance_of(credit_type: object) -> Balance:
-    """The balance that a stored credit type means: a value of any type, None for one that is absent."""
+    """The balance that a stored credit type means: a value of any type, None if it is absent."""
     return Balance.OPENHANDS if credit_type == Balance.OPENHANDS.value else Balance.OHMYGPT
 
 

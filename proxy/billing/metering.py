@@ -29,7 +29,7 @@ from proxy.models import RequestLog
 logger = logging.getLogger(__name__)
 
 ESTIMATED_BYTES_PER_TOKEN = 4
-"""For usage that the upstream did not tell: about what tokenizers make of English text."""
+"""For usage that the upstream did not report: about what tokenizers make of English text."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def release(reservation: Reservation, *, status: int, outcome: str) -> None:
 
 
 def estimate(call: Call, known: Usage | None, output_text_bytes: int) -> Usage:
-    """Usage from the bytes of the texts, at least what the upstream told before it broke off."""
+    """Usage from the bytes of the texts, at least what the upstream reported before it broke off."""
     output = -(-output_text_bytes // ESTIMATED_BYTES_PER_TOKEN)
     if known is None:
         return Usage(input_tokens=max(1, -(-call.text_bytes // ESTIMATED_BYTES_PER_TOKEN)), output_tokens=output)

@@ -1,4 +1,4 @@
-"""Which price a model has on an upstream: the active rows of `ModelPrice`, read every few seconds at most."""
+"""Which price a model has on an upstream: the active rows of `ModelPrice`, read again after a few seconds."""
 
 import logging
 import time
@@ -90,14 +90,14 @@ class PriceBook:
         self._stale_until = self._expires + STALE_SECONDS
 
     def _has_price(self, row: ModelPrice) -> bool:
-        """Whether a row can be billed by. The model of one that cannot is not there, which the log tells once."""
+        """Whether a row can be billed by. If it cannot, its model is not served, which is logged once."""
         needed = (row.input_price, row.output_price)
         optional = (row.cache_write_price, row.cache_read_price, row.multiplier)
         if None not in needed and all(amount is None or amount >= 0 for amount in (*needed, *optional)):
             return True
         if row.pk not in self._told:
             self._told.add(row.pk)
-            logger.error("price row %s is not used: its price is missing, no number, or negative", row.pk)
+            logger.error("price row %s is not used: its price is missing, not a number, or negative", row.pk)
         return False
 
 

@@ -116,7 +116,7 @@ class AnthropicMessagesStream(EventStreamReader):
 
 
 def _read_usage(usage: object) -> UsageReport:
-    """`input_tokens` excludes the cached ones, which are told beside it."""
+    """`input_tokens` excludes the cached ones, which are reported beside it."""
     if not isinstance(usage, dict):
         return UsageReport(None, "missing")
     try:

@@ -29,7 +29,7 @@ class Call:
 
 @dataclass(frozen=True)
 class UsageReport:
-    """Usage as the upstream told it. With a `problem` it cannot be billed by as it is: it is estimated."""
+    """Usage as the upstream reported it. With a `problem` it cannot be billed by as it is: it is estimated."""
 
     usage: Usage | None
     problem: str | None = None
@@ -47,7 +47,7 @@ class StreamReader(Protocol):
     """Whether the last event of the format has come: what follows is nothing."""
 
     has_failed: bool
-    """Whether the upstream has told an error in the stream."""
+    """Whether the upstream has reported an error in the stream."""
 
     text_bytes: int
     """Bytes of generated text so far, for an estimate."""
@@ -59,7 +59,7 @@ class StreamReader(Protocol):
         """What is left when the upstream has ended."""
 
     def report(self) -> UsageReport:
-        """The usage that the stream told."""
+        """The usage that the stream reported."""
 
 
 class ApiFormat(Protocol):
@@ -85,7 +85,7 @@ class ApiFormat(Protocol):
 
 
 def bound_input_tokens(messages: list[Any], body_bytes: int) -> int:
-    """The most input tokens that a request can have: its bytes over `BYTES_PER_TOKEN`, plus a bound an attachment.
+    """The most input tokens that a request can have: its bytes over `BYTES_PER_TOKEN`, plus a bound per attachment.
 
     The bytes of an inline image are not text: a fixed bound stands for them. Those of a file count, and more.
     """

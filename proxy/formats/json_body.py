@@ -22,7 +22,7 @@ def _finite(text: str) -> float:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> JsonObject:
-    # Parsers differ in which duplicate wins: one that we did not bill must not reach the upstream.
+    # Parsers differ in which duplicate wins: a value that we did not bill must not reach the upstream.
     members = dict(pairs)
     if len(members) != len(pairs):
         names = [name for name, _ in pairs]

@@ -5,7 +5,7 @@ import json
 from proxy.formats.api_format import ApiFormat, UsageReport
 
 KEPT_BYTES = 64 * 1024
-"""Of the beginning and of the end: both formats tell the usage in one of them."""
+"""Of the beginning and of the end: both formats report the usage in one of them."""
 
 
 class LargeAnswerReader:

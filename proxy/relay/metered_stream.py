@@ -107,12 +107,12 @@ class MeteredStream:
             logger.exception("request %s: its stream cannot be read", self._reservation.request_id)
             raise InternalError(f"the stream cannot be read: {error!r}") from error
         if self._reader.has_failed:
-            raise UpstreamError("the stream told an error")
+            raise UpstreamError("the stream reported an error")
         if not self._reader.is_finished:
             raise UpstreamError("the stream ended without its last event")
 
     def _bill(self, outcome: str, *, has_failed: bool) -> None:
-        """Charge, or release where the upstream failed before any output: it told no text and no final usage."""
+        """Charge, or release where the upstream failed before any output: it sent no text and no final usage."""
         self._is_billed = True
         report = self._reader.report()
         if has_failed and not self._reader.text_bytes and not report.is_exact:

@@ -81,5 +81,5 @@ class Upstream:
 
 @cache
 def get_upstream(balance: Balance) -> Upstream:
-    """The upstream that `balance` pays for, made once a process."""
+    """The upstream that `balance` pays for, made once per process."""
     return Upstream(balance, **settings.UPSTREAMS[balance.value])

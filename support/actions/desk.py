@@ -112,12 +112,12 @@ def _received(event: WebhookEvent) -> str:
     money = review.read_money(event)
     if money is None:
         return "an amount that cannot be read"
-    worth = "nobody can tell what it is worth" if money.value is None else f"worth {format_usd(money.value)}"
+    worth = "of unknown worth" if money.value is None else f"worth {format_usd(money.value)}"
     return f"{money.amount:,f} {money.currency}, {worth}"
 
 
 def _need_of_credit(event: WebhookEvent, data: Data) -> Need | None:
-    """To credit what was received is to review; to credit more, or what nobody can tell, is to add credits."""
+    """To credit what was received is to review; to credit more, or when its worth is unknown, is to add credits."""
     money = review.read_money(event)
     if money is not None and money.value is not None and data["amount"] <= money.value:
         return None

@@ -123,7 +123,7 @@ class OhMyGPTFilter(BalanceFilter):
 
 
 class BalanceRangeFilter(RangeNumericFilter):
-    """Accounts with a balance from one amount to another, both included; what is no amount is left out."""
+    """Accounts with a balance from one amount to another, both included; what is not an amount is left out."""
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         name = str(self.parameter_name)

@@ -52,7 +52,7 @@ def _list(title: str, icon: str, model: str) -> Item:
 
 
 def _webhook_events(request: HttpRequest) -> Item:
-    """The inbox: with a badge and a link to those that wait for a person, or neither."""
+    """The inbox: with a badge and a link to the events that wait for a person, or neither."""
     item = _list("Webhook events", "inbox", "payments.webhookevent")
     if not item["permission"](request):
         return item

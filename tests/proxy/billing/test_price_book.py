@@ -89,7 +89,7 @@ def test_a_row_without_a_price_is_not_used(db: None, wrong: dict[str, Any], capl
                 book.find(Balance.OPENHANDS, "gpt-odd")
     assert [model.model_id for model in book.list_models(Balance.OPENHANDS)] == ["gpt-good"]
     assert [record.getMessage() for record in caplog.records if "price row odd" in record.getMessage()] == [
-        "price row odd is not used: its price is missing, no number, or negative"
+        "price row odd is not used: its price is missing, not a number, or negative"
     ]
 
 
