@@ -11,10 +11,10 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test check fix clean reset system browser bench bench-admin
+.PHONY: help run test check fix clean reset system browser bench bench-admin bench-compare
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: system ## start everything for a try-out, on http://127.0.0.1:8000 (Ctrl-C stops it)
 	@exec $(BIN)/python -m development.run
@@ -29,6 +29,9 @@ bench: system ## measure speed and memory, in about 4 minutes (`make bench QUICK
 
 bench-admin: system ## measure every page of the admin with a million accounts (the first run loads them: 20 minutes)
 	@$(BIN)/python -m benchmarks.admin
+
+bench-compare: system ## compare speed with another checkout, taking turns, in 3 minutes: `make bench-compare TREE=../other`
+	@$(BIN)/python -m benchmarks.compare $(TREE)
 
 check: $(INSTALLED) ## style, types, directions of imports
 	$(BIN)/ruff check .

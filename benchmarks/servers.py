@@ -85,14 +85,14 @@ def run_platform(directory: Path, *, accounts: int) -> Iterator[Platform]:
 
     The accounts' credits are reconciled before and after: a fast answer that was billed wrong raises.
     """
-    _raise_file_limit()
+    raise_file_limit()
     with contextlib.ExitStack() as stack:
         mongod = stack.enter_context(Mongod(directory / "mongodb", cache_gb=0.5))
-        upstream = _start(stack, directory, "upstream", ["-m", "development.fake_upstream.server", "--port"])
+        upstream = start_upstream(stack, directory)
         environment = platform_environment(mongod, upstream_url=f"http://{HOST}:{upstream.port}")
         for command in ("migrate", "seed_prices"):
             manage(environment, command)
-        api_keys = _insert_accounts(mongod, accounts)
+        api_keys = insert_accounts(mongod, accounts)
         manage(environment, "reconcile")
         gateway = start_gunicorn(stack, directory, environment, port="OPENHANDS_PORT")
         reference = start_gunicorn(
@@ -116,24 +116,24 @@ def platform_environment(mongod: Mongod, *, upstream_url: str) -> dict[str, str]
     }
 
 
-def manage(environment: dict[str, str], *command: str) -> None:
-    """Run a management command; raises RuntimeError with its output if it fails."""
+def manage(environment: dict[str, str], *command: str, tree: Path = ROOT) -> None:
+    """Run a management command of a source tree; raises RuntimeError with its output if it fails."""
     done = subprocess.run(
-        [sys.executable, "manage.py", *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "manage.py", *command], cwd=tree, env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise RuntimeError(f"manage.py {' '.join(command)} failed:\n{done.stdout}{done.stderr}")
 
 
-def _insert_accounts(mongod: Mongod, count: int) -> list[str]:
+def insert_accounts(mongod: Mongod, count: int, *, database: str = DATABASE) -> list[str]:
     """Accounts with credits and limits for any load, for the gateway and for the reference; returns their keys."""
     api_keys = [f"sk-trollllm-{secrets.token_hex(32)}" for _ in range(count)]
     plenty = {"creditsNew": 1_000_000.0, "requestsPerMinute": 1_000_000, "concurrentRequests": 1000}
     with MongoClient[dict[str, Any]](mongod.url) as client:
-        client[DATABASE]["usersNew"].insert_many(
+        client[database]["usersNew"].insert_many(
             {"_id": f"bench-{index}", "apiKey": key, **plenty} for index, key in enumerate(api_keys)
         )
-        reference = client[DATABASE][REFERENCE_ACCOUNTS]
+        reference = client[database][REFERENCE_ACCOUNTS]
         reference.create_index("apiKey")
         reference.insert_many({"apiKey": key, "credits": 1_000_000.0} for key in api_keys)
     return api_keys
@@ -147,11 +147,12 @@ def start_gunicorn(
     port: str,
     name: str = "gunicorn",
     arguments: Sequence[str] = ("billing_site.wsgi:application",),
+    tree: Path = ROOT,
 ) -> Server:
-    """gunicorn as shipped; `port` names the setting of the port that will be asked."""
+    """gunicorn as a source tree ships it; `port` names the setting of the port that will be asked."""
     ports = {name: str(free_port()) for name in ("SITE_PORT", "OPENHANDS_PORT", "OHMYGPT_PORT")}
     command = [sys.executable, "-m", "gunicorn", "-c", "billing_site/gunicorn.conf.py", *arguments]
-    pid = _spawn(stack, directory, name, command, environment | ports)
+    pid = _spawn(stack, directory, name, command, environment | ports, tree=tree)
     _wait_for(int(ports[port]), directory / f"{name}.log")
     return Server(int(ports[port]), pid)
 
@@ -167,19 +168,27 @@ def _start_nginx(stack: contextlib.ExitStack, directory: Path, upstream: Server)
     return Server(port, pid)
 
 
-def _start(stack: contextlib.ExitStack, directory: Path, name: str, arguments: list[str]) -> Server:
+def start_upstream(stack: contextlib.ExitStack, directory: Path) -> Server:
+    """The mock upstream."""
     port = free_port()
-    pid = _spawn(stack, directory, name, [sys.executable, *arguments, str(port)], dict(os.environ))
-    _wait_for(port, directory / f"{name}.log")
+    command = [sys.executable, "-m", "development.fake_upstream.server", "--port", str(port)]
+    pid = _spawn(stack, directory, "upstream", command, dict(os.environ))
+    _wait_for(port, directory / "upstream.log")
     return Server(port, pid)
 
 
 def _spawn(
-    stack: contextlib.ExitStack, directory: Path, name: str, command: list[str], environment: dict[str, str]
+    stack: contextlib.ExitStack,
+    directory: Path,
+    name: str,
+    command: list[str],
+    environment: dict[str, str],
+    *,
+    tree: Path = ROOT,
 ) -> int:
     with (directory / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
-            tied_to_parent(command), cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            tied_to_parent(command), cwd=tree, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
     stack.callback(_stop, process)
     return process.pid
@@ -205,7 +214,7 @@ def _wait_for(port: int, log_path: Path) -> None:
         time.sleep(0.05)
 
 
-def _raise_file_limit() -> None:
+def raise_file_limit() -> None:
     """As many open files as the system lets us have: 500 streams need 1500 in all, and the children inherit it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
