@@ -5,14 +5,13 @@ import time
 from collections.abc import Callable, Iterator
 
 from django.conf import settings
-from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from accounts.errors import BillingError
 from proxy.billing import metering
 from proxy.billing.metering import Reservation
 from proxy.errors import InternalError, UpstreamError, UpstreamTimeout
 from proxy.formats.api_format import StreamReader
-from proxy.upstream.http import UpstreamAnswer
+from proxy.upstream.http import NothingInTime, TransportError, UpstreamAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -99,9 +98,9 @@ class MeteredStream:
             yield self._reader.flush()
         except BillingError:
             raise
-        except ReadTimeoutError as error:
+        except NothingInTime as error:
             raise UpstreamTimeout(f"the stream stopped: {error}") from error
-        except HTTPError as error:
+        except TransportError as error:
             raise UpstreamError(f"the stream broke off: {error}") from error
         except Exception as error:  # Whatever it is: what has been sent must be billed, what was held be released.
             logger.exception("request %s: its stream cannot be read", self._reservation.request_id)

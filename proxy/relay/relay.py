@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from django.conf import settings
 from django.http import StreamingHttpResponse
 from django.utils import timezone
-from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from accounts.errors import BillingError
 from proxy.api.responses import STATUS_OF, ApiResponse, json_response
@@ -21,7 +20,7 @@ from proxy.formats.json_body import JsonObject, parse_answer
 from proxy.relay.large_answer import LargeAnswerReader
 from proxy.relay.metered_stream import READ_BYTES, MeteredStream
 from proxy.upstream.client import Upstream
-from proxy.upstream.http import UpstreamAnswer
+from proxy.upstream.http import NothingInTime, TransportError, UpstreamAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +134,7 @@ def _read_small(response: UpstreamAnswer) -> bytes:
     """The text of a refusal, or what there is of it."""
     try:
         return response.read(LARGEST_SMALL_BYTES)
-    except HTTPError:
+    except TransportError:
         return b""
     finally:
         response.close()
@@ -146,7 +145,7 @@ def _read_count(response: UpstreamAnswer) -> bytes:
     try:
         data = response.read(LARGEST_SMALL_BYTES)
         parse_answer(data)
-    except (HTTPError, ValueError) as error:
+    except (TransportError, ValueError) as error:
         raise _plain_failure(error) from error
     finally:
         response.close()
@@ -189,7 +188,7 @@ def _relay_answer(
     try:
         data, is_whole = _read_up_to(largest, response, reservation)
         answer = parse_answer(data) if is_whole else {}
-    except (BillingError, HTTPError, ValueError) as error:
+    except (BillingError, TransportError, ValueError) as error:
         response.close()
         failure = _plain_failure(error)
         metering.release(reservation, status=STATUS_OF[failure.code], outcome=failure.code)
@@ -215,7 +214,7 @@ def _headers(reservation: Reservation) -> dict[str, str]:
 def _plain_failure(error: Exception) -> BillingError:
     if isinstance(error, UpstreamTimeout):
         return error
-    if isinstance(error, ReadTimeoutError):
+    if isinstance(error, NothingInTime):
         return UpstreamTimeout(f"the answer stopped: {error}")
     return UpstreamError(f"the answer is broken: {error}")
 

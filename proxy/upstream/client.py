@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from functools import cache
 
 from django.conf import settings
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 from urllib3.util import parse_url
 
 from accounts.models import Balance
 from proxy.errors import UpstreamError, UpstreamTimeout
 from proxy.upstream import http
-from proxy.upstream.http import UpstreamAnswer
+from proxy.upstream.http import CannotConnect, NothingInTime, TransportError, UpstreamAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +31,7 @@ class Upstream:
             return
         url = parse_url(base_url)
         self._path = url.path or ""
-        self._pool = http.make_pool(url, maxsize=settings.UPSTREAM_POOL_SIZE)
+        self._server = http.UpstreamServer(url, most_idle=settings.UPSTREAM_POOL_SIZE)
         self._headers = {
             "Authorization": f"Bearer {api_key}",
             "Content-Type": "application/json",
@@ -53,29 +52,29 @@ class Upstream:
             if response.status not in RETRIED_STATUSES:
                 return response
             response.drain_conn()
-        except (NewConnectionError, ConnectTimeoutError) as error:
+        except CannotConnect as error:
             logger.warning("%s: %s; trying once more", self.balance.label, error)
         time.sleep(RETRY_PAUSE_SECONDS)
         try:
             return self._send(path, body, headers)
-        except (NewConnectionError, ConnectTimeoutError) as error:
+        except CannotConnect as error:
             raise UpstreamError(f"{self.balance.label} cannot be reached: {error}") from error
 
     def _send(self, path: str, body: bytes, headers: Mapping[str, str]) -> UpstreamAnswer:
         try:
             return http.post(
-                self._pool,
+                self._server,
                 self._path + path,
                 body,
                 {**self._headers, **headers},
                 connect_seconds=settings.UPSTREAM_CONNECT_TIMEOUT_SECONDS,
                 read_seconds=settings.UPSTREAM_READ_TIMEOUT_SECONDS,
             )
-        except (NewConnectionError, ConnectTimeoutError):
+        except CannotConnect:
             raise
-        except ReadTimeoutError as error:
+        except NothingInTime as error:
             raise UpstreamTimeout(f"{self.balance.label} sent nothing in time: {error}") from error
-        except HTTPError as error:
+        except TransportError as error:
             raise UpstreamError(f"{self.balance.label} broke off before its answer: {error}") from error
 
 

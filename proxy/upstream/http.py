@@ -1,21 +1,18 @@
-"""HTTP/1.1 on the connections of a `urllib3` pool, with answers parsed by `httptools`, the parser of uvicorn, in C.
+"""HTTP/1.1 on connections of `urllib3`, with answers parsed by `httptools`, the parser of uvicorn, in C.
 
-`urllib3` keeps the pool, connects, does TLS, finds stale connections and names the errors. What it and the standard
-library do beside that to send a request and to read an answer (URLs, an email parser for the header, several layers of
-readers) is most of the CPU of a forwarded request; docs/performance.md has the figures.
+`urllib3` connects, does TLS, and tells which connection is stale. What it and the standard library do beside that to
+send a request and to read an answer (pools, URLs, an email parser for the header, several layers of readers) is most of
+the CPU of a forwarded request; docs/performance.md has the figures.
 """
 
 import contextlib
-import queue
 import zlib
 from collections.abc import Mapping
-from socket import socket
-from typing import Any, TypeVar
+from typing import Any
 
 import httptools
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import DecodeError, HTTPError, InvalidHeader, ProtocolError, ReadTimeoutError
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
 from urllib3.util import Url
 
 RECEIVE_BYTES = 64 * 1024
@@ -23,7 +20,25 @@ MOST_HEADER_BYTES = 64 * 1024
 MOST_DRAINED_BYTES = 64 * 1024
 GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
-T = TypeVar("T")
+
+class TransportError(Exception):
+    """What can go wrong between us and an upstream."""
+
+
+class CannotConnect(TransportError):
+    """No connection could be made, or its certificate is not trusted: nothing of the request was sent."""
+
+
+class NothingInTime(TransportError):
+    """The upstream sent nothing for as long as it is waited for."""
+
+
+class BrokenAnswer(TransportError):
+    """The answer broke off, is not HTTP, or is not compressed as it says."""
+
+
+class InvalidHeader(TransportError):
+    """A header of the request has a line break: nothing was sent."""
 
 
 class Headers(dict[str, str]):
@@ -39,17 +54,15 @@ class Headers(dict[str, str]):
 class UpstreamAnswer:
     """An answer whose header has come and whose body is read as it comes. The reader releases or closes it.
 
-    Reading raises `ReadTimeoutError` when nothing comes in time, `ProtocolError` when the answer breaks off or is not
-    HTTP, `DecodeError` when it is not compressed as it says.
+    Reading raises `NothingInTime` and `BrokenAnswer`.
     """
 
-    def __init__(self, pool: HTTPConnectionPool, connection: HTTPConnection, path: str) -> None:
+    def __init__(self, server: "UpstreamServer", connection: HTTPConnection) -> None:
         self.status = 0
         self.headers = Headers()
-        self._pool = pool
+        self._server = server
         self._connection: HTTPConnection | None = connection
-        self._socket = connection.sock
-        self._path = path
+        self._socket: Any = connection.sock
         self._parser = httptools.HttpResponseParser(self)
         self._header_bytes = 0
         self._received: list[bytes] = []
@@ -82,28 +95,34 @@ class UpstreamAnswer:
         self._is_complete = self._has_ended = self._has_header
         self._can_be_reused = self._is_complete and self._parser.should_keep_alive()
 
-    # --- Reading ---
+    # --- Sending and reading ---
+
+    def send(self, request: bytes, *, seconds: float) -> None:
+        """Send the request that is answered; `seconds` are what it and every later read may wait."""
+        if self._socket.gettimeout() != seconds:
+            self._socket.settimeout(seconds)
+        try:
+            self._socket.sendall(request)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # An answer may have come before the whole body was taken.
+        except TimeoutError as error:
+            raise NothingInTime("the request was not taken in time") from error
+        except OSError as error:
+            raise BrokenAnswer(f"the connection broke: {error!r}") from error
 
     def receive_header(self) -> None:
-        """Wait for the header. Called once, before anything else. Raises `OSError` too."""
+        """Wait for the header. Called once, before anything else."""
         while not self._has_header:
             self._receive()
         encoding = self.headers.get("content-encoding", "identity").lower()
         if encoding in ("gzip", "x-gzip", "deflate"):
             self._decoder = zlib.decompressobj(GZIP_OR_ZLIB)
         elif encoding != "identity":
-            raise DecodeError(f"the answer is compressed as {encoding!r}, which was not asked for")
+            raise BrokenAnswer(f"the answer is compressed as {encoding!r}, which was not asked for")
 
     def read1(self, size: int) -> bytes:
         """The next bytes of the body as soon as there are any, about `size` at most; empty at its end."""
-        try:
-            return self._read_received() if self._decoder is None else self._read_decoded(size)
-        except TimeoutError as error:
-            raise ReadTimeoutError(self._pool, self._path, "Read timed out.") from error
-        except OSError as error:
-            raise ProtocolError(f"Connection broken: {error!r}", error) from error
-        except zlib.error as error:
-            raise DecodeError(f"the answer is not compressed as it says: {error}") from error
+        return self._read_received() if self._decoder is None else self._read_decoded(size)
 
     def read(self, size: int) -> bytes:
         """The body, or what of it has come once that is `size` bytes."""
@@ -119,7 +138,7 @@ class UpstreamAnswer:
         self._socket.settimeout(seconds)
         try:
             has_more = bool(self.read1(RECEIVE_BYTES))
-        except HTTPError:
+        except TransportError:
             has_more = True
         if has_more:
             self.close()
@@ -128,17 +147,19 @@ class UpstreamAnswer:
 
     def drain_conn(self) -> None:
         """Read off a small rest, so that the connection can be used again; drop it where that fails."""
-        with contextlib.suppress(HTTPError):
+        with contextlib.suppress(TransportError):
             self.read(MOST_DRAINED_BYTES)
         self.release_conn()
 
     def release_conn(self) -> None:
-        """Give the connection back to the pool, closed where more of this answer could come. Safe to repeat."""
+        """Keep the connection for another request, or close it where more of this answer could come. Safe to repeat."""
         connection, self._connection = self._connection, None
-        if connection is not None:
-            if not self._can_be_reused:
-                connection.close()
-            self._pool._put_conn(connection)
+        if connection is None:
+            return
+        if self._can_be_reused:
+            self._server.keep(connection)
+        else:
+            connection.close()
 
     def close(self) -> None:
         """Drop the connection. Safe to repeat."""
@@ -157,56 +178,80 @@ class UpstreamAnswer:
         """As `_read_received`, unpacked: `size` bounds what a small piece can become."""
         while True:
             packed = self._decoder.unconsumed_tail or self._read_received()
-            data: bytes = self._decoder.decompress(packed, size)
+            try:
+                data: bytes = self._decoder.decompress(packed, size)
+            except zlib.error as error:
+                raise BrokenAnswer(f"the answer is not compressed as it says: {error}") from error
             if data or self._decoder.eof:
                 return data
             if not packed:
-                raise ProtocolError("the compressed answer broke off")
+                raise BrokenAnswer("the compressed answer broke off")
 
     def _receive(self) -> None:
-        data = self._socket.recv(RECEIVE_BYTES)
+        try:
+            data = self._socket.recv(RECEIVE_BYTES)
+        except TimeoutError as error:
+            raise NothingInTime("nothing came in time") from error
+        except OSError as error:
+            raise BrokenAnswer(f"the connection broke: {error!r}") from error
         if data:
             try:
                 self._parser.feed_data(data)
             except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-                raise ProtocolError(f"not an HTTP answer: {error}", error) from error
+                raise BrokenAnswer(f"not an HTTP answer: {error}") from error
         elif self._has_header and not self.headers.keys() & {"content-length", "transfer-encoding"}:
             self._has_ended = True  # The end of the connection is the end of such a body.
         else:
-            raise ProtocolError("Connection broken: it was closed in the middle of an answer")
+            raise BrokenAnswer("the connection was closed in the middle of an answer")
 
 
-class _IdleConnections(queue.LifoQueue[T]):
-    """The connections that a pool keeps. Nobody ever waits for one, so the locks of a queue have nothing to guard."""
+class UpstreamServer:
+    """One server, and the idle connections to it, for all threads of the process. At most `most_idle` are kept."""
 
-    def get(self, block: bool = True, timeout: float | None = None) -> T:
+    def __init__(self, url: Url, *, most_idle: int) -> None:
+        if not url.host:
+            raise ValueError(f"{url} names no host")
+        self._connection_class = HTTPSConnection if url.scheme == "https" else HTTPConnection
+        self._host, self._port = url.host.strip("[]"), url.port
+        self._most_idle = most_idle
+        # Threads share it without a lock: `append` and `pop` are atomic, and one connection more than the most is fine.
+        self._idle: list[HTTPConnection] = []
+        is_usual_port = url.port in (None, self._connection_class.default_port)
+        self.host_header = url.host if is_usual_port else f"{url.host}:{url.port}"
+
+    def take(self, *, connect_seconds: float) -> HTTPConnection:
+        """The connection used last that still stands, or a new one. Raises `CannotConnect`."""
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                break  # Another thread was faster.
+            if connection.is_connected:
+                return connection
+            connection.close()
+        connection = self._connection_class(self._host, self._port, timeout=connect_seconds)
         try:
-            return self.queue.pop()
-        except IndexError:
-            raise queue.Empty from None
+            connection.connect()
+        except (HTTPError, OSError) as error:
+            connection.close()
+            raise CannotConnect(str(error)) from error
+        return connection
 
-    def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
-        if len(self.queue) >= self.maxsize:
-            raise queue.Full
-        self.queue.append(item)
+    def keep(self, connection: HTTPConnection) -> None:
+        """Keep a connection on which nothing is under way for the next request."""
+        if len(self._idle) < self._most_idle:
+            self._idle.append(connection)
+        else:
+            connection.close()
 
-
-class _HttpPool(HTTPConnectionPool):
-    QueueCls = _IdleConnections
-
-
-class _HttpsPool(HTTPSConnectionPool):
-    QueueCls = _IdleConnections
-
-
-def make_pool(url: Url, *, maxsize: int) -> HTTPConnectionPool:
-    """The pool of a server; a connection is made where none is idle, `maxsize` of them are kept."""
-    pool_class = _HttpsPool if url.scheme == "https" else _HttpPool
-    return pool_class(url.host or "", url.port, maxsize=maxsize, block=False)
+    def close(self) -> None:
+        """Close what is idle."""
+        while self._idle:
+            self._idle.pop().close()
 
 
 def post(
-    pool: HTTPConnectionPool,
+    server: UpstreamServer,
     path: str,
     body: bytes,
     headers: Mapping[str, str],
@@ -214,39 +259,21 @@ def post(
     connect_seconds: float,
     read_seconds: float,
 ) -> UpstreamAnswer:
-    """Send a request on a connection of `pool` and wait for the header of its answer.
+    """Send a request and wait for the header of its answer.
 
-    Raises `NewConnectionError` and `ConnectTimeoutError` if nothing was sent, `ReadTimeoutError`, and any other
-    `HTTPError`.
+    Raises `CannotConnect` and `InvalidHeader` if nothing was sent, `NothingInTime`, `BrokenAnswer`.
     """
-    lines = [f"POST {path} HTTP/1.1", f"Host: {_host_of(pool)}", f"Content-Length: {len(body)}"]
+    lines = [f"POST {path} HTTP/1.1", f"Host: {server.host_header}", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     head = "\r\n".join(lines)
     if not head.count("\r") == head.count("\n") == len(lines) - 1:
         raise InvalidHeader("a header has a line break")
-    connection: Any = pool._get_conn()
+    connection = server.take(connect_seconds=connect_seconds)
     try:
-        if connection.sock is None:
-            connection.timeout = connect_seconds
-            connection.connect()
-        channel: socket = connection.sock
-        if channel.gettimeout() != read_seconds:
-            channel.settimeout(read_seconds)
-        # An answer may have come before the whole body was taken.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            channel.sendall(f"{head}\r\n\r\n".encode("latin-1") + body)
-        answer = UpstreamAnswer(pool, connection, path)
+        answer = UpstreamAnswer(server, connection)
+        answer.send(f"{head}\r\n\r\n".encode("latin-1") + body, seconds=read_seconds)
         answer.receive_header()
-    except BaseException as error:
+    except BaseException:
         connection.close()
-        if isinstance(error, TimeoutError):
-            raise ReadTimeoutError(pool, path, "Read timed out.") from error
-        if isinstance(error, OSError):
-            raise ProtocolError(f"Connection broken: {error!r}", error) from error
         raise
     return answer
-
-
-def _host_of(pool: HTTPConnectionPool) -> str:
-    host = f"[{pool.host}]" if ":" in pool.host else pool.host
-    return host if pool.port in (None, pool.ConnectionCls.default_port) else f"{host}:{pool.port}"

@@ -2,18 +2,17 @@
 
 import gzip
 import socket
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from threading import Thread
 
 import pytest
-from urllib3 import HTTPConnectionPool
-from urllib3.exceptions import DecodeError, HTTPError, InvalidHeader, NewConnectionError, ProtocolError
 from urllib3.util import parse_url
 
 from development.mongod import HOST, free_port
 from proxy.upstream import http
-from proxy.upstream.http import UpstreamAnswer
+from proxy.upstream.http import BrokenAnswer, CannotConnect, InvalidHeader, UpstreamAnswer, UpstreamServer
 
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 CLOSE = b""
@@ -60,10 +59,10 @@ Answering = Callable[..., tuple[Peer, Callable[[], UpstreamAnswer]]]
 def answering() -> Iterator[Answering]:
     """A peer that answers with these lists of pieces, one a request; returns it and a function that sends one."""
     peer, answers = Peer(), []
-    pool = _pool(f"http://{HOST}:{peer.port}")
+    server = _server(f"http://{HOST}:{peer.port}")
 
     def send() -> UpstreamAnswer:
-        answers.append(_post(pool))
+        answers.append(_post(server))
         return answers[-1]
 
     def start(*pieces: list[bytes]) -> tuple[Peer, Callable[[], UpstreamAnswer]]:
@@ -75,17 +74,17 @@ def answering() -> Iterator[Answering]:
     yield start
     for answer in answers:
         answer.close()
-    pool.close()
+    server.close()
     thread.join(10)
     peer.close()
 
 
-def _pool(url: str) -> HTTPConnectionPool:
-    return http.make_pool(parse_url(url), maxsize=1)
+def _server(url: str) -> UpstreamServer:
+    return UpstreamServer(parse_url(url), most_idle=1)
 
 
-def _post(pool: HTTPConnectionPool, **headers: str) -> UpstreamAnswer:
-    return http.post(pool, "/v1/x", b"{}", headers, connect_seconds=1, read_seconds=1)
+def _post(server: UpstreamServer, **headers: str) -> UpstreamAnswer:
+    return http.post(server, "/v1/x", b"{}", headers, connect_seconds=1, read_seconds=1)
 
 
 def read_all(answer: UpstreamAnswer) -> bytes:
@@ -129,23 +128,33 @@ def test_a_compressed_body_is_unpacked_piece_by_piece(answering: Answering, name
 
 
 @pytest.mark.parametrize(
-    ("pieces", "error"),
+    ("pieces", "message"),
     [
-        pytest.param([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", CLOSE], ProtocolError, id="too-short"),
-        pytest.param([CHUNKED + b"5\r\nhello\r\n", CLOSE], ProtocolError, id="no-last-chunk"),
-        pytest.param([CHUNKED + b"xyz\r\nhello\r\n0\r\n\r\n"], ProtocolError, id="no-chunk-length"),
-        pytest.param([CLOSE], ProtocolError, id="closed-at-once"),
-        pytest.param([b"HTTP/1.1 200 OK\r\nConte", CLOSE], ProtocolError, id="closed-in-the-header"),
-        pytest.param([b"SSH-2.0-OpenSSH_9.2\r\n"], ProtocolError, id="not-http"),
-        pytest.param([HELLO + HELLO], ProtocolError, id="two-answers"),
-        pytest.param([b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"], ProtocolError),
-        pytest.param([b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n"], ProtocolError, id="endless-header"),
-        pytest.param([b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx"], DecodeError, id="br"),
-        pytest.param([b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"], ProtocolError),
+        pytest.param(
+            [b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", CLOSE], "closed in the middle", id="too-short"
+        ),
+        pytest.param([CHUNKED + b"5\r\nhello\r\n", CLOSE], "closed in the middle", id="no-last-chunk"),
+        pytest.param([CHUNKED + b"xyz\r\nhello\r\n0\r\n\r\n"], "not an HTTP answer", id="no-chunk-length"),
+        pytest.param([CLOSE], "closed in the middle", id="closed-at-once"),
+        pytest.param([b"HTTP/1.1 200 OK\r\nConte", CLOSE], "closed in the middle", id="closed-in-the-header"),
+        pytest.param([b"SSH-2.0-OpenSSH_9.2\r\n"], "not an HTTP answer", id="not-http"),
+        pytest.param([HELLO + HELLO], "not an HTTP answer", id="two-answers"),
+        pytest.param(
+            [b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"], "not an HTTP answer"
+        ),
+        pytest.param(
+            [b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n"], "not an HTTP answer", id="endless-header"
+        ),
+        pytest.param(
+            [b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx"], "compressed as 'br'", id="br"
+        ),
+        pytest.param(
+            [b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"], "not an HTTP answer"
+        ),
     ],
 )
 def test_a_broken_answer_is_an_error_and_its_connection_is_not_used_again(
-    answering: Answering, pieces: list[bytes], error: type[HTTPError]
+    answering: Answering, pieces: list[bytes], message: str
 ) -> None:
     peer, send = answering(pieces, [HELLO])
 
@@ -156,22 +165,21 @@ def test_a_broken_answer_is_an_error_and_its_connection_is_not_used_again(
         finally:
             answer.release_conn()
 
-    with pytest.raises(error):
+    with pytest.raises(BrokenAnswer, match=message):
         read_it()
     assert read_all(send()) == b"hello"
     assert peer.connections == 2
 
 
 @pytest.mark.parametrize(
-    ("packed", "error"), [(b"hello", DecodeError), (gzip.compress(b"hello", mtime=0)[:9], ProtocolError)]
+    ("packed", "message"),
+    [(b"hello", "not compressed as it says"), (gzip.compress(b"hello", mtime=0)[:9], "broke off")],
 )
-def test_a_body_that_is_not_packed_as_it_says_is_an_error(
-    answering: Answering, packed: bytes, error: type[HTTPError]
-) -> None:
+def test_a_body_that_is_not_packed_as_it_says_is_an_error(answering: Answering, packed: bytes, message: str) -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n".encode()
     _, send = answering([head + packed])
     answer = send()
-    with pytest.raises(error):
+    with pytest.raises(BrokenAnswer, match=message):
         read_all(answer)
 
 
@@ -195,6 +203,16 @@ def test_a_connection_is_not_used_again_when_the_upstream_closes_it(
     answer = send()
     assert read_all(answer) == b"hello"
     answer.release_conn()
+    assert read_all(send()) == b"hello"
+    assert peer.connections == 2
+
+
+def test_a_connection_that_was_closed_while_it_was_idle_is_not_used_again(answering: Answering) -> None:
+    peer, send = answering([HELLO, CLOSE], [HELLO])
+    answer = send()
+    assert read_all(answer) == b"hello"
+    answer.release_conn()
+    time.sleep(0.2)  # Its end has arrived by then.
     assert read_all(send()) == b"hello"
     assert peer.connections == 2
 
@@ -249,14 +267,14 @@ def test_the_request_is_one_piece_with_its_host_and_length(
 
 
 def test_a_line_break_in_a_header_is_never_sent() -> None:
-    pool = _pool(f"http://{HOST}:{free_port()}")
+    server = _server(f"http://{HOST}:{free_port()}")
     with pytest.raises(InvalidHeader):
-        _post(pool, **{"anthropic-beta": "a\r\nX-Injected: 1"})
+        _post(server, **{"anthropic-beta": "a\r\nX-Injected: 1"})
 
 
 def test_a_refused_connection_is_told_apart_as_nothing_was_sent() -> None:
-    with pytest.raises(NewConnectionError):
-        _post(_pool(f"http://{HOST}:{free_port()}"))
+    with pytest.raises(CannotConnect):
+        _post(_server(f"http://{HOST}:{free_port()}"))
 
 
 @pytest.mark.parametrize(
@@ -269,4 +287,4 @@ def test_a_refused_connection_is_told_apart_as_nothing_was_sent() -> None:
     ],
 )
 def test_the_host_header_names_a_port_only_where_it_is_not_the_usual_one(url: str, host: str) -> None:
-    assert http._host_of(_pool(url)) == host
+    assert _server(url).host_header == host
