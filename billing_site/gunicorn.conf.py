@@ -10,7 +10,7 @@ _ports = (
 )
 
 bind = [f"{_address}:{port}" for port in _ports]
-worker_class = "billing_site.threaded_worker.LingeringThreadWorker"
+worker_class = "gthread"
 workers = int(os.environ.get("GUNICORN_WORKERS", "2"))
 # A running request takes one, a stream for as long as it lasts; they start when they are needed.
 threads = int(os.environ.get("GUNICORN_THREADS", "500"))

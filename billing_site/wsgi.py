@@ -4,6 +4,7 @@ A request to an upstream's own port is the same as one below that upstream's pre
 serve nothing but the proxy API (no admin), and one process serves all three.
 """
 
+import logging
 import os
 from collections.abc import Iterable
 from functools import lru_cache
@@ -12,56 +13,14 @@ from typing import Any
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_site.settings")
 
 from django.conf import settings
-from django.core.handlers.exception import convert_exception_to_response
-from django.core.handlers.wsgi import WSGIHandler
-from django.core.signals import request_finished, request_started
+from django.core.handlers.wsgi import WSGIRequest
 from django.core.wsgi import get_wsgi_application
-from django.db import close_old_connections
-from django.http import HttpRequest
 from django.urls import ResolverMatch, resolve
-from django.utils.log import log_response
 
-
-class ProxyHandler(WSGIHandler):
-    """Django's handler with only what an API request needs: the URL, the view, and an answer to its exceptions.
-
-    No middleware, no session, no CSRF, no static files; nor what Django keeps for each thread while it serves a page.
-    """
-
-    def load_middleware(self, is_async: bool = False) -> None:
-        self._middleware_chain = convert_exception_to_response(self._call_view)
-
-    def get_response(self, request: HttpRequest) -> Any:
-        """Django's own, without the URL configuration of the thread and the files to close."""
-        response: Any = self._middleware_chain(request)
-        if response.status_code >= 400:
-            log_response("%s: %s", response.reason_phrase, request.path, response=response, request=request)
-        return response
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        request = self.request_class(environ)
-        response = self.get_response(request)
-        start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
-        return response
-
-    def _call_view(self, request: HttpRequest) -> Any:
-        _, upstream, path = request.path_info.split("/", 2)
-        match = _resolve(f"/{path}")
-        return match.func(request, upstream=upstream, **match.kwargs)
-
-
-@lru_cache(maxsize=64)
-def _resolve(path: str) -> ResolverMatch:
-    """The view of a path. Nearly all requests have one of four paths, which need not be matched again each time."""
-    return resolve(path, "proxy.api.urls")
-
-
-# The driver keeps its own pool, and this back end's `close` does nothing: there is nothing to look for on each request.
-for _signal in (request_started, request_finished):
-    _signal.disconnect(close_old_connections)
+logger = logging.getLogger(__name__)
 
 _site = get_wsgi_application()
-_proxy = ProxyHandler()
+
 _PREFIX_BY_PORT = {str(settings.OPENHANDS_PORT): "/openhands", str(settings.OHMYGPT_PORT): "/ohmygpt"}
 _PREFIXES = tuple(f"{prefix}/" for prefix in _PREFIX_BY_PORT.values())
 
@@ -71,8 +30,49 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
     prefix = _PREFIX_BY_PORT.get(environ["SERVER_PORT"])
     if prefix:
         environ["PATH_INFO"] = prefix + environ["PATH_INFO"]
-    if environ["PATH_INFO"].startswith(_PREFIXES):
-        response = _proxy(environ, start_response)
-        # The bytes alone: a plain answer has nothing to close, and nobody hears the signal that closing one sends.
-        return response if response.streaming else (response.content,)
-    return _site(environ, start_response)
+    serve = _serve_proxy if environ["PATH_INFO"].startswith(_PREFIXES) else _site
+    body: Iterable[bytes] = serve(environ, start_response)
+    if environ["REQUEST_METHOD"] != "HEAD":
+        return body
+    # A view answers a HEAD as a GET. A server would drop the body too, but gunicorn warns of each one.
+    if hasattr(body, "close"):
+        body.close()
+    return ()
+
+
+def _serve_proxy(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """Only what an API request needs: the URL and the view, which answers every exception of its own.
+
+    No middleware, no session, no CSRF, no static files, no signals; nor what Django keeps for each thread while it
+    serves a page.
+    """
+    try:
+        request = WSGIRequest(environ)
+        _, upstream, path = request.path_info.split("/", 2)
+        match = _resolve(f"/{path}")
+        response = match.func(request, upstream=upstream, **match.kwargs)
+    except Exception as error:  # The outermost: the server's own answer would be HTML.
+        response = _failed(error)
+    if response.status_code >= 500:
+        logger.error("%s: %s", response.reason_phrase, environ["PATH_INFO"])
+    start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
+    # The bytes alone where there is no stream: a plain answer has nothing to close.
+    return response if response.streaming else (response.content,)
+
+
+def _failed(error: Exception) -> Any:
+    """The answer to a request for which no view was called."""
+    # They import models, which stand only when Django is set up.
+    from proxy.api.responses import error_response
+    from proxy.api.views import OPENAI, new_request_id
+    from proxy.errors import InternalError
+
+    request_id = new_request_id()
+    logger.exception("request %s reached no view", request_id)
+    return error_response(InternalError(repr(error)), OPENAI, request_id)
+
+
+@lru_cache(maxsize=64)
+def _resolve(path: str) -> ResolverMatch:
+    """The view of a path. Nearly all requests have one of four paths, which need not be matched again each time."""
+    return resolve(path, "proxy.api.urls")

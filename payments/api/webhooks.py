@@ -2,7 +2,7 @@
 
 import logging
 
-from django.http import HttpRequest, JsonResponse, UnreadablePostError
+from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from accounts.errors import BillingError
@@ -45,10 +45,11 @@ def _read_body(request: HttpRequest, limit_bytes: int) -> bytes:
     """The raw body, never more than the limit in memory. Raises `BodyTooLarge`, `MalformedEvent`."""
     stream = request
     if request.META.get("wsgi.input_terminated") and not request.META.get("CONTENT_LENGTH"):
-        stream = request.META["wsgi.input"]  # Sent in chunks: Django reads nothing then, gunicorn knows the end.
+        stream = request.META["wsgi.input"]  # Sent in chunks: Django reads nothing then, the server knows the end.
     try:
         body: bytes = stream.read(limit_bytes + 1)
-    except (UnreadablePostError, OSError) as error:
+    except Exception as error:  # Every server has errors of its own for a body that breaks off or is malformed.
+        logger.info("a webhook's body could not be read: %s", type(error).__name__)
         raise MalformedEvent("The body broke off.") from error
     if len(body) > limit_bytes:
         raise BodyTooLarge(limit_bytes)

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
-from gunicorn.http.errors import ParseException
 
 from accounts import rate_limits
 from accounts.authentication import find_account_by_key, read_key
@@ -54,6 +53,11 @@ Endpoint = Callable[..., Answer]
 """Takes the request, the balance that pays, the request id, and what the URL captured."""
 
 
+def new_request_id() -> str:
+    """What a request is called in its answer, its record and the log."""
+    return f"req_{secrets.token_hex(16)}"
+
+
 def _endpoint(method: str | None, api_format: ApiFormat | None) -> Callable[[Endpoint], Callable[..., Any]]:
     """Make a view of an endpoint: its method, a request id, and every error as JSON in the shape of the format.
 
@@ -62,7 +66,7 @@ def _endpoint(method: str | None, api_format: ApiFormat | None) -> Callable[[End
 
     def decorate(function: Endpoint) -> Callable[..., Any]:
         def view(request: HttpRequest, upstream: str, **kwargs: Any) -> Answer:
-            request_id = f"req_{secrets.token_hex(16)}"
+            request_id = new_request_id()
             shape = api_format or _format_of(request)
             try:
                 # The server sends the head alone of what answers a HEAD.
@@ -266,7 +270,7 @@ def _read_body(request: HttpRequest, api_key: str) -> bytes:
     _limit_client(request)
     limit = settings.MAX_REQUEST_BYTES
     announced = int(request.META.get("CONTENT_LENGTH") or 0)
-    # Django reads nothing of a chunked body, which announces no length; gunicorn's own stream knows its end.
+    # Django reads nothing of a chunked body, which announces no length; the server's own stream knows its end.
     is_chunked = not announced and request.META.get("wsgi.input_terminated")
     stream = request.META["wsgi.input"] if is_chunked else request
     if is_chunked or announced > LARGEST_BODY_OF_A_STRANGER:
@@ -278,7 +282,8 @@ def _read_body(request: HttpRequest, api_key: str) -> bytes:
         dropped = 0
         while dropped < LARGEST_DRAIN_BYTES and (chunk := stream.read(64 * 1024)):
             dropped += len(chunk)
-    except (OSError, ParseException) as error:
+    except Exception as error:  # Every server has errors of its own for a body that breaks off or is malformed.
+        logger.info("a request body could not be read: %s", type(error).__name__)
         raise InvalidRequest("The request body could not be read.") from error
     raise RequestTooLarge(limit)
 

@@ -1,6 +1,7 @@
 """The payment paths as production serves them: gunicorn, its workers, and clients that break the rules of HTTP."""
 
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from accounts.models import Account, LedgerEntry
 from payments.models import WebhookEvent
 from tests.factories import InThreads, MakeOrder
 from tests.payments.conftest import transfer
-from tests.serving import Server
+from tests.serving import HOST, Server
 
 SIGNED = {"Authorization": "Apikey sepay-test-key", "Content-Type": "application/json"}
 
@@ -48,3 +49,18 @@ def test_deliveries_to_several_workers_at_once_credit_once(
     assert {response.status_code for response in responses} == {200}
     assert Account.objects.get(pk="alice").credits_new == 20
     assert LedgerEntry.objects.filter(kind="purchase").count() == 1
+
+
+def test_a_broken_chunk_of_a_delivery_is_told(server: Server, db: None) -> None:
+    head = (
+        "POST /api/payment/webhook HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Apikey sepay-test-key\r\n"
+        "Transfer-Encoding: chunked\r\n\r\nzz\r\n"
+    )
+    with socket.create_connection((HOST, server.ports["SITE_PORT"]), timeout=20) as client:
+        client.sendall(head.encode())
+        answer = b""
+        while b"}" not in answer and (data := client.recv(65536)):
+            answer += data
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"malformed_event"' in answer
+    assert "a webhook's body could not be read" in server.log()

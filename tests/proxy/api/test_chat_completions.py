@@ -535,6 +535,7 @@ def test_a_broken_chunk_of_a_request_is_explained(
             answer += data
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b'"invalid_request"' in answer
+    assert "a request body could not be read: " in server.log()
     assert not upstream.requests
 
 
