@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
 env = environ.Env()
@@ -41,6 +42,7 @@ INSTALLED_APPS = [
     "billing_site.apps.BillingSiteConfig",
     "unfold",
     "unfold.contrib.filters",
+    "mongo.apps.MongoConfig",
     "mongo.contrib.apps.MongoAdminConfig",
     "mongo.contrib.apps.MongoAuthConfig",
     "mongo.contrib.apps.MongoContentTypesConfig",
@@ -115,6 +117,22 @@ DATABASES = {
         },
     }
 }
+DIRECT_WRITES = env.bool("DIRECT_WRITES", default=True)
+"""Whether holds, records and settlements go straight onto a connection of the driver, past most of its code. Off, or
+with another version of the driver than that was tried with, they go through the driver's own calls, at more CPU."""
+
+
+class _NoLibrary:
+    """As the path of a library: there is none, and none need be looked for."""
+
+    def __bool__(self) -> bool:
+        raise ImproperlyConfigured("Nothing here is geographic.")
+
+
+GDAL_LIBRARY_PATH = _NoLibrary()
+"""Three of the back end's parts import Django's geographic ones. Without a path these look for a library by a dozen
+runs of `ldconfig` and of a compiler, a third of the time in which a process starts; this error tells them of none."""
+
 DEFAULT_AUTO_FIELD = "django_mongodb_backend.fields.ObjectIdAutoField"
 MIGRATION_MODULES = {app: f"mongo.contrib.{app}" for app in ("admin", "auth", "contenttypes", "sessions")}
 

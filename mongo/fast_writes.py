@@ -11,7 +11,8 @@ Each command carries a session id and a number, as the driver's retryable writes
 connection or a change of the primary never applies it twice:
 https://github.com/mongodb/specifications/blob/master/source/retryable-writes/retryable-writes.md
 
-The names with an underscore are the driver's own; requirements.txt pins the version that they were tried with.
+The names with an underscore are the driver's own. `mongo.writer` imports this module only where the driver is of the
+version that they were tried with, and does without it elsewhere.
 """
 
 import logging

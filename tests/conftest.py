@@ -37,6 +37,7 @@ LONGEST_FIRST = [
         "proxy/relay/test_large_answer.py",
         "development/test_mongod.py",
         "support/admin/test_query_plans.py",
+        "mongo/test_choice_of_writer.py",
         "upgrade/test_upgrade.py",
         "mongo/backend/test_adoption.py",
         "payments/inbox/test_outage.py",

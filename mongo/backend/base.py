@@ -14,7 +14,7 @@ from django_mongodb_backend.operations import DatabaseOperations as MongoDatabas
 from django_mongodb_backend.schema import DatabaseSchemaEditor as MongoSchemaEditor
 from pymongo.errors import CollectionInvalid, OperationFailure
 
-from mongo.fast_writes import DirectWriter
+from mongo.writer import Writer, make_writer
 
 # Server error 85, IndexOptionsConflict: the same keys with the same options are indexed under another name.
 # https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
@@ -90,20 +90,20 @@ class DatabaseWrapper(MongoDatabaseWrapper):
     ops_class = DatabaseOperations
     SchemaEditorClass = DatabaseSchemaEditor
 
-    _writer_of_process: ClassVar[DirectWriter | None] = None
+    _writer_of_process: ClassVar[Writer | None] = None
 
     def init_connection_state(self) -> None:
         super().init_connection_state()
         self._collections: dict[str, Any] = {}
 
     @property
-    def writer(self) -> DirectWriter:
+    def writer(self) -> Writer:
         """The short way to write one document outside a transaction, shared by all threads."""
         if self.connection is None:
             self.ensure_connection()
         writer, name = DatabaseWrapper._writer_of_process, self.settings_dict["NAME"]
         if writer is None or writer.client is not self.connection or writer.database != name:
-            writer = DatabaseWrapper._writer_of_process = DirectWriter(self.connection, name)
+            writer = DatabaseWrapper._writer_of_process = make_writer(self.connection, name)
         return writer
 
     def get_collection(self, name: str, **kwargs: Any) -> Any:
