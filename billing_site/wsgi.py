@@ -6,8 +6,9 @@ serve nothing but the proxy API (no admin), and one process serves all three.
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from socket import IPPROTO_TCP, TCP_CORK, socket
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_site.settings")
@@ -57,7 +58,33 @@ def _serve_proxy(environ: dict[str, Any], start_response: Any) -> Iterable[bytes
         logger.error("%s: %s", response.reason_phrase, environ["PATH_INFO"])
     start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
     # The bytes alone where there is no stream: a plain answer has nothing to close.
-    return response if response.streaming else (response.content,)
+    return response if response.streaming else _in_one_piece(response.content, environ.get("gunicorn.socket"))
+
+
+def _in_one_piece(content: bytes, channel: socket | None) -> Iterable[bytes]:
+    """A body that leaves together with its header: gunicorn sends the two apart, and each would wake the client."""
+    if channel is None:
+        return (content,)
+    try:
+        channel.setsockopt(IPPROTO_TCP, TCP_CORK, 1)
+    except OSError:  # It is no TCP socket.
+        return (content,)
+    return _CorkedBody(content, channel)
+
+
+class _CorkedBody:
+    """What is written to the socket is kept together until the server has written all of it, and closes this."""
+
+    def __init__(self, content: bytes, channel: socket) -> None:
+        self._content = content
+        self._channel = channel
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._content
+
+    def close(self) -> None:
+        """Let it go."""
+        self._channel.setsockopt(IPPROTO_TCP, TCP_CORK, 0)
 
 
 def _failed(error: Exception) -> Any:

@@ -1,6 +1,7 @@
 """How gunicorn serves connections that are kept open, over real sockets: each in its turn, whoever else keeps one."""
 
 import contextlib
+import json
 import signal
 import socket
 import time
@@ -88,6 +89,15 @@ def test_a_body_that_nobody_read_is_not_taken_for_the_next_request(connect: Call
         client.receive()
         client.send()
         client.receive()
+
+
+def test_an_answer_comes_in_one_piece(connect: Callable[..., Client]) -> None:
+    client = connect()
+    for _ in range(20):
+        client.send()
+        _, separator, body = client.socket.recv(65536).partition(b"\r\n\r\n")
+        assert separator
+        assert json.loads(body)["status"] == "ok"
 
 
 @pytest.mark.parametrize(
