@@ -106,7 +106,7 @@ class AnthropicMessagesStream(EventStreamReader):
         report = _read_usage(self._usage or None)
         return report if self._has_final or report.problem else UsageReport(report.usage, "incomplete")
 
-    def _read_message(self, message: JsonObject) -> bool:
+    def read_message(self, message: JsonObject) -> bool:
         start = message.get("message")
         usage = start.get("usage") if isinstance(start, dict) else message.get("usage")
         if isinstance(usage, dict):

@@ -66,10 +66,10 @@ class EventStreamReader(ABC):
         if not isinstance(message, dict):
             return True
         self.has_failed = self.has_failed or bool(message.get("error"))
-        return self._read_message(message)
+        return self.read_message(message)
 
     @abstractmethod
-    def _read_message(self, message: JsonObject) -> bool:
+    def read_message(self, message: JsonObject) -> bool:
         """Take the usage out of one event's JSON; returns whether the event is passed on."""
 
 

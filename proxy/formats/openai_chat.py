@@ -103,7 +103,7 @@ class OpenAiChatStream(EventStreamReader):
     def report(self) -> UsageReport:
         return self._report
 
-    def _read_message(self, message: JsonObject) -> bool:
+    def read_message(self, message: JsonObject) -> bool:
         if isinstance(message.get("usage"), dict):
             self._report = _read_usage(message["usage"])
         return not (self._hides_usage and message.get("choices") == [])
