@@ -29,7 +29,7 @@ from benchmarks.servers import (
 from development.mongod import Mongod
 
 CASES = [(PLAIN, clients) for clients in CLIENTS] + [(STREAM, max(CLIENTS))]
-ROUNDS, SECONDS = 9, 2.0
+ROUNDS, SECONDS = 25, 0.8
 
 Figures = tuple[float, float]
 """Requests a second, and CPU of all processes of the gateway in ms a request."""
