@@ -32,7 +32,7 @@ def check_cost(request_id: str, cost: Decimal, *, hold: Decimal) -> None:
         raise BrokenInvariant(f"request {request_id} costs {cost} of a hold of {hold}")
 
 
-def check_reversed(payment: str, reversed_usd: Decimal, *, credited: Decimal) -> None:
-    """6: 0 ≤ reversed ≤ credited, of the credits of a payment, and of its bonus. USD."""
+def check_reversed(what: str, reversed_usd: Decimal, *, credited: Decimal) -> None:
+    """6: 0 ≤ reversed ≤ credited, USD; `what` is such as the bonus of a payment."""
     if not 0 <= reversed_usd <= credited:
-        raise BrokenInvariant(f"of payment {payment}, {reversed_usd} of {credited} would be reversed")
+        raise BrokenInvariant(f"{reversed_usd} of {credited} {what} would be reversed")

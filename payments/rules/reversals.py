@@ -55,8 +55,8 @@ def apply_reversal(
     rows = list(Reversal.objects.filter(payment_id=payment.pk))
     total = total_reversed(rows, received=received_of(payment))
     target = reversed_for(payment, total)
-    check_reversed(str(payment), target.credits, credited=credited_of(payment))
-    check_reversed(f"{payment} (bonus)", target.bonus, credited=payment.bonus or ZERO)
+    check_reversed(f"credits of payment {payment}", target.credits, credited=credited_of(payment))
+    check_reversed(f"bonus of payment {payment}", target.bonus, credited=payment.bonus or ZERO)
     before = Reversed(payment.reversed_credits or ZERO, payment.reversed_bonus or ZERO)
     kind = LedgerEntry.Kind.CHARGEBACK if fact.is_dispute else LedgerEntry.Kind.REFUND
     reason = f"{'Dispute' if fact.is_dispute else 'Refund'} {fact.reversal_id} of payment {payment}"

@@ -28,8 +28,8 @@ UNIT = Decimal("0.00000001")
         lambda: check_hold("req_1", ONE, minimum=-UNIT, maximum=ONE),
         lambda: check_cost("req_1", ONE + UNIT, hold=ONE),
         lambda: check_cost("req_1", -UNIT, hold=ONE),
-        lambda: check_reversed("NAP1", ONE + UNIT, credited=ONE),
-        lambda: check_reversed("NAP1", -UNIT, credited=ONE),
+        lambda: check_reversed("credits of payment NAP1", ONE + UNIT, credited=ONE),
+        lambda: check_reversed("credits of payment NAP1", -UNIT, credited=ONE),
     ],
 )
 def test_a_broken_invariant_is_refused_to_the_unit(check: Callable[[], None]) -> None:
@@ -45,8 +45,8 @@ def test_what_just_holds_passes() -> None:
     check_hold("req_1", ONE, minimum=ONE, maximum=ONE)
     check_cost("req_1", Decimal(0), hold=Decimal(0))
     check_cost("req_1", ONE, hold=ONE)
-    check_reversed("NAP1", Decimal(0), credited=ONE)
-    check_reversed("NAP1", ONE, credited=ONE)
+    check_reversed("credits of payment NAP1", Decimal(0), credited=ONE)
+    check_reversed("credits of payment NAP1", ONE, credited=ONE)
 
 
 def test_a_sum_that_a_double_cannot_hold_is_rolled_back(insert_user: InsertUser, usersnew: Any) -> None:
