@@ -38,7 +38,7 @@ class BrokenAnswer(TransportError):
 
 
 class InvalidHeader(TransportError):
-    """A header of the request has a line break: nothing was sent."""
+    """A header of the request has a line break, or a character that HTTP cannot carry: nothing was sent."""
 
 
 class Headers(dict[str, str]):
@@ -268,10 +268,15 @@ def post(
     head = "\r\n".join(lines)
     if not head.count("\r") == head.count("\n") == len(lines) - 1:
         raise InvalidHeader("a header has a line break")
+    try:
+        sent = f"{head}\r\n\r\n".encode("latin-1") + body
+    except UnicodeEncodeError:
+        # Without its cause, whose text has all headers, the upstream's key among them.
+        raise InvalidHeader("a header has a character that HTTP cannot carry") from None
     connection = server.take(connect_seconds=connect_seconds)
     try:
         answer = UpstreamAnswer(server, connection)
-        answer.send(f"{head}\r\n\r\n".encode("latin-1") + body, seconds=read_seconds)
+        answer.send(sent, seconds=read_seconds)
         answer.receive_header()
     except BaseException:
         connection.close()
