@@ -42,6 +42,19 @@ class AccountDisabled(BillingError):
         )
 
 
+class AccountUnderReview(BillingError):
+    """An account whose requests ended above their holds too often; staff clear it."""
+
+    code = "account_under_review"
+
+    def __init__(self, username: str) -> None:
+        super().__init__(
+            f"account {username!r} is under review: its requests cost more than they held",
+            customer_message="This account is under review because its requests cost more than could be held for them. "
+            "Your credits are kept. Contact support.",
+        )
+
+
 class AccountNotFound(BillingError):
     code = "account_not_found"
 

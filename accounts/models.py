@@ -1,6 +1,6 @@
 """Accounts over the live collection `usersNew`, and the ledger of everything that moved their credits."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +16,10 @@ from mongo.fields import DefaultTrueField
 
 USERNAME_PATTERN = r"^[a-z0-9_-]{3,50}$"
 """What a new username looks like. Older accounts may have capitals and spaces; they work as they are."""
+
+
+UNDER_REVIEW_AFTER = datetime(2000, 1, 1, tzinfo=UTC)
+"""Accounts under review have a date after this: a condition that their index can serve."""
 
 
 class Balance(models.TextChoices):
@@ -88,6 +92,14 @@ class Account(models.Model):
         db_column="heldSince", null=True, blank=True, editable=False, help_text="Since when `holds` was never empty."
     )
 
+    review_since = models.DateTimeField(
+        db_column="reviewSince",
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Since when it is refused because its requests cost more than they held.",
+    )
+
     requests_per_minute = models.PositiveIntegerField(
         db_column="requestsPerMinute", null=True, blank=True, help_text="Empty: the platform's limit. 0: none at all."
     )
@@ -114,6 +126,11 @@ class Account(models.Model):
             models.Index(fields=["expires_at"], name="openhands_expiry", condition=models.Q(credits_new__gt=0)),
             models.Index(fields=["expires_at"], name="ohmygpt_expiry", condition=models.Q(credits__gt=0)),
             models.Index(fields=["held_since"], name="held_since_lookup"),
+            models.Index(
+                fields=["review_since"],
+                name="under_review",
+                condition=models.Q(review_since__gt=UNDER_REVIEW_AFTER),
+            ),
         )
 
     def __str__(self) -> str:

@@ -202,14 +202,18 @@ UPSTREAM_POOL_SIZE = env.int("UPSTREAM_POOL_SIZE", default=200)
 MAX_REQUEST_BYTES = env.int("MAX_REQUEST_BYTES", default=32 * 1024 * 1024)
 BYTES_PER_TOKEN = env.int("BYTES_PER_TOKEN", default=2)
 """Bytes of a request that count as one input token in a hold; 1 makes the bound a proof."""
-IMAGE_TOKENS = env.int("IMAGE_TOKENS", default=3000)
-"""Input tokens held for an image, whose bytes are not counted as text."""
 FILE_TOKENS = env.int("FILE_TOKENS", default=100_000)
-"""Input tokens held for a file or an audio clip, beside its bytes."""
+"""Input tokens held for a file in the body, such as a PDF, beside its bytes."""
+PASSED_MEMBERS = frozenset(_list("PASSED_MEMBERS"))
+"""Members of requests that no table knows and that are forwarded all the same, such as `my_option,messages.hint`."""
 DEFAULT_MAX_OUTPUT_TOKENS = env.int("DEFAULT_MAX_OUTPUT_TOKENS", default=8192)
 """Output bound of a model whose price row names none."""
 MIN_USEFUL_OUTPUT_TOKENS = env.int("MIN_USEFUL_OUTPUT_TOKENS", default=256)
 """A request without `max_tokens` is refused when the balance affords fewer output tokens than this."""
+UNCOLLECTED_LIMIT_USD = Decimal(env.str("UNCOLLECTED_LIMIT_USD", default="1.00"))
+"""An account whose requests cost more than this beyond their holds in a day (UTC) is refused until staff clear it."""
+UNBILLED_TIMEOUTS_LIMIT = env.int("UNBILLED_TIMEOUTS_LIMIT", default=50)
+"""The same for answers of a day that timed out at the upstream, unbilled."""
 REQUESTS_PER_MINUTE = env.int("REQUESTS_PER_MINUTE", default=600)
 CONCURRENT_REQUESTS = env.int("CONCURRENT_REQUESTS", default=100)
 """Limits of an API key; an account can have its own."""

@@ -17,6 +17,16 @@ class InvalidRequest(BillingError):
         self.param = param
 
 
+class UnsupportedParameter(BillingError):
+    """A member of the request that is not forwarded: refused, not known, or without a price for this model."""
+
+    code = "unsupported_parameter"
+
+    def __init__(self, param: str, why: str) -> None:
+        super().__init__(f"{param[:200]!r} is not supported here. {why}")
+        self.param = param[:200]
+
+
 class RequestTooLarge(BillingError):
     code = "request_too_large"
 

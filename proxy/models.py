@@ -44,6 +44,11 @@ class ModelPrice(models.Model):
     output_price = _price("output", "outputPricePerMTok")
     cache_write_price = _price("cache write", "cacheWritePricePerMTok", null=True, blank=True)
     cache_read_price = _price("cache read", "cacheHitPricePerMTok", null=True, blank=True)
+    cache_write_1h_price = _price("cache write, 1 hour", "cacheWrite1hPricePerMTok", null=True, blank=True)
+    input_audio_price = _price("input, audio", "inputAudioPricePerMTok", null=True, blank=True)
+    output_audio_price = _price("output, audio", "outputAudioPricePerMTok", null=True, blank=True)
+    input_image_price = _price("input, images", "inputImagePricePerMTok", null=True, blank=True)
+    output_image_price = _price("output, images", "outputImagePricePerMTok", null=True, blank=True)
     multiplier = PriceField(null=True, blank=True, default=Decimal(1), validators=[MinValueValidator(0)])
     max_output_tokens = models.BigIntegerField(
         db_column="maxOutputTokens", null=True, blank=True, validators=[MinValueValidator(1)]

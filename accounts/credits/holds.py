@@ -15,6 +15,8 @@ from accounts.credits.movements import format_time
 from accounts.credits.posting import Cause, Change, Kind, accounts, held_of, post, read_account
 from accounts.errors import (
     AccountDisabled,
+    AccountUnderReview,
+    BillingError,
     CreditsExpired,
     InsufficientCredits,
     InvalidApiKey,
@@ -75,9 +77,9 @@ def hold(
     `minimum` = `maximum` is a fixed amount. The filter and the arithmetic are one atomic step in the database, so
     holds can never add up to more than the balance. The key's rate limits are judged and counted in the same step. USD.
 
-    Raises `InvalidApiKey`, `AccountDisabled`, `CreditsExpired`, `RateLimitExceeded`, `InsufficientCredits` (its
-    `required` is `minimum`), and `BrokenInvariant`. Not safe to repeat: a second call with the same id is a second hold
-    of the same name and raises nothing; ids are random and never reused.
+    Raises `InvalidApiKey`, `AccountDisabled`, `AccountUnderReview`, `CreditsExpired`, `RateLimitExceeded`,
+    `InsufficientCredits` (its `required` is `minimum`), and `BrokenInvariant`. Not safe to repeat: a second call with
+    the same id is a second hold of the same name and raises nothing; ids are random and never reused.
     """
     check_hold(request_id, minimum, minimum=minimum, maximum=maximum)
     now = now or timezone.now()
@@ -86,6 +88,7 @@ def hold(
     query = {
         **key,
         "isActive": {"$ne": False},
+        "reviewSince": None,
         "$and": [_not_expired(now)],
         "$expr": {"$and": [at_least(balance.field, minimum), rate_allows(now), concurrency_allows()]},
     }
@@ -132,16 +135,13 @@ def _not_expired(now: datetime) -> Document:
     return {"$or": [{"expiresAt": None}, {"expiresAt": {"$gt": now}}]}
 
 
-def _refusal(key: Document, balance: Balance, minimum: Decimal, now: datetime) -> Exception | None:
+def _refusal(key: Document, balance: Balance, minimum: Decimal, now: datetime) -> BillingError | None:
     """Why a hold matched no account, or None if it would match now."""
     document = accounts().find_one(key)
     if document is None:
         return InvalidApiKey()
-    if document.get("isActive") is False:
-        return AccountDisabled(document["_id"])
-    expires_at = aware(document.get("expiresAt"))
-    if expires_at is not None and expires_at <= now:
-        return CreditsExpired(document["_id"], format_time(expires_at))
+    if unusable := _unusable(document, now):
+        return unusable
     if limited := refusal_of(document, now):
         return limited
     available = from_bson(document.get(balance.field))
@@ -150,6 +150,18 @@ def _refusal(key: Document, balance: Balance, minimum: Decimal, now: datetime) -
     return InsufficientCredits(
         balance_name=balance.label, required=minimum, available=available, held=held_of(document, balance)
     )
+
+
+def _unusable(document: Document, now: datetime) -> BillingError | None:
+    """Why none of an account's credits can be spent, whatever there is."""
+    if document.get("isActive") is False:
+        return AccountDisabled(document["_id"])
+    if document.get("reviewSince") is not None:
+        return AccountUnderReview(document["_id"])
+    expires_at = aware(document.get("expiresAt"))
+    if expires_at is not None and expires_at <= now:
+        return CreditsExpired(document["_id"], format_time(expires_at))
+    return None
 
 
 def settle(

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from accounts.errors import BillingError, CreditsExpired, RateLimitExceeded
 from money.amounts import usd_text
-from proxy.errors import CannotAfford, InvalidRequest, MethodNotAllowed, UpstreamError
+from proxy.errors import CannotAfford, InvalidRequest, MethodNotAllowed, UnsupportedParameter, UpstreamError
 from proxy.formats.api_format import ApiFormat
 from proxy.formats.json_body import JsonObject
 
@@ -19,6 +19,8 @@ STATUS_OF = {
     "credits_expired": 402,
     "insufficient_credits": 402,
     "invalid_request": 400,
+    "unsupported_parameter": 400,
+    "account_under_review": 403,
     "not_found": 404,
     "idempotency_conflict": 409,
     "method_not_allowed": 405,
@@ -92,7 +94,7 @@ def error_response(error: BillingError, api_format: ApiFormat, request_id: str) 
 
 
 def _details(error: BillingError) -> JsonObject:
-    if isinstance(error, InvalidRequest):
+    if isinstance(error, InvalidRequest | UnsupportedParameter):
         return {"param": error.param}
     if isinstance(error, CannotAfford):
         return {

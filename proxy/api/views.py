@@ -23,6 +23,7 @@ from proxy.billing import idempotency, metering
 from proxy.billing.idempotency import StoredAnswer
 from proxy.billing.price_book import PRICES
 from proxy.billing.pricing import Price
+from proxy.billing.terms import PricedCall, price_call
 from proxy.errors import (
     InternalError,
     InvalidRequest,
@@ -31,8 +32,9 @@ from proxy.errors import (
     RequestTooLarge,
     ServiceUnavailable,
 )
+from proxy.formats.anthropic_betas import passing_betas
 from proxy.formats.anthropic_messages import AnthropicMessages, AnthropicTokenCount
-from proxy.formats.api_format import ApiFormat, Call
+from proxy.formats.api_format import ApiFormat
 from proxy.formats.json_body import JsonObject, parse_object
 from proxy.formats.openai_chat import OpenAiChat
 from proxy.relay.relay import Answer, forward, forward_free
@@ -43,7 +45,7 @@ logger = logging.getLogger(__name__)
 OPENAI: ApiFormat = OpenAiChat()
 ANTHROPIC: ApiFormat = AnthropicMessages()
 TOKEN_COUNT: ApiFormat = AnthropicTokenCount()
-PASSED_HEADERS = {"anthropic-version": "HTTP_ANTHROPIC_VERSION", "anthropic-beta": "HTTP_ANTHROPIC_BETA"}
+PASSED_HEADERS = {"anthropic-version": "HTTP_ANTHROPIC_VERSION"}
 """By their names in `request.META`, where a header is read as it was sent: `request.headers` maps them all first."""
 LARGEST_BODY_OF_A_STRANGER = 1024 * 1024
 """A body up to this size is read before the key is looked up, which the hold then does in the same round trip."""
@@ -103,9 +105,9 @@ def messages(request: HttpRequest, balance: Balance, request_id: str) -> Answer:
 
 def _metered(request: HttpRequest, balance: Balance, request_id: str, api_format: ApiFormat) -> Answer:
     api_key = _api_key(request)
-    body, parsed, call, price = _read_call(request, balance, api_format, api_key)
+    body, parsed, priced = _read_call(request, balance, api_format, api_key)
     idempotency_key = request.META.get("HTTP_IDEMPOTENCY_KEY")
-    if idempotency_key is None or call.is_stream:
+    if idempotency_key is None or priced.call.is_stream:
         claim = None
     else:
         endpoint = f"{balance.value} {api_format.path}"
@@ -118,7 +120,7 @@ def _metered(request: HttpRequest, balance: Balance, request_id: str, api_format
     is_kept = False
     try:
         reservation = metering.reserve(
-            request_id=request_id, api_key=api_key, balance=balance, endpoint=api_format.path, call=call, price=price
+            request_id=request_id, api_key=api_key, balance=balance, endpoint=api_format.path, priced=priced
         )
         response = forward(
             upstream=get_upstream(balance),
@@ -126,7 +128,7 @@ def _metered(request: HttpRequest, balance: Balance, request_id: str, api_format
             reservation=reservation,
             body=body,
             parsed=parsed,
-            headers=_passed_headers(request),
+            headers=_passed_headers(request, priced.price),
             claim=claim,
         )
         is_kept = response.status_code == 200
@@ -138,13 +140,14 @@ def _metered(request: HttpRequest, balance: Balance, request_id: str, api_format
 
 def _read_call(
     request: HttpRequest, balance: Balance, api_format: ApiFormat, api_key: str
-) -> tuple[bytes, JsonObject, Call, Price]:
-    """The body, and what billing reads of it. Refuses what cannot be metered."""
+) -> tuple[bytes, JsonObject, PricedCall]:
+    """The body, what it says, and what billing reads of it. Refuses what cannot be metered."""
     try:
         body = _read_body(request, api_key)
         parsed = parse_object(body)
         call = api_format.parse(parsed, len(body))
-        return body, parsed, call, PRICES.find(balance, call.model)
+        price = PRICES.find(balance, call.model)
+        return body, parsed, price_call(call, price)
     except ServiceUnavailable:
         raise
     except BillingError:
@@ -167,17 +170,25 @@ def _replay(stored: StoredAnswer, api_key: str, balance: Balance) -> ApiResponse
 def count_tokens(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
     """`POST /v1/messages/count_tokens`: passed on at no charge, within the rate limit."""
     api_key = _api_key(request)
-    body, parsed, call, price = _read_call(request, balance, TOKEN_COUNT, api_key)
+    body, parsed, priced = _read_call(request, balance, TOKEN_COUNT, api_key)
     username, rate = rate_limits.take_one(api_key)
-    body = ANTHROPIC.prepare(body, parsed, call, model=price.upstream_model_id, max_output_tokens=0)
+    body = ANTHROPIC.prepare(
+        body,
+        parsed,
+        priced.call,
+        model=priced.price.upstream_model_id,
+        max_output_tokens=0,
+        removed_tools=[tool.position for tool in priced.removed_tools],
+    )
     response = forward_free(
         upstream=get_upstream(balance),
         api_format=ANTHROPIC,
         path=f"{ANTHROPIC.path}/count_tokens",
         body=body,
-        headers=_passed_headers(request),
-        entry=metering.FreeRequest(request_id, username, mask_key(api_key), balance, call.model),
+        headers=_passed_headers(request, priced.price),
+        entry=metering.FreeRequest(request_id, username, mask_key(api_key), balance, priced.call.model),
     )
+    response.headers |= priced.headers
     return _with_rate(response, rate)
 
 
@@ -186,8 +197,13 @@ def _with_rate(response: ApiResponse, rate: RateLimit) -> ApiResponse:
     return response
 
 
-def _passed_headers(request: HttpRequest) -> dict[str, str]:
-    return {name: request.META[key] for name, key in PASSED_HEADERS.items() if key in request.META}
+def _passed_headers(request: HttpRequest, price: Price) -> dict[str, str]:
+    """The headers that go on to the upstream; of `anthropic-beta` the values that change no price, or have one."""
+    headers = {name: request.META[key] for name, key in PASSED_HEADERS.items() if key in request.META}
+    if asked := request.META.get("HTTP_ANTHROPIC_BETA"):
+        betas = passing_betas(asked, price)
+        headers |= {"anthropic-beta": betas} if betas else {}
+    return headers
 
 
 @_endpoint("GET", OPENAI)

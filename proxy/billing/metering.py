@@ -16,13 +16,15 @@ from accounts import credits
 from accounts.errors import CreditsExpired, InsufficientCredits
 from accounts.keys import mask_key
 from accounts.models import Balance
+from accounts.review import note_unbilled_timeout, note_uncollected
 from money.amounts import ZERO, usd_text
 from mongo.collections import collection_of
 from mongo.errors import DATABASE_FAILURES
 from proxy.billing.pricing import Price, Usage
 from proxy.billing.refusals import count_refusal
 from proxy.billing.request_log import log_document, record
-from proxy.errors import CannotAfford
+from proxy.billing.terms import PricedCall
+from proxy.errors import CannotAfford, UpstreamTimeout
 from proxy.formats.api_format import Call, UsageReport
 from proxy.models import RequestLog
 
@@ -39,12 +41,19 @@ class Reservation:
     request_id: str
     endpoint: str
     key_prefix: str
-    call: Call
-    price: Price
+    priced: PricedCall
     hold: credits.Hold
     max_output_tokens: int
     started_at: datetime
     started: float
+
+    @property
+    def call(self) -> Call:
+        return self.priced.call
+
+    @property
+    def price(self) -> Price:
+        return self.priced.price
 
     @property
     def username(self) -> str:
@@ -66,18 +75,19 @@ class Receipt:
         return headers if self.balance_after is None else headers | {"X-Credits-Balance": usd_text(self.balance_after)}
 
 
-def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, call: Call, price: Price) -> Reservation:
-    """Authenticate and hold the worst case of `call`, in one database round trip.
+def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, priced: PricedCall) -> Reservation:
+    """Authenticate and hold the worst case of a call, in one database round trip. USD.
 
     A call without an output bound holds the model's maximum, or what the balance affords if that is still useful.
     Raises `InvalidApiKey`, `AccountDisabled`, `CreditsExpired`, `RateLimitExceeded`, `CannotAfford`. Refusals for want
-    of credits are counted for the dashboard.
+    of credits are counted for the dashboard. Not safe to repeat: each call is another hold.
     """
-    most = call.max_output_tokens or price.max_output_tokens
-    least = call.max_output_tokens or min(most, settings.MIN_USEFUL_OUTPUT_TOKENS)
+    call, price, terms, bound = priced.call, priced.price, priced.terms, priced.input_bound_tokens
+    most = priced.most_output_tokens
+    least = most if call.max_output_tokens else max(min(most, settings.MIN_USEFUL_OUTPUT_TOKENS), call.thinking_tokens)
     started_at, started = timezone.now(), time.monotonic()
-    minimum = price.worst_case(call.input_bound_tokens, least * call.choices)
-    maximum = minimum if least == most else price.worst_case(call.input_bound_tokens, most * call.choices)
+    minimum = price.worst_case(bound, least * call.choices, terms)
+    maximum = minimum if least == most else price.worst_case(bound, most * call.choices, terms)
     try:
         hold = credits.hold(
             api_key=api_key,
@@ -92,7 +102,7 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, c
         raise
     except InsufficientCredits as error:
         count_refusal(upstream=balance, code=error.code)
-        affordable = price.affordable_output_tokens(call.input_bound_tokens, error.available)
+        affordable = price.affordable_output_tokens(bound, error.available, terms)
         raise CannotAfford(
             balance=balance,
             required=error.required,
@@ -101,13 +111,12 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, c
             affordable_max_tokens=affordable // call.choices,
         ) from error
     if hold.amount < maximum:
-        most = min(most, price.affordable_output_tokens(call.input_bound_tokens, hold.amount) // call.choices)
+        most = min(most, price.affordable_output_tokens(bound, hold.amount, terms) // call.choices)
     return Reservation(
         request_id=request_id,
         endpoint=endpoint,
         key_prefix=mask_key(api_key),
-        call=call,
-        price=price,
+        priced=priced,
         hold=hold,
         max_output_tokens=most,
         started_at=started_at,
@@ -136,6 +145,8 @@ def release(reservation: Reservation, *, status: int, outcome: str) -> None:
     """
     source = RequestLog.UsageSource.NONE
     _finish(reservation, Usage(), source=source, problem=None, status=status, outcome=outcome)
+    if UpstreamTimeout.code in outcome:  # What it used is not known, and not billed.
+        note_unbilled_timeout(username=reservation.username)
 
 
 def estimate(call: Call, known: Usage | None, output_text_bytes: int) -> Usage:
@@ -186,7 +197,7 @@ def _finish(
     status: int,
     outcome: str,
 ) -> Receipt:
-    full_cost, hold = reservation.price.cost(usage), reservation.hold
+    full_cost, hold = reservation.price.cost(usage, reservation.priced.terms), reservation.hold
     cost = min(full_cost, hold.amount)
     document = log_document(
         request_id=reservation.request_id,
@@ -217,10 +228,12 @@ def _finish(
             balance=hold.balance,
             cost=cost,
             input_tokens=usage.total_input_tokens,
-            output_tokens=usage.output_tokens,
+            output_tokens=usage.total_output_tokens,
         )
     except DATABASE_FAILURES as error:
         # It is recorded, so it is billed: the sweeper settles by the record.
         logger.error("request %s is recorded but not settled yet: %s", reservation.request_id, error)
         return Receipt(cost, full_cost - cost, None)
+    if full_cost > cost:
+        note_uncollected(username=hold.username, amount=full_cost - cost)
     return Receipt(cost, full_cost - cost, settlement.balance_after)

@@ -11,7 +11,7 @@ from django.conf import settings
 
 from accounts.models import Balance
 from mongo.errors import DATABASE_FAILURES
-from proxy.billing.pricing import Price
+from proxy.billing.pricing import Price, PriceList, Rates
 from proxy.errors import ModelNotFound, ServiceUnavailable
 from proxy.models import ModelPrice
 
@@ -111,18 +111,32 @@ def _models_of(upstream: str, all_rows: list[ModelPrice]) -> dict[str, ListedMod
 
 
 def _price(row: ModelPrice) -> Price:
-    """A row as it is billed; a cache price that an old row lacks is the input price, a missing multiplier is 1."""
+    """A row as it is billed. What an old row lacks: a cache price is the input price, a multiplier is 1."""
+    rates = Rates(
+        input=row.input_price,
+        output=row.output_price,
+        cache_write=_or(row.cache_write_price, row.input_price),
+        cache_read=_or(row.cache_read_price, row.input_price),
+        cache_write_1h=_or(row.cache_write_1h_price, 2 * row.input_price),
+        input_audio=_or(row.input_audio_price, row.input_price),
+        input_image=_or(row.input_image_price, row.input_price),
+        output_audio=_or(row.output_audio_price, row.output_price),
+        output_image=_or(row.output_image_price, row.output_price),
+    )
     return Price(
         price_id=row.pk,
         model_id=row.model_id,
         upstream_model_id=row.upstream_model_id or row.model_id,
-        input=row.input_price,
-        output=row.output_price,
-        cache_write=row.input_price if row.cache_write_price is None else row.cache_write_price,
-        cache_read=row.input_price if row.cache_read_price is None else row.cache_read_price,
-        multiplier=Decimal(1) if row.multiplier is None else row.multiplier,
+        charged=PriceList(rates=rates),
+        multiplier=_or(row.multiplier, Decimal(1)),
         max_output_tokens=row.max_output_tokens or settings.DEFAULT_MAX_OUTPUT_TOKENS,
+        has_audio_input=row.input_audio_price is not None,
+        has_audio_output=row.output_audio_price is not None,
     )
+
+
+def _or(price: Decimal | None, default: Decimal) -> Decimal:
+    return default if price is None else price
 
 
 PRICES = PriceBook()

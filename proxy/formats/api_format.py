@@ -1,30 +1,35 @@
 """One metered call as the API formats describe it, and what a format must be able to do."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
-
-from django.conf import settings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
 
 from accounts.errors import BillingError
 from proxy.billing.pricing import Usage
 from proxy.formats.json_body import JsonObject
-
-IMAGE_KINDS = {"image", "image_url", "input_image"}
-FILE_KINDS = {"document", "file", "input_audio", "input_file", "audio", "video", "container_upload"}
+from proxy.formats.members import Asked
 
 
 @dataclass(frozen=True)
 class Call:
-    """What billing needs to know of a request. `max_output_tokens` is what the client asked for, for one choice."""
+    """What billing needs to know of a request.
+
+    `max_output_tokens` is the limit that the client set, for one choice; `thinking_tokens` is a budget for thinking,
+    which may be larger. `demanded_tool` is the tool that the model must use: its name, or `ANY_TOOL`.
+    """
 
     model: str
     is_stream: bool
     max_output_tokens: int | None
     choices: int
-    input_bound_tokens: int
     text_bytes: int
     has_asked_for_usage: bool
+    asked: Asked = field(default_factory=Asked)
+    thinking_tokens: int = 0
+    demanded_tool: str | None = None
+
+
+ANY_TOOL = "*"
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,18 @@ class ApiFormat(Protocol):
 
     def parse(self, parsed: JsonObject, body_bytes: int) -> Call: ...
 
-    def prepare(self, body: bytes, parsed: JsonObject, call: Call, *, model: str, max_output_tokens: int) -> bytes:
-        """The body to forward: mapped model, forced usage, output bound; the rest byte for byte."""
+    def prepare(
+        self,
+        body: bytes,
+        parsed: JsonObject,
+        call: Call,
+        *,
+        model: str,
+        max_output_tokens: int,
+        output_member: str | None = None,
+        removed_tools: Sequence[int] = (),
+    ) -> bytes:
+        """The body to forward: model mapped, usage asked for, output bound, tools left out; the rest byte for byte."""
 
     def read_usage(self, answer: JsonObject) -> UsageReport: ...
 
@@ -82,52 +97,6 @@ class ApiFormat(Protocol):
 
     def error_event(self, error: BillingError, message: str) -> bytes:
         """An error as an event of a stream that has begun."""
-
-
-def bound_input_tokens(messages: list[Any], body_bytes: int) -> int:
-    """The most input tokens that a request can have: its bytes over `BYTES_PER_TOKEN`, plus a bound per attachment.
-
-    The bytes of an inline image are not text: a fixed bound stands for them. Those of a file count, and more.
-    """
-    images = files = image_bytes = 0
-    for part in _content_parts(messages):
-        kind = part.get("type")
-        if kind in IMAGE_KINDS:
-            images += 1
-            image_bytes += _inline_bytes(part)
-        elif kind in FILE_KINDS:
-            files += 1
-    tokens = -(-max(body_bytes - image_bytes, 0) // settings.BYTES_PER_TOKEN)
-    bound: int = tokens + images * settings.IMAGE_TOKENS + files * settings.FILE_TOKENS
-    return bound
-
-
-def _content_parts(messages: list[Any]) -> Iterator[JsonObject]:
-    """The parts of all messages, and those inside tool results. Not what merely looks like one, in a tool's input."""
-    stack = [message.get("content") for message in messages if isinstance(message, dict)]
-    while stack:
-        content = stack.pop()
-        for part in content if isinstance(content, list) else ():
-            if isinstance(part, dict) and isinstance(part.get("type"), str):
-                yield part
-                if part["type"] == "tool_result":
-                    stack.append(part.get("content"))
-
-
-def _inline_bytes(image: JsonObject) -> int:
-    """Bytes of an image's data in the body: OpenAI's data URL, or Anthropic's base64 source.
-
-    Only of what says that it is an image: some upstreams read a document from the same place.
-    """
-    for holder in (image.get("image_url"), image.get("source")):
-        if isinstance(holder, dict) and holder.get("type") == "base64":
-            data, kind = holder.get("data"), holder.get("media_type")
-            if isinstance(data, str) and isinstance(kind, str) and kind.startswith("image/"):
-                return len(data)
-        url = holder.get("url") if isinstance(holder, dict) else holder
-        if isinstance(url, str) and url.startswith("data:image/"):
-            return len(url)
-    return 0
 
 
 def read_tokens(report: JsonObject, name: str, *, is_required: bool = False) -> int:

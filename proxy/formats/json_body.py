@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from proxy.errors import InvalidRequest
@@ -69,6 +70,20 @@ def text_size(value: object) -> int:
     return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
+ABSENT = object()
+"""As a change of a member: it is left out."""
+
+
+def without_tools(parsed: JsonObject, positions: Sequence[int]) -> JsonObject:
+    """The changes that leave out the tools at these positions. No list of none is left, nor a choice among none."""
+    if not positions:
+        return {}
+    kept = [tool for position, tool in enumerate(parsed["tools"]) if position not in positions]
+    if kept:
+        return {"tools": kept}
+    return {name: ABSENT for name in ("tools", "tool_choice", "parallel_tool_calls") if name in parsed}
+
+
 def with_members(body: bytes, parsed: JsonObject, changes: JsonObject) -> bytes:
     """`body` with the members `changes`: new ones put in front, replaced ones where they stood; other bytes are kept.
 
@@ -86,18 +101,26 @@ def with_members(body: bytes, parsed: JsonObject, changes: JsonObject) -> bytes:
 
 
 def _with_values(text: str, values: JsonObject) -> str:
-    """The text of a JSON object with other values for some of its own members."""
+    """The text of a JSON object with other values for some of its own members, or without them."""
     parts, kept_from = [], 0
-    position, to_find = _skip_space(text, 0) + 1, set(values)
+    comma, to_find = _skip_space(text, 0), set(values)  # The brace stands where a comma stands before other members.
     while to_find:
-        name, position = _read_value(text, _skip_space(text, position))
+        name, position = _read_value(text, _skip_space(text, comma + 1))
         start = _skip_space(text, _skip_space(text, position) + 1)  # After the colon.
         _, position = _read_value(text, start)
+        next_comma = _skip_space(text, position)
         if name in to_find:
             to_find.remove(name)
-            parts += [text[kept_from:start], _compact(values[name])]
-            kept_from = position
-        position = _skip_space(text, position) + 1  # After the comma.
+            if values[name] is not ABSENT:
+                parts += [text[kept_from:start], _compact(values[name])]
+                kept_from = position
+            elif text[comma] == "," and comma >= kept_from:
+                parts.append(text[kept_from:comma])
+                kept_from = position
+            else:  # The first member that is left: what goes with it is the comma behind it.
+                parts.append(text[kept_from : comma + 1] if comma >= kept_from else "")
+                kept_from = next_comma + (text[next_comma] == ",")
+        comma = next_comma
     return "".join([*parts, text[kept_from:]])
 
 
@@ -145,6 +168,12 @@ def read_count(parsed: JsonObject, name: str, *, maximum: int = 2**31 - 1) -> in
     if not 1 <= value <= maximum:
         raise InvalidRequest(f"{name!r} must be from 1 to {maximum}.", param=name)
     return value
+
+
+def read_inner_count(parsed: JsonObject, name: str, inner: str) -> int:
+    """A whole number in an object member; 0 where there is none. Raises `InvalidRequest` on another type."""
+    value = parsed.get(name)
+    return (read_count(value, inner) or 0) if isinstance(value, dict) else 0
 
 
 def read_text(parsed: JsonObject, name: str, *, maximum: int = 200) -> str:

@@ -81,9 +81,17 @@ def _send(
     parsed: JsonObject,
     headers: Mapping[str, str],
 ) -> UpstreamAnswer:
-    model, most = reservation.price.upstream_model_id, reservation.max_output_tokens
+    price = reservation.price
     try:
-        body = api_format.prepare(body, parsed, reservation.call, model=model, max_output_tokens=most)
+        body = api_format.prepare(
+            body,
+            parsed,
+            reservation.call,
+            model=price.upstream_model_id,
+            max_output_tokens=reservation.max_output_tokens,
+            output_member=price.output_member,
+            removed_tools=[tool.position for tool in reservation.priced.removed_tools],
+        )
         return upstream.post(api_format.path, body, {**headers, "X-Request-Id": reservation.request_id})
     except BillingError as error:
         metering.release(reservation, status=STATUS_OF[error.code], outcome=error.code)
@@ -203,12 +211,12 @@ def _relay_answer(
     text_bytes = 0 if report.is_exact else api_format.output_text_bytes(answer)
     receipt = metering.charge(reservation, report=report, output_text_bytes=text_bytes)
     result = ApiResponse(data, request_id=reservation.request_id)
-    result.headers |= reservation.hold.rate.headers | receipt.headers
+    result.headers |= reservation.hold.rate.headers | reservation.priced.headers | receipt.headers
     return result
 
 
 def _headers(reservation: Reservation) -> dict[str, str]:
-    return {"X-Request-Id": reservation.request_id, **reservation.hold.rate.headers}
+    return {"X-Request-Id": reservation.request_id, **reservation.hold.rate.headers, **reservation.priced.headers}
 
 
 def _plain_failure(error: Exception) -> BillingError:

@@ -19,6 +19,7 @@ from accounts.administration import set_active, set_expiry, set_limits
 from accounts.errors import BillingError
 from accounts.models import Account, Balance
 from accounts.registration import rotate_key
+from accounts.review import clear_review
 from money.amounts import MAX_AMOUNT, ZERO, format_usd
 from support.actions.action import Action, ActionForm, Data, Line, Result
 from support.audit.trail import State
@@ -160,6 +161,7 @@ def state_of(target: Account) -> State:
         "ohmygpt": format_usd(account.credits),
         "expires": _show_expiry(account.expires_at),
         "active": account.is_active,
+        "review": account.review_since is not None,
         "key": account.api_key_prefix or "",
         "limits": f"{_limit(account.requests_per_minute)} / {_limit(account.concurrent_requests)}",
     }
@@ -262,6 +264,11 @@ def _status_action(slug: str, title: str, icon: str, *, is_active: bool, note: s
     )
 
 
+def _clear_review(account: Account, data: Data, operation: str, actor: str) -> Result:
+    clear_review(username=account.pk)
+    return Result("The account can be used again; what was not collected is counted from zero.")
+
+
 def _rotate(account: Account, data: Data, operation: str, actor: str) -> Result:
     return Result("The key was replaced.", api_key=rotate_key(username=account.pk))
 
@@ -335,6 +342,17 @@ ACTIONS = {
             note="New requests are refused at once; requests in flight end as usual. Credits stay as they are.",
         ),
         _status_action("enable", "Enable", "check_circle", is_active=True, note="The account can be used again."),
+        Action(
+            slug="clear-review",
+            title="End the review",
+            icon="fact_check",
+            permission="support.set_status",
+            submit="End it",
+            preview=lambda account, data: [Line("Review", f"since {_show_expiry(account.review_since)}", "ended")],
+            change=_clear_review,
+            note="It is refused because its requests cost more than they held. Look at their uncollected cost first.",
+            is_offered=lambda account: account.review_since is not None,
+        ),
         Action(
             slug="rotate-key",
             title="Replace the API key",

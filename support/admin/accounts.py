@@ -68,6 +68,13 @@ def expiry_badge(account: Account, now: datetime | None = None) -> SafeString:
     return badge(f"Expires {in_words(left)}", "warning")
 
 
+def status_badge(account: Account) -> SafeString:
+    """Whether the account can be used at all."""
+    if not account.is_active:
+        return badge("Disabled", "danger")
+    return badge("Under review", "danger") if account.review_since is not None else badge("Active", "success")
+
+
 def masked_key(account: Account) -> str:
     """Enough of the API key to recognise it; never the key, nor its hash."""
     if account.api_key_hash:
@@ -163,7 +170,7 @@ class AccountAdmin(BigCollectionAdmin):
 
     @admin.display(description="status")
     def status(self, account: Account) -> str:
-        return badge("Active", "success") if account.is_active else badge("Disabled", "danger")
+        return status_badge(account)
 
     @admin.display(description="expiry", ordering="expires_at")
     def expiry(self, account: Account) -> str:
@@ -286,7 +293,7 @@ def summary_of(account: Account) -> dict[str, Any]:
         ],
         "expiry": expiry_badge(account),
         "expires_at": account.expires_at,
-        "status": badge("Active", "success") if account.is_active else badge("Disabled", "danger"),
+        "status": status_badge(account),
         "key": masked_key(account),
     }
 

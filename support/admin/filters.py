@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from unfold.contrib.filters.admin import RangeDateFilter, RangeNumericFilter
 
-from accounts.models import Balance
+from accounts.models import UNDER_REVIEW_AFTER, Balance
 from payments.models import WAITING_FOR_STAFF
 from proxy.models import ModelPrice
 from support.actions.account import ACTIONS
@@ -74,11 +74,13 @@ class StatusFilter(admin.SimpleListFilter):
     parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("active", "Active"), ("disabled", "Disabled")]
+        return [("active", "Active"), ("disabled", "Disabled"), ("review", "Under review")]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if self.value() == "disabled":
             return queryset.filter(is_active=False)
+        if self.value() == "review":
+            return queryset.filter(review_since__gt=UNDER_REVIEW_AFTER)
         return queryset.exclude(is_active=False) if self.value() == "active" else queryset
 
 

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.models import Balance
+from accounts.models import UNDER_REVIEW_AFTER, Account, Balance
 from books.daily_figures import Figures, count_day, refresh_figures
 from books.models import DailyFigures
 from books.reconciliation import LastRun, read_last_run
@@ -173,6 +173,8 @@ def _alerts(current: Figures, days: list[Figures]) -> list[dict[str, str]]:
     if uncollected:
         logs = reverse("admin:proxy_requestlog_changelist")
         alerts.append(_alert("danger", f"{_cents(uncollected)} of cost was not collected today", logs))
+    if reviewed := Account.objects.filter(review_since__gt=UNDER_REVIEW_AFTER)[:100].count():
+        alerts.append(_alert("danger", f"Accounts under review: {reviewed}", f"{accounts}?status=review"))
     if refused := days[0].get("bad_signatures"):
         alerts.append(_alert("warning", f"Webhooks refused today for a bad signature: {refused}"))
     alerts += _reconciliation_alerts(current.get("reconciliation"), read_last_run())

@@ -390,9 +390,9 @@ def test_headers_that_come_twice(server: Server, upstream: FakeUpstream, insert_
         assert send(length, name + key, name + other).startswith(b"HTTP/1.1 401 "), "which of the two is meant?"
     assert send(length, length, f"x-api-key: {key}").startswith(b"HTTP/1.1 400 ")
     assert not upstream.requests
-    beta = ("anthropic-beta: a", "anthropic-beta: b")
+    beta = ("anthropic-beta: effort-2025-11-24", "anthropic-beta: claude-code-20250219")
     assert send(length, f"x-api-key: {key}", *beta).startswith(b"HTTP/1.1 200 ")
-    assert upstream.requests[-1].headers["anthropic-beta"] == "a,b"
+    assert upstream.requests[-1].headers["anthropic-beta"] == "effort-2025-11-24,claude-code-20250219"
     assert_reconciles()
 
 
@@ -451,7 +451,8 @@ def test_a_chunked_request_body_is_read(
     server: Server, upstream: FakeUpstream, insert_user: InsertUser, path: str, is_stream: bool
 ) -> None:
     insert_user("alice", creditsNew=5)
-    data = json.dumps(chat(stream=is_stream, stream_options={"include_usage": True}, model=FULL_NAME)).encode()
+    options = {"stream_options": {"include_usage": True}} if path == "/v1/chat/completions" else {}
+    data = json.dumps(chat(stream=is_stream, model=FULL_NAME, **options)).encode()
     headers = {"Authorization": f"Bearer {key_of('alice')}", "Content-Type": "application/json"}
     response = server.http.request("POST", server.openhands + path, body=iter([data[:10], data[10:]]), headers=headers)
     assert response.status == 200
@@ -473,14 +474,17 @@ def test_the_anthropic_refusal_helps_as_much(serve_with: ServeWith, insert_user:
     assert usual.json()["error"]["purchase_url"] == "https://shop.example/buy"
 
 
+BETAS = "interleaved-thinking-2025-05-14,structured-outputs-2025-11-13"
+
+
 def test_anthropic_headers_are_passed_on_and_ours_are_not(
     server: Server, upstream: FakeUpstream, insert_user: InsertUser
 ) -> None:
     insert_user("alice", creditsNew=1)
-    headers = {"anthropic-version": "2023-06-01", "anthropic-beta": "a,b", "Cookie": "secret", "X-Other": "1"}
+    headers = {"anthropic-version": "2023-06-01", "anthropic-beta": BETAS, "Cookie": "secret", "X-Other": "1"}
     assert post(server, chat(), path="/v1/messages", headers=headers).status == 200
     received = upstream.requests[-1].headers
-    assert (received["anthropic-version"], received["anthropic-beta"]) == ("2023-06-01", "a,b")
+    assert (received["anthropic-version"], received["anthropic-beta"]) == ("2023-06-01", BETAS)
     assert received["authorization"] == "Bearer upstream-key"
     assert not {"cookie", "x-other", "x-api-key"} & set(received)
 

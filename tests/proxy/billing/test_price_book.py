@@ -35,14 +35,14 @@ def test_seeding_adds_what_is_missing_and_changes_nothing(prices: None) -> None:
     ModelPrice.objects.filter(upstream="openhands", model_id__startswith="claude-haiku").update(input_price=Decimal(9))
     assert seed_prices() == 0
     assert ModelPrice.objects.count() == len(ROWS)
-    assert PriceBook().find(Balance.OPENHANDS, "claude-haiku-4-5").input == 9
+    assert PriceBook().find(Balance.OPENHANDS, "claude-haiku-4-5").charged.rates.input == 9
 
 
 def test_names_and_aliases_find_the_row_of_their_upstream(prices: None) -> None:
     book = PriceBook()
     for name in ("claude-opus-4-5", "claude-opus-4-5-20251101"):
-        assert book.find(Balance.OPENHANDS, name).output == 20
-        assert book.find(Balance.OHMYGPT, name).output == 25
+        assert book.find(Balance.OPENHANDS, name).charged.rates.output == 20
+        assert book.find(Balance.OHMYGPT, name).charged.rates.output == 25
     with pytest.raises(ModelNotFound):
         book.find(Balance.OPENHANDS, "claude-opus")
 
@@ -58,9 +58,14 @@ def test_an_old_row_without_an_upstream_holds_for_both(prices: None) -> None:
     book = PriceBook()
     for upstream in Balance:
         row = book.find(upstream, "gpt-old")
-        assert (row.input, row.output, row.multiplier, row.max_output_tokens) == (2, 8, 1, 8192)
-        assert (row.cache_write, row.cache_read) == (2, 2)
-        assert book.find(upstream, "claude-haiku-4-5-20251001").input == 1
+        assert (row.charged.rates.input, row.charged.rates.output, row.multiplier, row.max_output_tokens) == (
+            2,
+            8,
+            1,
+            8192,
+        )
+        assert (row.charged.rates.cache_write, row.charged.rates.cache_read) == (2, 2)
+        assert book.find(upstream, "claude-haiku-4-5-20251001").charged.rates.input == 1
         with pytest.raises(ModelNotFound):
             book.find(upstream, "gpt-off")
         assert [model.model_id for model in book.list_models(upstream)].count("claude-haiku-4-5-20251001") == 1
@@ -98,7 +103,9 @@ def test_what_a_row_lacks_beside_its_price_is_never_free(db: None) -> None:
     texts = {"cacheWritePricePerMTok": "1", "cacheHitPricePerMTok": "1", "multiplier": "2"}
     connection.database["model_pricing"].insert_one(row | texts)
     price = PriceBook().find(Balance.OPENHANDS, "gpt-old")
-    assert (price.output, price.cache_write, price.cache_read, price.multiplier) == (0, 2, 2, 1)
+    rates = price.charged.rates
+    assert (rates.output, rates.cache_write, rates.cache_read, price.multiplier) == (0, 2, 2, 1)
+    assert rates.cache_write_1h == 4, "twice the input price"
 
 
 def test_a_model_without_a_price_is_never_forwarded(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.billing.pricing import Price, Usage
+from proxy.billing.pricing import Price, PriceList, Rates, Usage
 
 tokens = st.integers(min_value=0, max_value=2_000_000)
 usd = st.decimals(min_value=0, max_value=1000, places=4)
@@ -19,12 +19,20 @@ def price(
         price_id="p",
         model_id="m",
         upstream_model_id="m",
+        charged=PriceList(rates(input, output, write, read)),
+        multiplier=Decimal(factor),
+        max_output_tokens=64_000,
+    )
+
+
+def rates(input: str = "3", output: str = "14", write: str = "3.75", read: str = "0.3", **others: str) -> Rates:
+    given = {"cache_write_1h": "6", "input_audio": "32", "input_image": "4", "output_audio": "64", "output_image": "20"}
+    return Rates(
         input=Decimal(input),
         output=Decimal(output),
         cache_write=Decimal(write),
         cache_read=Decimal(read),
-        multiplier=Decimal(factor),
-        max_output_tokens=64_000,
+        **{name: Decimal(value) for name, value in (given | others).items()},
     )
 
 

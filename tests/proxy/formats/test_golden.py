@@ -21,7 +21,6 @@ CALL = Call(
     is_stream=True,
     max_output_tokens=1000,
     choices=1,
-    input_bound_tokens=2000,
     text_bytes=4000,
     has_asked_for_usage=True,
 )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.formats.json_body import parse_object, with_members
+from proxy.formats.json_body import ABSENT, parse_object, with_members, without_tools
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -53,3 +53,39 @@ def test_it_means_the_same_as_a_changed_object(
     assert json.loads(edited) == parsed | changes
     restored = with_members(edited, parse_object(edited), {"model": "m"})
     assert restored.endswith(body[1:])
+
+
+@pytest.mark.parametrize(
+    ("absent", "expected"),
+    [
+        ("a", b'{ "b" : 2 , "c":3}'),
+        ("b", b'{"a":1 , "c":3}'),
+        ("c", b'{"a":1, "b" : 2 }'),
+        ("ab", b'{ "c":3}'),
+        ("bc", b'{"a":1 }'),
+        ("ac", b'{ "b" : 2 }'),
+        ("abc", b"{}"),
+    ],
+)
+def test_a_member_that_is_left_out_takes_one_comma_with_it(absent: str, expected: bytes) -> None:
+    body = b'{"a":1, "b" : 2 , "c":3}'
+    assert with_members(body, parse_object(body), dict.fromkeys(absent, ABSENT)) == expected
+
+
+@given(objects.filter(bool), st.data(), values, st.sampled_from([None, 1]))
+def test_any_members_may_be_left_out_and_replaced(
+    parsed: dict[str, object], data: st.DataObject, value: object, indent: int | None
+) -> None:
+    body = json.dumps(parsed, indent=indent).encode()
+    absent = data.draw(st.sets(st.sampled_from(sorted(parsed))))
+    replaced = data.draw(st.sets(st.sampled_from(sorted(parsed)))) - absent
+    changes = dict.fromkeys(absent, ABSENT) | dict.fromkeys(replaced, value)
+    left = {name: value if name in replaced else kept for name, kept in parsed.items() if name not in absent}
+    assert json.loads(with_members(body, parse_object(body), changes)) == left
+
+
+def test_tools_are_left_out_by_their_places() -> None:
+    parsed = {"tools": ["a", "b", "c"], "tool_choice": "auto", "parallel_tool_calls": True, "x": 1}
+    assert without_tools(parsed, ()) == {}
+    assert without_tools(parsed, (0, 2)) == {"tools": ["b"]}
+    assert without_tools(parsed, (0, 1, 2)) == dict.fromkeys(("tools", "tool_choice", "parallel_tool_calls"), ABSENT)
