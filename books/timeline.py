@@ -16,7 +16,7 @@ from mongo.collections import collection_of, current_session
 from mongo.times import as_utc
 from mongo.transactions import run_in_transaction
 from proxy.billing.credit_type import balance_expression
-from proxy.models import RequestLog
+from proxy.models import INPUT_TOKENS, OUTPUT_TOKENS, RequestLog
 
 WINDOW = timedelta(days=30)
 MAX_ENTRIES = 40
@@ -135,7 +135,7 @@ def _use(account: Account, start: datetime, end: datetime | None, boundaries: li
         "segment": _segment(boundaries),
         "isOurs": {"$ne": [{"$type": "$hold"}, "missing"]},
     }
-    tokens = [whole(name) for name in ("inputTokens", "outputTokens", "cacheWriteTokens", "cacheHitTokens")]
+    tokens = [whole(name) for name in (*INPUT_TOKENS.values(), *OUTPUT_TOKENS.values())]
     group = {
         "_id": key,
         "cost": {"$sum": exact("creditsCost")},

@@ -23,8 +23,22 @@ def _price(label: str, column: str, **kwargs: Any) -> PriceField:
     )
 
 
+def _json(label: str, column: str) -> models.JSONField:
+    return models.JSONField(label, db_column=column, default=None, null=True, blank=True)
+
+
+class OutputMember(models.TextChoices):
+    """The members by which an OpenAI request bounds its output: a model may refuse one of them."""
+
+    MAX_TOKENS = "max_tokens", "max_tokens"
+    MAX_COMPLETION_TOKENS = "max_completion_tokens", "max_completion_tokens"
+
+
 class ModelPrice(models.Model):
-    """What one model costs on one upstream. Rows of the replaced system (no upstream) hold for both upstreams."""
+    """What one model costs on one upstream. Rows of the replaced system (no upstream) hold for both upstreams.
+
+    `proxy/billing/price_rows.py` says what each field may hold, and makes of a row what requests are billed by.
+    """
 
     id = models.CharField(primary_key=True, db_column="_id", max_length=200)
     model_id = models.CharField(
@@ -53,6 +67,29 @@ class ModelPrice(models.Model):
     max_output_tokens = models.BigIntegerField(
         db_column="maxOutputTokens", null=True, blank=True, validators=[MinValueValidator(1)]
     )
+    tiers = _json("tiers by input size", "tiers")
+    option_multipliers = _json("multipliers of options", "optionMultipliers")
+    tool_fees = _json("fees of server tools", "toolFees")
+    attachment_tokens = _json("input tokens of attachments", "attachmentTokens")
+    passed_members = _json("members that pass", "passedMembers")
+    output_member = models.CharField(
+        "member that bounds output",
+        db_column="outputMember",
+        max_length=40,
+        choices=OutputMember.choices,
+        null=True,
+        blank=True,
+    )
+    own_input_price = _price("own input", "ownInputPricePerMTok", null=True, blank=True)
+    own_output_price = _price("own output", "ownOutputPricePerMTok", null=True, blank=True)
+    own_cache_write_price = _price("own cache write", "ownCacheWritePricePerMTok", null=True, blank=True)
+    own_cache_write_1h_price = _price("own cache write, 1 hour", "ownCacheWrite1hPricePerMTok", null=True, blank=True)
+    own_cache_read_price = _price("own cache read", "ownCacheReadPricePerMTok", null=True, blank=True)
+    own_input_audio_price = _price("own input, audio", "ownInputAudioPricePerMTok", null=True, blank=True)
+    own_output_audio_price = _price("own output, audio", "ownOutputAudioPricePerMTok", null=True, blank=True)
+    own_input_image_price = _price("own input, images", "ownInputImagePricePerMTok", null=True, blank=True)
+    own_output_image_price = _price("own output, images", "ownOutputImagePricePerMTok", null=True, blank=True)
+    own_option_multipliers = _json("own multipliers of options", "ownOptionMultipliers")
     is_active = DefaultTrueField("active", db_column="isActive")
     created_at = models.DateTimeField(db_column="createdAt", auto_now_add=True)
     updated_at = models.DateTimeField(db_column="updatedAt", auto_now=True)
@@ -101,6 +138,23 @@ class RequestLogQuerySet(models.QuerySet["RequestLog"]):
         return self.filter(is_billed_to(balances, stored=collection_of(self.model).distinct("creditType")))
 
 
+INPUT_TOKENS = {
+    "input_tokens": "inputTokens",
+    "cache_write_tokens": "cacheWriteTokens",
+    "cache_write_1h_tokens": "cacheWrite1hTokens",
+    "cache_read_tokens": "cacheHitTokens",
+    "input_audio_tokens": "inputAudioTokens",
+    "input_image_tokens": "inputImageTokens",
+}
+"""The counts of a request log that together are its input: what they are called in a usage, and in the document."""
+OUTPUT_TOKENS = {
+    "output_tokens": "outputTokens",
+    "output_audio_tokens": "outputAudioTokens",
+    "output_image_tokens": "outputImageTokens",
+}
+"""The same for its output."""
+
+
 class RequestLog(models.Model):
     """One metered request: the write-ahead record of its cost, and the receipt. Written by `proxy/billing/metering.py`.
 
@@ -111,6 +165,10 @@ class RequestLog(models.Model):
         UPSTREAM = "upstream", "Reported by the upstream"
         ESTIMATED = "estimated", "Estimated from the text"
         NONE = "none", "Nothing was used"
+
+    class OwnCostSource(models.TextChoices):
+        TOLD = "told", "Told by the upstream"
+        RECKONED = "reckoned", "Reckoned from the price row"
 
     id = RequestIdField("request id", primary_key=True, db_column="_id", max_length=40)
     user_id = models.CharField("account", db_column="userId", max_length=100, null=True)
@@ -125,9 +183,23 @@ class RequestLog(models.Model):
     output_tokens = CountField(db_column="outputTokens")
     cache_write_tokens = CountField(db_column="cacheWriteTokens")
     cache_read_tokens = CountField(db_column="cacheHitTokens")
+    cache_write_1h_tokens = CountField("cache write tokens, 1 hour", db_column="cacheWrite1hTokens")
+    input_audio_tokens = CountField(db_column="inputAudioTokens")
+    input_image_tokens = CountField(db_column="inputImageTokens")
+    output_audio_tokens = CountField(db_column="outputAudioTokens")
+    output_image_tokens = CountField(db_column="outputImageTokens")
+    tool_uses = models.JSONField(
+        db_column="toolUses", null=True, help_text="How often each server tool was used, by its name."
+    )
     tokens_used = CountField("tokens", db_column="tokensUsed")
     cost = MoneyField(db_column="creditsCost", help_text="USD taken from the balance.")
     uncollected = MoneyField(help_text="USD of cost beyond the hold: the operator's loss.")
+    own_cost = MoneyField(
+        "operator's cost", db_column="ownCost", null=True, default=None, help_text="USD that the upstream took."
+    )
+    own_cost_source = models.CharField(
+        "operator's cost, source", db_column="ownCostSource", max_length=10, choices=OwnCostSource.choices, null=True
+    )
     hold = MoneyField("held", null=True, default=None, help_text="USD set aside before the request was forwarded.")
     price = models.JSONField(null=True, help_text="The price row that this request was billed at.")
     usage_source = models.CharField(db_column="usageSource", max_length=10, choices=UsageSource.choices, null=True)
@@ -152,6 +224,16 @@ class RequestLog(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+    @property
+    def total_input_tokens(self) -> int:
+        """All that was read, cached or not."""
+        return sum(getattr(self, name) for name in INPUT_TOKENS)
+
+    @property
+    def total_output_tokens(self) -> int:
+        """All that was written."""
+        return sum(getattr(self, name) for name in OUTPUT_TOKENS)
 
 
 class IdempotentRequest(models.Model):

@@ -5,6 +5,7 @@ already there, and would write a default into every old document when a field is
 is kept, and documents are never touched by a migration.
 """
 
+import json
 from typing import Any, ClassVar, Self, cast
 
 import pymongo
@@ -84,6 +85,10 @@ class DatabaseSchemaEditor(MongoSchemaEditor):
 
 class DatabaseOperations(MongoDatabaseOperations):
     compiler_module = "mongo.backend.compiler"
+
+    def convert_jsonfield_value(self, value: Any, expression: Any, connection: Any) -> str:
+        """JSON of what an adopted document holds: values that JSON has not (decimals, times) read as text."""
+        return json.dumps(value, default=str)
 
 
 class DatabaseWrapper(MongoDatabaseWrapper):

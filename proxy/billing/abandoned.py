@@ -15,7 +15,7 @@ from mongo.collections import Document, collection_of
 from mongo.each_item import sum_one_by_one
 from mongo.times import as_utc
 from proxy.billing.request_log import log_document
-from proxy.models import RequestLog
+from proxy.models import INPUT_TOKENS, OUTPUT_TOKENS, RequestLog
 
 ABANDONED = "abandoned"
 """Outcome of a request whose process died before it could record one: nothing is charged."""
@@ -64,8 +64,8 @@ def _close(username: str, request_id: str, hold: dict[str, Any]) -> int:
         request_id=request_id,
         balance=balance,
         cost=from_bson(log["creditsCost"]),
-        input_tokens=sum(_count(log, name) for name in ("inputTokens", "cacheWriteTokens", "cacheHitTokens")),
-        output_tokens=_count(log, "outputTokens"),
+        input_tokens=sum(_count(log, name) for name in INPUT_TOKENS.values()),
+        output_tokens=sum(_count(log, name) for name in OUTPUT_TOKENS.values()),
     )
     return int(settlement.balance_after is not None)
 

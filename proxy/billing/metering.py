@@ -17,7 +17,7 @@ from accounts.errors import CreditsExpired, InsufficientCredits
 from accounts.keys import mask_key
 from accounts.models import Balance
 from accounts.review import note_unbilled_timeout, note_uncollected
-from money.amounts import ZERO, usd_text
+from money.amounts import MAX_AMOUNT, ZERO, round_usd, usd_text
 from mongo.collections import collection_of
 from mongo.errors import DATABASE_FAILURES
 from proxy.billing.pricing import Price, Usage
@@ -124,10 +124,18 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, p
     )
 
 
-def charge(reservation: Reservation, *, report: UsageReport, output_text_bytes: int, outcome: str = "ok") -> Receipt:
+def charge(
+    reservation: Reservation,
+    *,
+    report: UsageReport,
+    output_text_bytes: int,
+    outcome: str = "ok",
+    told_cost: Decimal | None = None,
+) -> Receipt:
     """Bill a request that was answered, in full or in part; returns what it cost. USD.
 
     Usage that is missing or impossible is estimated from the text, and marked so; else the text's size is not used.
+    `told_cost` is what the upstream says that the operator pays; without it that is reckoned by the price row.
     Raises `ServiceUnavailable` when the request cannot be recorded, and `BrokenInvariant`. Call it, or `release`, once
     for a reservation. Another call bills nothing: the record's key lets one through.
     """
@@ -135,7 +143,15 @@ def charge(reservation: Reservation, *, report: UsageReport, output_text_bytes: 
     if usage is None or report.problem:
         usage, source = estimate(reservation.call, report.usage, output_text_bytes), RequestLog.UsageSource.ESTIMATED
         logger.warning("request %s: usage %s, estimated", reservation.request_id, report.problem)
-    return _finish(reservation, usage, source=source, problem=report.problem, status=200, outcome=outcome)
+    return _finish(
+        reservation,
+        usage,
+        source=source,
+        problem=report.problem,
+        status=200,
+        outcome=outcome,
+        own_cost=_own_cost(reservation, usage, told_cost),
+    )
 
 
 def release(reservation: Reservation, *, status: int, outcome: str) -> None:
@@ -188,6 +204,17 @@ def log_free(request: FreeRequest, *, endpoint: str, status: int, outcome: str, 
     collection_of(RequestLog).insert_one(document)
 
 
+OwnCost = tuple[Decimal, RequestLog.OwnCostSource]
+
+
+def _own_cost(reservation: Reservation, usage: Usage, told: Decimal | None) -> OwnCost | None:
+    """What the operator pays, in USD, and how it is known; None if it is not. A told cost that is none is not used."""
+    if told is not None and told.is_finite() and ZERO <= told <= MAX_AMOUNT:
+        return round_usd(told), RequestLog.OwnCostSource.TOLD
+    reckoned = reservation.price.own_cost(usage, reservation.priced.terms)
+    return None if reckoned is None else (reckoned, RequestLog.OwnCostSource.RECKONED)
+
+
 def _finish(
     reservation: Reservation,
     usage: Usage,
@@ -196,6 +223,7 @@ def _finish(
     problem: str | None,
     status: int,
     outcome: str,
+    own_cost: OwnCost | None = None,
 ) -> Receipt:
     full_cost, hold = reservation.price.cost(usage, reservation.priced.terms), reservation.hold
     cost = min(full_cost, hold.amount)
@@ -213,6 +241,9 @@ def _finish(
         full_cost=full_cost,
         hold=hold.amount,
         price=reservation.price,
+        terms=reservation.priced.terms,
+        own_cost=own_cost[0] if own_cost else None,
+        own_cost_source=own_cost[1] if own_cost else None,
         status=status,
         outcome=outcome,
         latency_ms=int((time.monotonic() - reservation.started) * 1000),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import ROUND_FLOOR, Decimal
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -50,6 +50,18 @@ class Usage:
     def total_tokens(self) -> int:
         return self.total_input_tokens + self.total_output_tokens
 
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The kinds of tokens that few requests have, by their names in the log; only those that there are."""
+        counts = {
+            "cacheWrite1h": self.cache_write_1h_tokens,
+            "inputAudio": self.input_audio_tokens,
+            "inputImage": self.input_image_tokens,
+            "outputAudio": self.output_audio_tokens,
+            "outputImage": self.output_image_tokens,
+        }
+        return {name: count for name, count in counts.items() if count}
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -64,6 +76,7 @@ class Terms:
     has_1h_cache: bool = False
     has_audio_input: bool = False
     has_audio_output: bool = False
+    has_image_output: bool = False
 
 
 PLAIN = Terms()
@@ -98,6 +111,17 @@ class Rates:
             + usage.output_image_tokens * self.output_image
         ) / MILLION
 
+    @property
+    def special(self) -> dict[str, Decimal]:
+        """The rates of the kinds of tokens that few requests have, by their names in the log."""
+        return {
+            "cacheWrite1h": self.cache_write_1h,
+            "inputAudio": self.input_audio,
+            "inputImage": self.input_image,
+            "outputAudio": self.output_audio,
+            "outputImage": self.output_image,
+        }
+
     def dearest_input(self, terms: Terms) -> Decimal:
         """The dearest kind of input token that a request with these terms can be billed for."""
         dearest = max(self.input, self.cache_write, self.cache_read, self.input_image)
@@ -107,7 +131,8 @@ class Rates:
 
     def dearest_output(self, terms: Terms) -> Decimal:
         """The dearest kind of output token that a request with these terms can be billed for."""
-        return max(self.output, self.output_audio) if terms.has_audio_output else self.output
+        dearest = max(self.output, self.output_image) if terms.has_image_output else self.output
+        return max(dearest, self.output_audio) if terms.has_audio_output else dearest
 
 
 @dataclass(frozen=True)
@@ -129,7 +154,10 @@ class ToolFee:
 
 @dataclass(frozen=True)
 class PriceList:
-    """The rates of one model with all that changes them: what customers pay, or what the operator pays."""
+    """The rates of one model with all that changes them: what customers pay, or what the operator pays.
+
+    Tiers are in ascending order.
+    """
 
     rates: Rates
     tiers: tuple[Tier, ...] = ()
@@ -138,32 +166,37 @@ class PriceList:
 
     def amount(self, usage: Usage, terms: Terms = PLAIN) -> Decimal:
         """What a usage costs, in USD, not rounded. An option or a tool that is not in the list adds nothing."""
-        tokens = self._rates_of(usage.total_input_tokens).of_tokens(usage) * self._factor(terms)
-        fees = sum((self.fees[name].usd * count for name, count in usage.tool_uses if name in self.fees), Decimal(0))
-        return tokens + fees
+        tier = self.tier_of(usage)
+        tokens = (tier.rates if tier else self.rates).of_tokens(usage) * self._factor(terms)
+        fees = (self.fees[name].usd * count for name, count in usage.tool_uses if name in self.fees)
+        return sum(fees, start=tokens)
+
+    def tier_of(self, usage: Usage) -> Tier | None:
+        """The tier that a usage has come to by all its input, cached or not; None for the usual rates."""
+        if not self.tiers:
+            return None
+        total = usage.total_input_tokens
+        return next((tier for tier in reversed(self.tiers) if total > tier.above), None)
 
     def most(self, input_tokens: int, output_tokens: int, terms: Terms = PLAIN) -> Decimal:
         """The most that this many tokens can cost with these terms, in USD, not rounded.
 
         All input at the dearest input rate, in whichever tier it may come to, with what the uses of tools may add.
         """
+        return max(without + each * output_tokens for without, each in self.bounds(input_tokens, terms))
+
+    def bounds(self, input_tokens: int, terms: Terms = PLAIN) -> Iterator[tuple[Decimal, Decimal]]:
+        """For each tier that the input may come to: the most that a request costs without output, and each of its
+        output tokens beside that. In USD, not rounded.
+        """
         fees = Decimal(0)
         for name, uses in terms.tool_uses:
             fees += self.fees[name].usd * uses
             input_tokens += self.fees[name].input_tokens * uses
-        tokens = max(
-            input_tokens * rates.dearest_input(terms) + output_tokens * rates.dearest_output(terms)
-            for rates in self._reachable(input_tokens)
-        )
-        return tokens / MILLION * self._factor(terms) + fees
-
-    def _rates_of(self, input_tokens: int) -> Rates:
-        reached = [tier.rates for tier in self.tiers if input_tokens > tier.above]
-        return reached[-1] if reached else self.rates
-
-    def _reachable(self, input_tokens: int) -> Iterator[Rates]:
-        yield self.rates
-        yield from (tier.rates for tier in self.tiers if input_tokens > tier.above)
+        factor = self._factor(terms) / MILLION
+        for above, rates in ((0, self.rates), *((tier.above, tier.rates) for tier in self.tiers)):
+            if not above or input_tokens > above:
+                yield input_tokens * rates.dearest_input(terms) * factor + fees, rates.dearest_output(terms) * factor
 
     def _factor(self, terms: Terms) -> Decimal:
         factor = ONE
@@ -194,6 +227,7 @@ class Price:
     passed_members: frozenset[str] = frozenset()
     has_audio_input: bool = False
     has_audio_output: bool = False
+    has_image_output: bool = False
 
     def cost(self, usage: Usage, terms: Terms = PLAIN) -> Decimal:
         """(Σ tokens x price / 10⁶ x options + fees) x multiplier, in USD, rounded half up to 8 places."""
@@ -208,40 +242,51 @@ class Price:
         return round_up_usd(self.charged.most(input_tokens, output_tokens, terms) * self.multiplier)
 
     def affordable_output_tokens(self, input_tokens: int, available: Decimal, terms: Terms = PLAIN) -> int:
-        """The largest output whose worst case `available` USD covers; 0 if it does not even cover the input."""
-        without = self.charged.most(input_tokens, 0, terms) * self.multiplier
-        if round_up_usd(without) > available:
-            return 0
-        each = self.charged.most(input_tokens, 1, terms) * self.multiplier - without
-        if each == ZERO:
-            return self.max_output_tokens
-        guess = int(((available - without) / each).to_integral_value(rounding=ROUND_FLOOR))
-        # Another tier may be the dearest from some output on: then the guess by the first token is too large.
-        return (
-            guess
-            if self.worst_case(input_tokens, guess, terms) <= available
-            else self._search(input_tokens, guess, available, terms)
-        )
+        """The largest output whose worst case `available` USD covers; 0 if it does not even cover the input.
 
-    def _search(self, input_tokens: int, too_many: int, available: Decimal, terms: Terms) -> int:
-        fits = 0
-        while too_many - fits > 1:
-            middle = (fits + too_many) // 2
-            if self.worst_case(input_tokens, middle, terms) <= available:
-                fits = middle
-            else:
-                too_many = middle
-        return fits
+        Where output is free it is the model's maximum.
+        """
+        affordable = []
+        for without, each in self.charged.bounds(input_tokens, terms):
+            left = available - without * self.multiplier
+            if left < ZERO:
+                return 0
+            if token := each * self.multiplier:
+                count = int(left / token)
+                affordable.append(count if count * token <= left else count - 1)  # The quotient may be rounded up.
+        return min(affordable, default=self.max_output_tokens)
+
+    def snapshot(self, usage: Usage, terms: Terms = PLAIN) -> dict[str, Any]:
+        """What of the row a request was billed by, amounts as text so that nothing is lost.
+
+        With the usage in the log it is enough to reckon the cost once more: the rates of the tier that was reached,
+        those of special kinds of tokens, the multipliers of options and the fees of tools, only where they applied.
+        """
+        tier, special = self.charged.tier_of(usage), usage.special_tokens
+        if tier is None and not (special or terms.options or usage.tool_uses):
+            return self._plain_snapshot
+        rates = tier.rates if tier else self.charged.rates
+        snapshot = self._plain_snapshot | _rates_as_text(rates)
+        if tier:
+            snapshot["tier"] = tier.above
+        snapshot |= {name: str(rate) for name, rate in rates.special.items() if name in special}
+        multipliers, fees = self.charged.multipliers, self.charged.fees
+        if options := {name: str(multipliers[name]) for name in terms.options if name in multipliers}:
+            snapshot["options"] = options
+        if tools := {name: str(fees[name].usd) for name, _ in usage.tool_uses if name in fees}:
+            snapshot["tools"] = tools
+        return snapshot
 
     @cached_property
-    def snapshot(self) -> dict[str, Any]:
-        """The row for the requests' logs, amounts as text so that nothing is lost; beside it, what of it applied."""
-        rates = self.charged.rates
-        return {
-            "id": self.price_id,
-            "input": str(rates.input),
-            "output": str(rates.output),
-            "cacheWrite": str(rates.cache_write),
-            "cacheRead": str(rates.cache_read),
-            "multiplier": str(self.multiplier),
-        }
+    def _plain_snapshot(self) -> dict[str, Any]:
+        rates = _rates_as_text(self.charged.rates)
+        return {"id": self.price_id, **rates, "multiplier": str(self.multiplier)}
+
+
+def _rates_as_text(rates: Rates) -> dict[str, str]:
+    return {
+        "input": str(rates.input),
+        "output": str(rates.output),
+        "cacheWrite": str(rates.cache_write),
+        "cacheRead": str(rates.cache_read),
+    }

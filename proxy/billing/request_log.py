@@ -15,7 +15,7 @@ from accounts.invariants import check_cost
 from accounts.models import Balance
 from money.amounts import ZERO, to_bson
 from mongo.collections import Document, collection_of, insert_one
-from proxy.billing.pricing import Price, Usage
+from proxy.billing.pricing import PLAIN, Price, Terms, Usage
 from proxy.errors import ServiceUnavailable
 from proxy.models import RequestLog
 
@@ -38,6 +38,9 @@ def log_document(
     full_cost: Decimal = ZERO,
     hold: Decimal | None = None,
     price: Price | None = None,
+    terms: Terms = PLAIN,
+    own_cost: Decimal | None = None,
+    own_cost_source: RequestLog.OwnCostSource | None = None,
     model: str | None = None,
     endpoint: str | None = None,
     key_prefix: str | None = None,
@@ -47,7 +50,8 @@ def log_document(
     """One request as it is kept. What is not known is left out. USD.
 
     `full_cost` is what the usage costs; what of it is beyond the hold is never taken, and noted as `uncollected`.
-    Without a `hold` the request was free. Raises `BrokenInvariant` unless 0 ≤ cost ≤ hold.
+    Without a `hold` the request was free. `own_cost` is what the operator pays, None if nobody knows. Raises
+    `BrokenInvariant` unless 0 ≤ cost ≤ hold.
     """
     usage = usage or Usage()
     cost = full_cost if hold is None else min(full_cost, hold)
@@ -68,7 +72,9 @@ def log_document(
         "creditsCost": to_bson(cost),
         "uncollected": to_bson(full_cost - cost),
         "hold": None if hold is None else to_bson(hold),
-        "price": None if price is None else price.snapshot,
+        "ownCost": None if own_cost is None else to_bson(own_cost),
+        "ownCostSource": None if own_cost_source is None else own_cost_source.value,
+        "price": None if price is None else price.snapshot(usage, terms),
         "usageSource": usage_source.value,
         "usageProblem": usage_problem,
         "outcome": outcome,
@@ -77,6 +83,9 @@ def log_document(
         "latencyMs": latency_ms,
         "createdAt": created_at,
     }
+    document |= {f"{name}Tokens": count for name, count in usage.special_tokens.items()}
+    if usage.tool_uses:
+        document["toolUses"] = dict(usage.tool_uses)
     return {name: value for name, value in document.items() if value is not None}
 
 

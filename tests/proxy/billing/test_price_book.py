@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
+import bson
 import pytest
+from bson.datetime_ms import DatetimeMS
+from bson.raw_bson import RawBSONDocument
 from django.db import connection
 from django.test import override_settings
 
@@ -82,9 +85,17 @@ def test_an_old_row_without_an_upstream_holds_for_both(prices: None) -> None:
         {"outputPricePerMTok": -0.5},
         {"cacheHitPricePerMTok": -1},
         {"multiplier": -1},
+        {"tiers": "none"},
+        {"toolFees": {"web_search": 1}},
+        {"aliases": {"a": 1}},
+        {"modelId": 5},
+        {"maxOutputTokens": "many"},
+        {"upstream": "elsewhere"},
     ],
 )
-def test_a_row_without_a_price_is_not_used(db: None, wrong: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_row_that_cannot_be_read_is_not_used_and_the_log_says_so_once(
+    db: None, wrong: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     row = {"_id": "odd", "modelId": "gpt-odd", "inputPricePerMTok": 2, "outputPricePerMTok": 8.0}
     connection.database["model_pricing"].insert_many([row | wrong, row | {"_id": "good", "modelId": "gpt-good"}])
     book = PriceBook()
@@ -93,9 +104,17 @@ def test_a_row_without_a_price_is_not_used(db: None, wrong: dict[str, Any], capl
             with pytest.raises(ModelNotFound):
                 book.find(Balance.OPENHANDS, "gpt-odd")
     assert [model.model_id for model in book.list_models(Balance.OPENHANDS)] == ["gpt-good"]
-    assert [record.getMessage() for record in caplog.records if "price row odd" in record.getMessage()] == [
-        "price row odd is not used: its price is missing, not a number, or negative"
-    ]
+    told = [record.getMessage() for record in caplog.records if "price row odd" in record.getMessage()]
+    assert len(told) == 1
+    assert told[0].startswith(f"price row odd is not used: {next(iter(wrong))}: ")
+
+
+def test_a_time_or_a_text_that_cannot_be_decoded_keeps_no_row_from_being_read(db: None) -> None:
+    row = {"_id": "old", "modelId": "gpt-old", "inputPricePerMTok": 2, "outputPricePerMTok": 8.0}
+    far = {"createdAt": DatetimeMS(2**60), "updatedAt": DatetimeMS(-(2**60))}
+    text = RawBSONDocument(bson.encode({**row, **far, "displayName": "XXXX"}).replace(b"XXXX", b"\xff\xfeXX"))
+    connection.database["model_pricing"].insert_one(text)
+    assert PriceBook().find(Balance.OPENHANDS, "gpt-old").charged.rates.input == 2
 
 
 def test_what_a_row_lacks_beside_its_price_is_never_free(db: None) -> None:
