@@ -33,6 +33,8 @@ SETTLING_TIME = timedelta(hours=2)
 """A request that began before midnight is settled, and logged, by then."""
 DAYS_KEPT_READY = 31
 MAX_RECONCILED = 50
+MOST_MODELS = 50
+"""Models whose margin is kept each day: those for which the most was charged or paid."""
 LIABILITY_SECONDS = 0.3
 
 
@@ -68,9 +70,11 @@ def count_day(*, day: date, now: datetime | None = None, is_patient: bool = Fals
     takes; else what was found last is kept.
     """
     now = now or timezone.now()
+    use, margin = _requests(day)
     figures: Figures = {
         "ledger": _ledger(day),
-        "use": _use(day),
+        "use": use,
+        "margin": margin,
         "revenue": _revenue(day),
         "events": _events(day),
         "bad_signatures": sum(read_bad_signatures(day=day).values()),
@@ -116,23 +120,68 @@ def _ledger(day: date) -> Figures:
     return figures
 
 
-def _use(day: date) -> Figures:
-    """Requests, errors, cost and uncollected cost, by upstream."""
-    group = {
-        "_id": balance_expression(),
+_SUMS = ("requests", "errors", "cost", "uncollected", "known", "charged_known", "own_cost")
+
+
+def _requests(day: date) -> tuple[Figures, Figures]:
+    """The day's use by upstream, and its margin by model: what customers were charged, and what that cost the operator.
+
+    `charged_known` is the part of what was charged whose cost is known: only that can be compared with `own_cost`.
+    The logs are read once, by the index of times; of the models the `MOST_MODELS` largest are kept.
+    """
+    is_known = {"$isNumber": "$ownCost"}
+    per_model = {
+        "_id": {"upstream": balance_expression(), "model": {"$ifNull": ["$model", ""]}},
         "requests": {"$sum": 1},
         "errors": {"$sum": {"$cond": [{"$eq": ["$isSuccess", False]}, 1, 0]}},
         "cost": {"$sum": exact("creditsCost")},
         "uncollected": {"$sum": exact("uncollected")},
+        "known": {"$sum": {"$cond": [is_known, 1, 0]}},
+        "charged_known": {"$sum": {"$cond": [is_known, exact("creditsCost"), 0]}},
+        "own_cost": {"$sum": exact("ownCost")},
     }
-    return {
+    pipeline: list[dict[str, Any]] = [
+        {"$match": _within("createdAt", day)},
+        {"$group": per_model},
+        {
+            "$facet": {
+                "upstreams": [{"$group": {"_id": "$_id.upstream", **{name: {"$sum": f"${name}"} for name in _SUMS}}}],
+                "models": [
+                    {"$set": {"size": {"$max": ["$cost", "$own_cost"]}}},
+                    {"$match": {"size": {"$gt": 0}}},
+                    {"$sort": {"size": -1, "_id": 1}},
+                    {"$limit": MOST_MODELS},
+                ],
+            }
+        },
+    ]
+    (found,) = collection_of(RequestLog).aggregate(pipeline)
+    use = {
         str(row["_id"]): {
             "requests": row["requests"],
             "errors": row["errors"],
             "cost": _text(row["cost"]),
             "uncollected": _text(row["uncollected"]),
         }
-        for row in _aggregate(RequestLog, _within("createdAt", day), group)
+        for row in found["upstreams"]
+    }
+    margin = {
+        "upstreams": [{"upstream": str(row["_id"]), **_margin(row)} for row in found["upstreams"]],
+        "models": [
+            {"upstream": str(row["_id"]["upstream"]), "model": str(row["_id"]["model"]), **_margin(row)}
+            for row in found["models"]
+        ],
+    }
+    return use, margin
+
+
+def _margin(sums: dict[str, Any]) -> Figures:
+    return {
+        "requests": sums["requests"],
+        "known": sums["known"],
+        "charged": _text(sums["cost"]),
+        "charged_known": _text(sums["charged_known"]),
+        "own_cost": _text(sums["own_cost"]),
     }
 
 

@@ -12,7 +12,7 @@ from mongo.collections import Document, collection_of
 from proxy.billing.credit_type import balance_expression
 from proxy.errors import InvalidRequest, NotFound
 from proxy.formats.json_body import JsonObject
-from proxy.models import RequestLog
+from proxy.models import OUTPUT_TOKENS, RequestLog
 
 LONGEST_PERIOD_DAYS = 366
 DEFAULT_PERIOD_DAYS = 30
@@ -49,8 +49,21 @@ def balance_statement(account: Account, *, now: datetime | None = None) -> JsonO
     }
 
 
+_FEW_HAVE = {
+    "cache_write_1h": "cache_write_1h_tokens",
+    "input_audio": "input_audio_tokens",
+    "input_image": "input_image_tokens",
+    "output_audio": "output_audio_tokens",
+    "output_image": "output_image_tokens",
+}
+"""Kinds of tokens that a receipt names only where there are any."""
+
+
 def receipt(*, account: Account, request_id: str) -> JsonObject:
-    """The receipt of one request of this account; raises `NotFound`, also for somebody else's."""
+    """The receipt of one request of this account; raises `NotFound`, also for somebody else's.
+
+    Its `price` names what of the price row applied: with the tokens it is enough to reckon the cost once more.
+    """
     log = RequestLog.objects.filter(pk=request_id, user_id=account.pk).first()
     if log is None:
         raise NotFound(f"There is no request {request_id[:60]!r} of yours.")
@@ -70,7 +83,9 @@ def receipt(*, account: Account, request_id: str) -> JsonObject:
             "cache_write": log.cache_write_tokens,
             "cache_read": log.cache_read_tokens,
             "output": log.output_tokens,
+            **{name: count for name, attribute in _FEW_HAVE.items() if (count := getattr(log, attribute))},
         },
+        "tool_uses": log.tool_uses or {},
         "price": log.price,
         "hold": None if log.hold is None else usd_text(log.hold),
         "cost": usd_text(log.cost),
@@ -101,13 +116,20 @@ def usage_statement(*, account: Account, start: str | None, end: str | None, gro
     }
 
 
+_TOKENS_BY_KIND = {
+    "input": ("inputTokens", "inputAudioTokens", "inputImageTokens"),
+    "cache_write": ("cacheWriteTokens", "cacheWrite1hTokens"),
+    "cache_read": ("cacheHitTokens",),
+    "output": tuple(OUTPUT_TOKENS.values()),
+}
+"""What is added up over many requests, each from these counts of their logs."""
+
+
 def _aggregate(username: str, first: date, last: date, by: Group) -> list[Document]:
     start = datetime.combine(first, time(), UTC)
     end = datetime.combine(last + timedelta(days=1), time(), UTC)
     day = {"$dateToString": {"date": "$createdAt", "format": "%Y-%m-%d"}}
-    tokens = {
-        name: {"$sum": whole(name)} for name in ("inputTokens", "outputTokens", "cacheWriteTokens", "cacheHitTokens")
-    }
+    tokens = {kind: {"$sum": {"$add": [whole(name) for name in names]}} for kind, names in _TOKENS_BY_KIND.items()}
     pipeline: list[Document] = [
         {"$match": {"userId": username, "createdAt": {"$gte": start, "$lt": end}}},
         {
@@ -131,12 +153,7 @@ def _usage_row(row: Document, by: Group) -> JsonObject:
         by.value: row["_id"].get("key"),
         "balance": row["_id"]["balance"],
         "requests": row["requests"],
-        "tokens": {
-            "input": int(from_bson(row["inputTokens"])),
-            "cache_write": int(from_bson(row["cacheWriteTokens"])),
-            "cache_read": int(from_bson(row["cacheHitTokens"])),
-            "output": int(from_bson(row["outputTokens"])),
-        },
+        "tokens": {kind: int(from_bson(row[kind])) for kind in _TOKENS_BY_KIND},
         "cost": usd_text(from_bson(row["cost"])),
     }
 

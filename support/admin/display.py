@@ -87,7 +87,7 @@ def account_url(username: str) -> str:
     return reverse("admin:accounts_account_change", args=(quote(username),))
 
 
-def list_url(model: type[Model], **filters: str) -> str:
+def list_url(model: type[Model], /, **filters: str) -> str:
     """The address of a model's list, filtered."""
     address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
     return address + ("?" + "&".join(f"{key}={quote_url(value)}" for key, value in filters.items()) if filters else "")

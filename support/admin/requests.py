@@ -1,6 +1,7 @@
 """The request log as staff see it, read-only."""
 
 import json
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q
@@ -9,6 +10,14 @@ from proxy.models import RequestLog
 from support.admin.base import ReadOnlyAdmin, first_match, name_is
 from support.admin.display import BALANCE_COLOURS, account_link, badge, choice_badge, code_block, time_of, usd
 from support.admin.filters import DayRangeFilter, ModelFilter, ResultFilter, UpstreamFilter
+
+FEW_HAVE = {
+    "cache_write_1h_tokens": "written to the cache for an hour",
+    "input_audio_tokens": "sound heard",
+    "input_image_tokens": "images seen",
+    "output_audio_tokens": "sound made",
+    "output_image_tokens": "images made",
+}
 
 
 @admin.register(RequestLog)
@@ -38,8 +47,11 @@ class RequestLogAdmin(ReadOnlyAdmin):
         ("endpoint", "is_stream"),
         ("input_tokens", "output_tokens"),
         ("cache_read_tokens", "cache_write_tokens"),
+        "other_use",
         ("cost_usd", "hold_usd"),
         ("uncollected_usd", "usage_source"),
+        ("own_cost_usd", "own_cost_source"),
+        "applied",
         ("result", "outcome"),
         "latency",
         "price_row",
@@ -51,6 +63,9 @@ class RequestLogAdmin(ReadOnlyAdmin):
         "cost_usd",
         "hold_usd",
         "uncollected_usd",
+        "own_cost_usd",
+        "other_use",
+        "applied",
         "result",
         "latency",
         "price_row",
@@ -62,14 +77,31 @@ class RequestLogAdmin(ReadOnlyAdmin):
     cost_usd = usd("cost", "cost")
     hold_usd = usd("hold", "held beforehand")
     uncollected_usd = usd("uncollected", "uncollected")
+    own_cost_usd = usd("own_cost", "operator's cost")
 
     @admin.display(description="input tokens")
     def tokens_in(self, log: RequestLog) -> str:
-        return f"{log.input_tokens + log.cache_read_tokens + log.cache_write_tokens:,}"
+        return f"{log.total_input_tokens:,}"
 
     @admin.display(description="output tokens")
     def tokens_out(self, log: RequestLog) -> str:
-        return f"{log.output_tokens:,}"
+        return f"{log.total_output_tokens:,}"
+
+    @admin.display(description="other use")
+    def other_use(self, log: RequestLog) -> str:
+        """Kinds of tokens that few requests have, and uses of server tools."""
+        counts = ((words, getattr(log, name)) for name, words in FEW_HAVE.items())
+        uses = (f"{name}: {count} uses" for name, count in _object(log.tool_uses).items())
+        return "; ".join([*(f"{words}: {count:,} tokens" for words, count in counts if count), *uses]) or "–"
+
+    @admin.display(description="what changed the price")
+    def applied(self, log: RequestLog) -> str:
+        """The tier, the options and the fees that the request was billed by, in words."""
+        price = _object(log.price)
+        words = [f"more than {price['tier']:,} input tokens"] if isinstance(price.get("tier"), int) else []
+        words += [f"{name}: × {multiplier}" for name, multiplier in _object(price.get("options")).items()]
+        words += [f"{name}: ${usd} a use" for name, usd in _object(price.get("tools")).items()]
+        return "; ".join(words) or "–"
 
     @admin.display(description="result")
     def result(self, log: RequestLog) -> str:
@@ -86,3 +118,8 @@ class RequestLogAdmin(ReadOnlyAdmin):
 
     def find(self, text: str) -> Q:
         return first_match(RequestLog.objects, Q(pk=text)) or name_is("user_id", text)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """What an old log may hold in place of an object is no object."""
+    return value if isinstance(value, dict) else {}

@@ -1,7 +1,8 @@
 """The admin's first page: what was sold, spent and refused, and what needs attention now."""
 
 import json
-from datetime import UTC, timedelta
+from collections.abc import Callable
+from datetime import UTC, date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -17,12 +18,18 @@ from books.reconciliation import LastRun, read_last_run
 from money.amounts import ZERO
 from payments.orders.promotions import find_promotion
 from payments.orders.purchasing import read_purchasing
-from support.admin.display import account_url, in_words
+from proxy.models import RequestLog
+from support.admin.display import account_url, in_words, list_url
 
 PERIODS = {"Today": 1, "7 days": 7, "30 days": 30}
 COUNTING_SECONDS = 0.3
 """How long a page may count days that the sweeper has not counted yet."""
 REVERSALS = ("refund", "chargeback")
+MARGIN_COLUMNS = ("Charged", "Own cost", "Margin", "")
+MARGIN_ROWS = 10
+LEAST_LOSS = Decimal("0.01")
+"""USD. What is less comes from rounding each request."""
+MOST_LOSSES = 5
 
 
 def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -51,8 +58,10 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             for balance, rows in ((balance, _use_rows(balance)) for balance in Balance)
         ],
         "revenue_rows": _revenue_rows(periods),
+        "margin_columns": MARGIN_COLUMNS,
+        "margin_rows": _margin_rows(ordered),
         "webhook_rows": [(label, [read(days) for days in periods.values()]) for label, read in _WEBHOOK_ROWS],
-        "alerts": _alerts(current, ordered),
+        "alerts": _alerts(current, ordered, today),
         "liability": [(f"{balance.label} credits", _outstanding(current, balance)) for balance in Balance],
         "charts": _charts(ordered, today),
     }
@@ -130,6 +139,58 @@ def _revenue(days: list[Figures], provider: str, currency: str) -> str:
     return f"{amount:,.{0 if currency == 'VND' else 2}f} ({count})"
 
 
+def _margin_rows(days: list[Figures]) -> list[tuple[str, list[str]]]:
+    """Of each upstream, and of the models for which the most was charged in these days: what was charged, the
+    operator's cost, and what is left.
+    """
+    upstreams = _margin_sums(days, "upstreams", lambda row: _upstream(row["upstream"]))
+    models = _margin_sums(days, "models", lambda row: f"{row['model'] or 'No model'} ({_upstream(row['upstream'])})")
+    return [(label, _margin(*sums)) for label, sums in [*upstreams, *models[:MARGIN_ROWS]]]
+
+
+def _margin_sums(days: list[Figures], name: str, label: Callable[[Figures], str]) -> list[tuple[str, list[Decimal]]]:
+    """The sums of all days under each label, the largest charge first."""
+    sums: dict[str, list[Decimal]] = {}
+    for row in (row for day in days for row in day.get("margin", {}).get(name, [])):
+        found = sums.setdefault(label(row), [ZERO, ZERO, ZERO])
+        for index, amount in enumerate(("charged", "charged_known", "own_cost")):
+            found[index] += Decimal(row[amount])
+    return sorted(sums.items(), key=lambda item: (-item[1][0], item[0]))
+
+
+def _margin(charged: Decimal, charged_known: Decimal, own_cost: Decimal) -> list[str]:
+    if not own_cost:
+        return [_cents(charged), "–", "–", "–"]
+    margin = charged_known - own_cost
+    share = f"{margin / charged_known:.1%}" if charged_known else "–"
+    part = "" if charged_known == charged else f" (of {_cents(charged_known)})"
+    return [_cents(charged), f"{_cents(own_cost)}{part}", _cents(margin), share]
+
+
+def _upstream(value: str) -> str:
+    return Balance(value).label if value in Balance.values else value
+
+
+def _loss_alerts(days: list[Figures], today: date) -> list[dict[str, str]]:
+    """A warning for each model that cost the operator more on a day than was charged, the latest first."""
+    losses = []
+    for back, figures in enumerate(days):
+        day = today - timedelta(days=back)
+        for row in figures.get("margin", {}).get("models", []):
+            charged, own_cost = Decimal(row["charged_known"]), Decimal(row["own_cost"])
+            if own_cost - charged < LEAST_LOSS:
+                continue
+            words = (
+                f"{row['model']} ({_upstream(row['upstream'])}) cost {_cents(own_cost)} on {day:%d %b}, "
+                f"and {_cents(charged)} was charged"
+            )
+            period = {"created_at_from": day.isoformat(), "created_at_to": day.isoformat()}
+            address = list_url(RequestLog, upstream=row["upstream"], model=row["model"], **period)
+            losses.append(_alert("danger", words, address))
+    more = len(losses) - MOST_LOSSES
+    return losses[:MOST_LOSSES] + ([_alert("danger", f"Other days at a loss: {more}")] if more > 0 else [])
+
+
 def _events(*statuses: str) -> Any:
     def read(days: list[Figures]) -> str:
         counts = (day.get("events", {}) for day in days)
@@ -161,7 +222,7 @@ _WAITING = (
 )
 
 
-def _alerts(current: Figures, days: list[Figures]) -> list[dict[str, str]]:
+def _alerts(current: Figures, days: list[Figures], today: date) -> list[dict[str, str]]:
     """What needs attention, or is unusual, each with the screen for it. The most urgent comes first."""
     accounts = reverse("admin:accounts_account_changelist")
     alerts = []
@@ -175,6 +236,7 @@ def _alerts(current: Figures, days: list[Figures]) -> list[dict[str, str]]:
         alerts.append(_alert("danger", f"{_cents(uncollected)} of cost was not collected today", logs))
     if reviewed := Account.objects.filter(review_since__gt=UNDER_REVIEW_AFTER)[:100].count():
         alerts.append(_alert("danger", f"Accounts under review: {reviewed}", f"{accounts}?status=review"))
+    alerts += _loss_alerts(days, today)
     if refused := days[0].get("bad_signatures"):
         alerts.append(_alert("warning", f"Webhooks refused today for a bad signature: {refused}"))
     alerts += _reconciliation_alerts(current.get("reconciliation"), read_last_run())

@@ -220,3 +220,97 @@ def test_a_year_of_days_is_small(admin_client: Client) -> None:
         for back in range(1, 366)
     )
     assert "Requests 0 30 145" in page(admin_client, "/admin/")
+
+
+# --- The margin: what customers were charged, less what the upstream took -------------------------------------------
+
+
+def insert_logs(*logs: dict[str, Any]) -> None:
+    connection.database["request_logs"].insert_many(
+        {"userId": "alice", "createdAt": NOW, "creditType": "openhands", "isSuccess": True, **log} for log in logs
+    )
+
+
+def test_the_margin_of_a_day_is_counted_by_model_and_upstream(db: None) -> None:
+    insert_logs(
+        {"model": "sonnet", "creditsCost": 0.3, "ownCost": 0.1},
+        {"model": "sonnet", "creditsCost": 0.2, "ownCost": Decimal128("0.15")},
+        {"model": "sonnet", "creditsCost": 0.5},
+        {"model": "sonnet", "creditsCost": 0.7, "ownCost": "garbage"},
+        {"model": "sonnet", "creditsCost": 1.0, "ownCost": 9.0, "createdAt": NOW - timedelta(days=1)},
+        {"model": "haiku", "creditType": None, "creditsCost": 0.0, "ownCost": 4.0},
+        {"model": "haiku", "creditsCost": 0.0},
+        {"creditsCost": 0.1},
+    )
+    margin = count_day(day=DAY, now=NOW)["margin"]
+    assert sorted(margin["upstreams"], key=lambda row: str(row["upstream"])) == [
+        margin_row("0", "0", "4", requests=1, known=1, upstream="ohmygpt"),
+        margin_row("1.8", "0.5", "0.25", requests=6, known=2, upstream="openhands"),
+    ]
+    assert margin["models"] == [
+        margin_row("0", "0", "4", requests=1, known=1, upstream="ohmygpt", model="haiku"),
+        margin_row("1.7", "0.5", "0.25", requests=4, known=2, upstream="openhands", model="sonnet"),
+        margin_row("0.1", "0", "0", requests=1, known=0, upstream="openhands", model=""),
+    ]
+
+
+def margin_row(charged: str, charged_known: str, own_cost: str, **fields: Any) -> dict[str, Any]:
+    amounts = {"charged": charged, "charged_known": charged_known, "own_cost": own_cost}
+    return {**{name: f"{Decimal(amount):.8f}" for name, amount in amounts.items()}, **fields}
+
+
+def test_only_the_largest_models_are_kept(db: None) -> None:
+    insert_logs(*({"model": f"m{index:03}", "creditsCost": float(index)} for index in range(80)))
+    models = count_day(day=DAY, now=NOW)["margin"]["models"]
+    assert [row["model"] for row in models] == [f"m{index:03}" for index in range(79, 29, -1)]
+
+
+def test_the_margin_is_read_by_the_index_of_times(db: None) -> None:
+    connection.database.command("profile", 2)
+    try:
+        insert_logs({"model": "sonnet", "creditsCost": 1.0})
+        count_day(day=DAY, now=NOW)
+        query = {"command.aggregate": "request_logs", "command.pipeline.$facet": {"$exists": True}}
+        profile = connection.database["system.profile"].find_one(query, sort=[("ts", -1)])
+    finally:
+        connection.database.command("profile", 0)
+    assert profile["planSummary"] == "IXSCAN { createdAt: -1 }"
+
+
+def test_the_dashboard_shows_margins_and_days_at_a_loss(admin_client: Client) -> None:
+    now = timezone.now()
+    insert_logs(
+        {"createdAt": now, "model": "sonnet", "creditsCost": 10.0, "ownCost": 8.0},
+        {"createdAt": now - timedelta(days=1), "model": "sonnet", "creditsCost": 2.0},
+        {"createdAt": now, "model": "haiku", "creditType": "ohmygpt", "creditsCost": 1.0, "ownCost": 3.5},
+        {"createdAt": now, "model": "tiny", "creditsCost": 1.0, "ownCost": 1.005},
+        {"createdAt": now, "model": "unknown", "creditsCost": 1.0},
+    )
+    refresh_figures(now=now + timedelta(minutes=2))
+    response = admin_client.get("/admin/")
+    text = text_of(response)
+    assert "Charged Own cost Margin" in text
+    assert "sonnet (OpenHands) $12.00 $8.00 (of $10.00) $2.00 20.0%" in text
+    assert "haiku (OhMyGPT) $1.00 $3.50 -$2.50 -250.0%" in text
+    assert "unknown (OpenHands) $1.00 – – –" in text
+    assert f"haiku (OhMyGPT) cost $3.50 on {now:%d %b}, and $1.00 was charged" in text
+    assert "tiny (OpenHands) cost" not in text
+    link = f"?upstream=ohmygpt&amp;model=haiku&amp;created_at_from={now:%Y-%m-%d}&amp;created_at_to={now:%Y-%m-%d}"
+    assert f"/admin/proxy/requestlog/{link}" in response.content.decode()
+
+
+def test_many_days_at_a_loss_are_a_few_alerts(admin_client: Client) -> None:
+    now = timezone.now()
+    insert_logs(*({"createdAt": now, "model": f"m{index}", "creditsCost": 0.0, "ownCost": 1.0} for index in range(9)))
+    refresh_figures(now=now + timedelta(minutes=2))
+    text = page(admin_client, "/admin/")
+    assert text.count("and $0.00 was charged") == 5
+    assert "Other days at a loss: 4" in text
+
+
+def test_figures_of_days_counted_before_margins_were_are_shown_without(admin_client: Client) -> None:
+    yesterday = (timezone.now() - timedelta(days=1)).date().isoformat()
+    connection.database["daily_figures"].insert_one(
+        {"_id": yesterday, "figures": {"use": {}}, "computedAt": timezone.now() + timedelta(days=2)}
+    )
+    assert "Nothing was charged in the last 30 days." in page(admin_client, "/admin/")

@@ -10,6 +10,7 @@ from accounts.errors import BrokenInvariant
 from accounts.models import Balance
 from proxy.billing.pricing import Usage
 from proxy.billing.request_log import log_document
+from proxy.models import RequestLog
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -37,3 +38,19 @@ def test_a_free_request_has_no_hold_and_what_is_not_known_is_left_out() -> None:
 def test_an_impossible_cost_is_refused(fields: dict[str, Decimal]) -> None:
     with pytest.raises(BrokenInvariant):
         build(**fields)
+
+
+def test_kinds_that_few_requests_have_are_kept_where_there_are_any() -> None:
+    few = {"cacheWrite1hTokens", "inputAudioTokens", "inputImageTokens", "outputAudioTokens", "outputImageTokens"}
+    assert build(usage=Usage(10, 20)).keys().isdisjoint({*few, "toolUses", "ownCost", "ownCostSource"})
+    usage = Usage(10, 20, 3, 4, 5, 6, 7, 8, 9, tool_uses=(("web_search", 2),))
+    document = build(usage=usage, own_cost=Decimal("0.0123"), own_cost_source=RequestLog.OwnCostSource.TOLD)
+    assert {name: document[name] for name in few} == {
+        "cacheWrite1hTokens": 5,
+        "inputAudioTokens": 6,
+        "inputImageTokens": 7,
+        "outputAudioTokens": 8,
+        "outputImageTokens": 9,
+    }
+    assert (document["toolUses"], document["tokensUsed"]) == ({"web_search": 2}, 72)
+    assert (document["ownCost"], document["ownCostSource"]) == (0.0123, "told")
