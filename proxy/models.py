@@ -18,8 +18,14 @@ PRICE_PLACES = 8
 
 
 def _price(label: str, column: str, **kwargs: Any) -> PriceField:
+    """A price, which a new row does not have until somebody writes it: 0 would make something free."""
     return PriceField(
-        label, db_column=column, help_text="USD per million tokens", validators=[MinValueValidator(0)], **kwargs
+        label,
+        db_column=column,
+        default=None,
+        help_text="USD per million tokens",
+        validators=[MinValueValidator(0)],
+        **kwargs,
     )
 
 

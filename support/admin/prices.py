@@ -1,20 +1,63 @@
 """The price list, which staff with the permission edit."""
 
+from decimal import Decimal
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Q
+from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest
+from unfold.widgets import UnfoldBooleanSwitchWidget
 
+from money.amounts import format_usd
+from mongo.collections import Document
+from proxy.billing.price_book import stored_prices
+from proxy.billing.price_rows import UnusablePrice, price_of, read_price_row
+from proxy.billing.pricing import Price, Usage
 from proxy.models import ModelPrice
 from support.admin.base import BigCollectionAdmin
 from support.admin.display import BALANCE_COLOURS, badge, usd
 from support.admin.edits import REASON, ReasonForm
 
+FREE = "is_free"
+SAMPLE = Usage(input_tokens=3000, output_tokens=1000, cache_write_tokens=2000, cache_read_tokens=5000)
+SAMPLE_WORDS = "10,000 input tokens (5,000 read from the cache, 2,000 written to it) and 1,000 output tokens"
+COLUMNS = {field.column: field.name for field in ModelPrice._meta.concrete_fields if field.column}
+
+
+class PriceJsonField(forms.JSONField):
+    """JSON as staff write it: empty for nothing, and a sentence for whatever is no JSON."""
+
+    default_error_messages = {  # noqa: RUF012  # As Django's fields have it.
+        "invalid": "This is not valid JSON: check the brackets, the commas and the quotation marks."
+    }
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            return super().to_python(value)
+        except (ValueError, RecursionError) as error:  # A number of too many digits, or too deep.
+            raise forms.ValidationError(self.error_messages["invalid"], code="invalid") from error
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        try:
+            return super().bound_data(data, initial)
+        except (ValueError, RecursionError):
+            return InvalidJSONInput(data)
+
+    def prepare_value(self, value: Any) -> Any:
+        return "" if value is None else super().prepare_value(value)
+
 
 class ModelPriceForm(ReasonForm):
     """A price row; the database's unique key and this check keep one row per model and upstream."""
+
+    is_free = forms.BooleanField(
+        label="This model is free",
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        help_text="Needed where the input or the output price, or the multiplier, is 0.",
+    )
 
     class Meta:
         model = ModelPrice
@@ -28,10 +71,94 @@ class ModelPriceForm(ReasonForm):
             "output_price",
             "cache_write_price",
             "cache_read_price",
+            "cache_write_1h_price",
+            "input_audio_price",
+            "output_audio_price",
+            "input_image_price",
+            "output_image_price",
             "multiplier",
             "max_output_tokens",
+            "output_member",
+            "tiers",
+            "option_multipliers",
+            "tool_fees",
+            "attachment_tokens",
+            "passed_members",
+            "own_input_price",
+            "own_output_price",
+            "own_cache_write_price",
+            "own_cache_read_price",
+            "own_cache_write_1h_price",
+            "own_input_audio_price",
+            "own_output_audio_price",
+            "own_input_image_price",
+            "own_output_image_price",
+            "own_option_multipliers",
             "is_active",
         )
+        field_classes = dict.fromkeys(
+            (
+                "aliases",
+                "tiers",
+                "option_multipliers",
+                "tool_fees",
+                "attachment_tokens",
+                "passed_members",
+                "own_option_multipliers",
+            ),
+            PriceJsonField,
+        )
+        help_texts = {  # noqa: RUF012  # As Django's forms have it.
+            "cache_write_price": "USD per million tokens, kept for 5 minutes. Empty: as input.",
+            "cache_read_price": "USD per million tokens. Empty: as input.",
+            "cache_write_1h_price": "USD per million tokens, kept for an hour. Empty: twice the input price.",
+            "input_audio_price": "USD per million tokens. Empty: requests with sound are refused.",
+            "output_audio_price": "USD per million tokens. Empty: requests for sound are refused.",
+            "input_image_price": "USD per million tokens. Empty: as input.",
+            "output_image_price": "USD per million tokens. Empty: as output.",
+            "multiplier": "What customers pay is the price times this, fees of tools as well. Empty: 1.",
+            "tiers": (
+                "Other prices for the whole request when its input, cached or not, is more than so many tokens: "
+                '[{"above": 200000, "input": "6", "output": "22.5", "cacheWrite": "7.5", "cacheWrite1h": "12", '
+                '"cacheRead": "0.6", "own": {"input": "6", "output": "22.5"}}]. A price that is left out is the '
+                'one above; "own" is what the operator pays.'
+            ),
+            "option_multipliers": (
+                'What an option multiplies the price by: {"service_tier=priority": "2", "speed=fast": "6", '
+                '"inference_geo=us": "1.1", "prediction": "1"}. An option that is not here is refused.'
+            ),
+            "tool_fees": (
+                'USD per use of a tool that the upstream runs: {"web_search": {"usd": "0.01", "maxUses": 10, '
+                '"inputTokens": 20000, "ownUsd": "0.01"}}. "maxUses" bounds the uses in a request that sets no '
+                'bound, "inputTokens" what a use adds to the input. A tool that is not here is left out of requests.'
+            ),
+            "attachment_tokens": (
+                'The most input tokens of what is not in the request itself: {"image_url": 2000, "file_id": 100000, '
+                '"document_url": 100000, "video_url": 300000, "audio_url": 50000}; "image" where this vendor does not '
+                "count images by their pixels. What is not here is refused."
+            ),
+            "passed_members": 'Members of a request that are not known, and pass all the same: ["some_member"].',
+            "max_output_tokens": "What a request without a limit may write. Empty: DEFAULT_MAX_OUTPUT_TOKENS.",
+            "output_member": "What a request without a limit is sent with. Some models refuse max_tokens.",
+            "own_input_price": "USD per million tokens that the upstream takes. Empty: not known.",
+            "own_output_price": "USD per million tokens that the upstream takes. Empty: not known.",
+            "own_cache_write_price": "USD per million tokens. Empty: as own input.",
+            "own_cache_read_price": "USD per million tokens. Empty: as own input.",
+            "own_cache_write_1h_price": "USD per million tokens. Empty: twice the own input price.",
+            "own_input_audio_price": "USD per million tokens. Empty: as own input.",
+            "own_output_audio_price": "USD per million tokens. Empty: as own output.",
+            "own_input_image_price": "USD per million tokens. Empty: as own input.",
+            "own_output_image_price": "USD per million tokens. Empty: as own output.",
+            "own_option_multipliers": "What an option multiplies the operator's cost by, where that is another factor.",
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.initial.setdefault(FREE, 0 in (getattr(self.instance, name) for name in _FREE_BY))
+        for name in _FREE_BY:
+            if name in self.fields:
+                self.fields[name].required = False  # `clean` asks for it, in other words.
 
     def clean_aliases(self) -> list[str]:
         aliases = self.cleaned_data["aliases"]
@@ -44,7 +171,41 @@ class ModelPriceForm(ReasonForm):
         model_id, upstream = cleaned.get("model_id"), cleaned.get("upstream") or None
         if model_id and ModelPrice.objects.filter(model_id=model_id, upstream=upstream).exists():
             raise forms.ValidationError(f"There is a price row for {model_id} on this upstream: change that one.")
+        self._check_free(cleaned)
         return cleaned
+
+    def full_clean(self) -> None:
+        """What no field can see by itself comes last: the row as it would be stored is one that can be billed by."""
+        super().full_clean()
+        if self.is_bound and not self.errors:
+            self._check_row()
+
+    def _check_free(self, cleaned: dict[str, Any]) -> None:
+        """No model becomes free by a slip: a price that is empty or 0 needs the tick, and the tick such a price."""
+        is_free, has_free = cleaned.get(FREE), False
+        for name in _FREE_BY:
+            amount = cleaned.get(name)
+            if name in self.errors or amount or (name == "multiplier" and amount is None):
+                continue
+            has_free = True
+            if is_free:
+                cleaned[name] = Decimal(0)
+            elif name == "multiplier":
+                self.add_error(name, "0 makes this model free. Write another number, or tick “This model is free”.")
+            else:
+                self.add_error(name, "Write a price above 0, or tick “This model is free”.")
+        if is_free and not has_free and not self.errors:
+            self.add_error(FREE, "Nothing of it is free. Write 0 as a price, or leave out this tick.")
+
+    def _check_row(self) -> None:
+        try:
+            price_of(self.instance)
+        except UnusablePrice as error:
+            name = COLUMNS.get(error.column, "")
+            self.add_error(name if name in self.fields else None, error.problem)
+
+
+_FREE_BY = ("input_price", "output_price", "multiplier")
 
 
 @admin.register(ModelPrice)
@@ -67,12 +228,49 @@ class ModelPriceAdmin(BigCollectionAdmin):
     list_filter = ("upstream",)
     ordering = ("upstream", "model_id")
     fieldsets = (
-        (None, {"fields": (("model_id", "upstream"), ("display_name", "upstream_model_id"), "aliases", "is_active")}),
         (
-            "USD per million tokens",
-            {"fields": (("input_price", "output_price"), ("cache_write_price", "cache_read_price"), "multiplier")},
+            None,
+            {
+                "fields": (
+                    ("model_id", "upstream"),
+                    ("display_name", "upstream_model_id"),
+                    "aliases",
+                    ("input_price", "output_price"),
+                    ("cache_write_price", "cache_read_price"),
+                    ("multiplier", FREE),
+                    "is_active",
+                    "sample",
+                )
+            },
         ),
-        ("Limits", {"fields": ("max_output_tokens",)}),
+        (
+            "More prices",
+            {
+                "classes": ("tab",),
+                "fields": (
+                    "cache_write_1h_price",
+                    ("input_image_price", "output_image_price"),
+                    ("input_audio_price", "output_audio_price"),
+                ),
+            },
+        ),
+        ("Tiers and options", {"classes": ("tab",), "fields": ("tiers", "option_multipliers")}),
+        ("Tools and attachments", {"classes": ("tab",), "fields": ("tool_fees", "attachment_tokens")}),
+        ("Limits", {"classes": ("tab",), "fields": (("max_output_tokens", "output_member"), "passed_members")}),
+        (
+            "Operator's cost",
+            {
+                "classes": ("tab",),
+                "fields": (
+                    ("own_input_price", "own_output_price"),
+                    ("own_cache_write_price", "own_cache_read_price"),
+                    "own_cache_write_1h_price",
+                    ("own_input_image_price", "own_output_image_price"),
+                    ("own_input_audio_price", "own_output_audio_price"),
+                    "own_option_multipliers",
+                ),
+            },
+        ),
     )
 
     input_usd = usd("input_price", "input / M")
@@ -82,7 +280,7 @@ class ModelPriceAdmin(BigCollectionAdmin):
 
     @admin.display(description="upstream")
     def upstream_name(self, price: ModelPrice) -> str:
-        return badge(price.get_upstream_display() or "Both", BALANCE_COLOURS.get(price.upstream or "", ""))
+        return badge(price.get_upstream_display() or "Both", BALANCE_COLOURS.get(str(price.upstream), ""))
 
     @admin.display(description="multiplier")
     def times(self, price: ModelPrice) -> str:
@@ -90,7 +288,25 @@ class ModelPriceAdmin(BigCollectionAdmin):
 
     @admin.display(description="status")
     def status(self, price: ModelPrice) -> str:
-        return badge("Active", "success") if price.is_active else badge("Inactive", "danger")
+        if not price.is_active:
+            return badge("Inactive", "danger")
+        return badge("Not used", "warning") if price.problem else badge("Active", "success")  # type: ignore[attr-defined]
+
+    @admin.display(description="this model is free", boolean=True)
+    def is_free(self, price: ModelPrice) -> bool:
+        """For those who may not change it; the others see the form's own field."""
+        return 0 in (getattr(price, name) for name in _FREE_BY)
+
+    @admin.display(description="a sample request costs")
+    def sample(self, price: ModelPrice) -> str:
+        """What the row as it is stored makes of one request, so that a slip by a power of ten is seen."""
+        stored = stored_prices(_id=price.pk) if price.pk else []
+        if not stored:
+            return f"Shown once it is saved, for {SAMPLE_WORDS}."
+        try:
+            return f"{_sample_cost(read_price_row(stored[0]).price)}, for {SAMPLE_WORDS}."
+        except UnusablePrice as error:
+            return f"Nothing: the row is not used, and its model is not found. {error}"
 
     def find(self, text: str) -> Q:
         return Q(model_id__icontains=text)  # A price list is short.
@@ -101,13 +317,52 @@ class ModelPriceAdmin(BigCollectionAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """What a row is for never changes, so a row's history stays readable."""
-        return ("model_id", "upstream") if obj else ()
+        return ("model_id", "upstream", "sample") if obj else ("sample",)
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """The list, each row of which knows what keeps it from being used."""
+        found = super().get_changelist_instance(request)
+        rows = list(found.result_list)
+        problems = {row["_id"]: _problem(row) for row in stored_prices(_id={"$in": [row.pk for row in rows]})}
+        for row in rows:
+            row.problem = problems.get(row.pk)
+        found.result_list = rows
+        return found
 
     def save_model(self, request: HttpRequest, obj: ModelPrice, form: Any, change: bool) -> None:
-        """Write the fields that were changed; a new row's key says what it is for, so no second one can be made."""
+        """Write the fields that were changed; a new row's key says what it is for, so no second one can be made.
+
+        What was stored and cannot be read is written too: the form has shown it as empty.
+        """
+        before = next(iter(stored_prices(_id=obj.pk)), {}) if change else {}
         if change:
-            changed = [name for name in form.changed_data if name != REASON]
-            obj.save(update_fields=[*changed, "updated_at"])
+            stored = [name for column, name in COLUMNS.items() if before.get(column) is not None]
+            unreadable = [name for name in stored if getattr(obj, name) is None]
+            changed = [name for name in form.changed_data if name not in (REASON, FREE)]
+            obj.save(update_fields={*changed, *unreadable, "updated_at"})
         else:
             obj.pk = f"{obj.upstream or 'both'}:{obj.model_id}"
             obj.save(force_insert=True)
+        self._tell_sample(request, before, obj)
+
+    def _tell_sample(self, request: HttpRequest, before: Document, obj: ModelPrice) -> None:
+        now = _sample_cost(read_price_row(stored_prices(_id=obj.pk)[0]).price)
+        try:
+            was = f"it was {_sample_cost(read_price_row(before).price)}" if before else ""
+        except UnusablePrice:
+            was = "the row was not used before"
+        messages.info(request, f"A sample request costs {now} now{was and ', '}{was}. It has {SAMPLE_WORDS}.")
+
+
+def _problem(row: Document) -> str | None:
+    try:
+        read_price_row(row)
+    except UnusablePrice as error:
+        return str(error)
+    return None
+
+
+def _sample_cost(price: Price) -> str:
+    """What the sample costs a customer, and the operator if the row says it. USD."""
+    cost, own = price.cost(SAMPLE), price.own_cost(SAMPLE)
+    return format_usd(cost) + (f" (the operator pays {format_usd(own)})" if own is not None else "")
