@@ -118,3 +118,12 @@ class ServiceUnavailable(BillingError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, customer_message="Billing is unavailable right now. You were not charged; try again.")
+
+
+class PriceRowChanged(BillingError):
+    """A price row that somebody changed between the preview of a change and the change."""
+
+    code = "price_row_changed"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"The price row of {model!r} was changed meanwhile: look at the preview once more.")

@@ -2,14 +2,12 @@
 
 import json
 import socket
-import time
 from bisect import bisect_left
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from bson import ObjectId
 from django.db import connection
 from django.utils import timezone
 
@@ -20,7 +18,7 @@ from proxy.billing.refusals import read_refusals
 from proxy.models import RequestLog
 from tests.conftest import key_of
 from tests.factories import InsertUser, ServeWith
-from tests.proxy.requests import assert_reconciles, chat, events, post
+from tests.proxy.requests import CHAT, MESSAGES, assert_reconciles, chat, events, post
 from tests.serving import Server
 
 OPENHANDS_INPUT, OPENHANDS_OUTPUT = Decimal("1.05") / 10**6, Decimal("5.25") / 10**6
@@ -543,31 +541,22 @@ def test_a_broken_chunk_of_a_request_is_explained(
     assert not upstream.requests
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
 def test_a_mistake_of_ours_is_told_as_json_and_holds_nothing(
-    server: Server, upstream: FakeUpstream, insert_user: InsertUser, path: str
+    serve_with: ServeWith, upstream: FakeUpstream, insert_user: InsertUser
 ) -> None:
-    """Rows that no form of ours lets in stand for what nobody has thought of: before the hold, and after it."""
+    """Settings that nobody sets stand for what nobody has thought of: before the hold, and after it."""
     insert_user("alice", creditsNew=1)
-    price = {"inputPricePerMTok": 1, "outputPricePerMTok": 5, "upstreamModelId": ObjectId()}
-    row = {"_id": "odd", "modelId": "gpt-odd", "createdAt": timezone.now(), **price}
-    connection.database["model_pricing"].insert_one(row)
-    time.sleep(CACHE_SECONDS)
-    response = post(server, chat(model="gpt-odd"), path=path)
-    assert (response.status, response.json()["error"]["code"]) == (500, "internal_error")
-    assert "You were not charged" in response.json()["error"]["message"]
-    log = RequestLog.objects.get(pk=response.headers["X-Request-Id"])
-    assert (log.cost, log.status_code, log.outcome) == (0, 500, "internal_error")
+    for wrong in ({"BYTES_PER_TOKEN": "0"}, {"UPSTREAM_READ_TIMEOUT_SECONDS": "-1"}):
+        server = serve_with(GUNICORN_WORKERS="1", **wrong)
+        for path in (CHAT, MESSAGES):
+            response = post(server, chat(), path=path)
+            assert (response.status, response.json()["error"]["code"]) == (500, "internal_error")
+            assert "You were not charged" in response.json()["error"]["message"]
+            assert_reconciles()
+        assert "Traceback" in server.log()
     assert not upstream.requests
-    assert "Traceback" in server.log()
-    assert_reconciles()
-
-    connection.database["model_pricing"].update_one({"_id": "odd"}, {"$set": {"aliases": 5}})
-    time.sleep(CACHE_SECONDS)
-    response = post(server, chat(), path=path)
-    assert (response.status, response.json()["error"]["code"]) == (500, "internal_error")
-    connection.database["model_pricing"].delete_one({"_id": "odd"})
-    time.sleep(CACHE_SECONDS)
+    logs = RequestLog.objects.all()
+    assert [(log.cost, log.status_code, log.outcome) for log in logs] == 2 * [(0, 500, "internal_error")]
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])

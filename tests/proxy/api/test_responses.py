@@ -16,6 +16,7 @@ ELSEWHERE = {
     "invalid_amount": "staff and payments move amounts",
     "invalid_expiry": "staff set the expiry",
     "invalid_username": "staff make accounts",
+    "price_row_changed": "staff edit prices",
     "operation_conflict": "payments and staff name operations",
     "username_taken": "staff make accounts",
 }
