@@ -145,7 +145,10 @@ def _requests(day: date) -> tuple[Figures, Figures]:
         {"$group": per_model},
         {
             "$facet": {
-                "upstreams": [{"$group": {"_id": "$_id.upstream", **{name: {"$sum": f"${name}"} for name in _SUMS}}}],
+                "upstreams": [
+                    {"$group": {"_id": "$_id.upstream", **{name: {"$sum": f"${name}"} for name in _SUMS}}},
+                    {"$sort": {"_id": 1}},
+                ],
                 "models": [
                     {"$set": {"size": {"$max": ["$cost", "$own_cost"]}}},
                     {"$match": {"size": {"$gt": 0}}},

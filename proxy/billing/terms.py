@@ -61,6 +61,7 @@ def price_call(call: Call, price: Price, *, options: Collection[str] = ()) -> Pr
         has_1h_cache=asked.has_1h_cache,
         has_audio_input=asked.has_audio_input,
         has_audio_output=asked.has_audio_output,
+        has_image_output=price.has_image_output,
     )
     return PricedCall(call, price, terms, _input_bound(call, price), removed)
 

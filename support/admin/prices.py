@@ -5,10 +5,11 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.db import models
 from django.db.models import Q
 from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest
-from unfold.widgets import UnfoldBooleanSwitchWidget
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
 from money.amounts import format_usd
 from mongo.collections import Document
@@ -213,6 +214,9 @@ class ModelPriceAdmin(BigCollectionAdmin):
     """What each model costs. A change holds for requests that start later; logs keep their price."""
 
     form = ModelPriceForm
+    formfield_overrides = {  # noqa: RUF012  # As Django's admins have it.
+        models.JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}
+    }
     list_after_template = None
     search_help_text = "Model"
     list_display = (

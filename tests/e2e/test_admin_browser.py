@@ -313,6 +313,28 @@ def test_money_that_somebody_else_dismissed_meanwhile_is_not_credited(staff: Pag
     assert balances() == (Decimal("22.5"), 10)
 
 
+def test_a_price_is_changed_in_its_tabs(staff: Page, prices: None) -> None:
+    staff.goto("/admin/proxy/modelprice/openhands_2Fclaude-haiku-4-5-20251001/change/")
+    expect(staff.get_by_text("$0.01155, for 10,000 input tokens")).to_be_visible()
+    staff.locator("nav a", has_text="Tiers and options").click()
+    staff.get_by_label("Tiers by input size").fill('[{"input": "2"}]')
+    staff.locator("nav a", has_text="Operator's cost").click()
+    staff.get_by_label("Own input", exact=True).fill("1")
+    staff.get_by_label("Own output", exact=True).fill("5")
+    picture(staff, "price-own-cost")
+    staff.get_by_label("Reason").fill("The vendor's new tier")
+    staff.get_by_role("button", name="Save", exact=True).click()
+    staff.locator("nav a", has_text="Tiers and options").click()
+    expect(staff.get_by_text("Tier 1: 'above' must be a whole number")).to_be_visible()
+    picture(staff, "price-refused")
+    staff.get_by_label("Tiers by input size").fill('[{"above": 200000, "input": "2", "own": {"input": "2"}}]')
+    staff.get_by_label("Input", exact=True).fill("10")
+    staff.get_by_role("button", name="Save and continue editing").click()
+    words = "A sample request costs $0.0399 (the operator pays $0.015) now, it was $0.01155."
+    expect(staff.get_by_text(words)).to_be_visible()
+    picture(staff, "price-saved")
+
+
 PAGES = {
     "dashboard": "/admin/",
     "help": "/admin/support/help/",
@@ -418,6 +440,7 @@ def _insert_history() -> dict[str, str]:
         "promotions": "/admin/payments/promotion/",
         "new-promotion": "/admin/payments/promotion/add/",
         "new-price": "/admin/proxy/modelprice/add/",
+        "price": "/admin/proxy/modelprice/openhands_2Fclaude-haiku-4-5-20251001/change/",
         "new-account": "/admin/accounts/account/add/",
         "new-staff-user": "/admin/auth/user/add/",
         "roles": "/admin/auth/group/",

@@ -1,6 +1,7 @@
 """The official SDKs as clients, pointed at the two ports as their users would."""
 
 import asyncio
+import base64
 import json
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,7 @@ from proxy.models import RequestLog
 from tests import sdks
 from tests.conftest import key_of
 from tests.factories import InsertUser
+from tests.proxy.formats.test_images import png
 from tests.proxy.requests import MODEL, assert_reconciles
 from tests.serving import Server
 
@@ -195,8 +197,8 @@ def test_anthropic_tool_use_and_token_count(anthropic_client: "sdks.anthropic.An
     assert_reconciles()
 
 
-def test_an_image_is_held_by_its_bound_not_by_its_bytes(openai_client: "sdks.openai.OpenAI") -> None:
-    url = "data:image/png;base64," + "A" * 2_000_000
+def test_an_image_is_held_by_its_pixels_not_by_its_bytes(openai_client: "sdks.openai.OpenAI") -> None:
+    url = "data:image/png;base64," + base64.b64encode(png(1000, 750) + bytes(1_500_000)).decode()
     content: Any = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
     openai_client.chat.completions.create(model=MODEL, max_tokens=50, messages=[{"role": "user", "content": content}])
     log = RequestLog.objects.get()

@@ -23,6 +23,7 @@ from development.mongod import free_port
 from proxy.billing import abandoned, metering
 from proxy.billing.price_book import PRICES
 from proxy.billing.pricing import Usage
+from proxy.billing.terms import price_call
 from proxy.formats.api_format import UsageReport
 from proxy.formats.openai_chat import OpenAiChat
 from proxy.models import RequestLog
@@ -203,8 +204,7 @@ def make_reservation(request_id: str) -> metering.Reservation:
         api_key=key_of("alice"),
         balance=Balance.OPENHANDS,
         endpoint=CHAT,
-        call=call,
-        price=PRICES.find(Balance.OPENHANDS, call.model),
+        priced=price_call(call, PRICES.find(Balance.OPENHANDS, call.model)),
     )
 
 

@@ -16,11 +16,11 @@ ELSEWHERE = {
     "invalid_amount": "staff and payments move amounts",
     "invalid_expiry": "staff set the expiry",
     "invalid_username": "staff make accounts",
-    "price_row_changed": "staff edit prices",
+    "price_row_changed": "staff import prices",
     "operation_conflict": "payments and staff name operations",
     "username_taken": "staff make accounts",
 }
-"""Errors of `accounts` that no endpoint of the proxy can meet, and why."""
+"""Errors that no endpoint of the proxy can meet, and why."""
 
 
 def errors_below(package: str) -> Iterator[type[BillingError]]:
