@@ -95,6 +95,14 @@ class UpstreamError(BillingError):
         self.retry_after = retry_after
 
 
+class WrongKindOfAnswer(UpstreamError):
+    """The upstream answered in a way that was not asked for, and would again: another try costs, and helps nobody."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.customer_message = "The model's provider answered in a way that cannot be passed on. You were not charged."
+
+
 class UpstreamTimeout(BillingError):
     code = "upstream_timeout"
 

@@ -13,6 +13,7 @@ MODELS = ("claude-opus-4-5-20251101", "claude-sonnet-4-5-20250929", "claude-haik
 DEFAULT_WORDS = 16
 
 _MAX_WORD_CHARACTERS = 40
+_OUTPUT_COUNTS = {"completion_tokens", "output_tokens", "total_tokens"}
 _USAGE_VALUES = {"zero": 0, "negative": -5, "absurd": 10**12, "fraction": 1.5, "text": "many", "null": None}
 
 JsonObject = dict[str, Any]
@@ -184,7 +185,7 @@ def _distort(usage: Any, kind: str | None) -> Any:
     if kind is None or kind == "missing":
         return usage if kind is None else None
     if isinstance(usage, dict) and kind == "partial":
-        return {name: value for name, value in usage.items() if name not in {"completion_tokens", "output_tokens"}}
+        return {name: value for name, value in usage.items() if name not in _OUTPUT_COUNTS}
     if isinstance(usage, dict):
         return {name: _distort(value, kind) for name, value in usage.items()}
     return _USAGE_VALUES[kind]
@@ -289,6 +290,7 @@ class Anthropic:
     @staticmethod
     def error(status: int, message: str) -> JsonObject:
         kinds = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error"}
+        kinds |= {413: "request_too_large", 422: "invalid_request_error"}
         kinds |= {429: "rate_limit_error", 529: "overloaded_error"}
         return {"type": "error", "error": {"type": kinds.get(status, "api_error"), "message": message}}
 

@@ -24,7 +24,7 @@ Directives in the last user message change that, for example `[[fake chunks=50 c
     cached_tokens=200       report as `prompt_tokens_details.cached_tokens` or `cache_read_input_tokens`
     cache_creation_tokens=5 report as `prompt_tokens_details.cache_creation_tokens` or `cache_creation_input_tokens`
     usage=missing           report no usage; `zero`, `negative`, `absurd`, `fraction`, `text`, `null`: every count is so
-    usage=partial           report no count of the output
+    usage=partial           report no count that tells the output
     stray                   report the usage of a stream on another event: the one with the finish reason, or the last
     gzip                    compress the answer
     garbage                 status 200 with a body, or a stream event, that is not JSON
@@ -285,7 +285,9 @@ class _Connection(socketserver.StreamRequestHandler):
             headers = {"Location": "/_fake/requests"} if 300 <= directives.status < 400 else {}
             if directives.retry_after is not None:
                 headers["Retry-After"] = str(directives.retry_after)
-            message = api.broke if directives.broke else "The fake upstream was told to fail."
+            is_about_request = directives.status in ABOUT_THE_REQUEST
+            message = "messages: told to be refused" if is_about_request else "The fake upstream was told to fail."
+            message = api.broke if directives.broke else message
             error = api.error(directives.status, message)
             return self._send_json(directives.status, error, headers)
         if payload.get("stream"):
@@ -357,6 +359,8 @@ class _Connection(socketserver.StreamRequestHandler):
             return False
 
 
+ABOUT_THE_REQUEST = {400, 404, 413, 422}
+"""Statuses whose error is, unless the directive `broke` says otherwise."""
 _POST_PATHS = {"/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens"}
 
 

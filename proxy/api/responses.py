@@ -9,7 +9,14 @@ from django.conf import settings
 
 from accounts.errors import BillingError, CreditsExpired, RateLimitExceeded
 from money.amounts import usd_text
-from proxy.errors import CannotAfford, InvalidRequest, MethodNotAllowed, UnsupportedParameter, UpstreamError
+from proxy.errors import (
+    CannotAfford,
+    InvalidRequest,
+    MethodNotAllowed,
+    UnsupportedParameter,
+    UpstreamError,
+    WrongKindOfAnswer,
+)
 from proxy.formats.api_format import ApiFormat
 from proxy.formats.json_body import JsonObject
 
@@ -90,6 +97,8 @@ def error_response(error: BillingError, api_format: ApiFormat, request_id: str) 
         response.headers |= error.rate.headers
     if isinstance(error, UpstreamError) and error.retry_after:
         response.headers["Retry-After"] = error.retry_after
+    if isinstance(error, WrongKindOfAnswer):
+        response.headers["X-Should-Retry"] = "false"  # Both vendors' SDKs obey it.
     return response
 
 

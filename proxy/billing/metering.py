@@ -5,7 +5,7 @@ A crash at any point neither loses credits nor charges twice: `abandoned.py` fin
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -20,6 +20,7 @@ from accounts.review import note_unbilled_timeout, note_uncollected
 from money.amounts import MAX_AMOUNT, ZERO, round_usd, usd_text
 from mongo.collections import collection_of
 from mongo.errors import DATABASE_FAILURES
+from proxy.billing.answered_model import row_of_answer
 from proxy.billing.pricing import Price, Usage
 from proxy.billing.refusals import count_refusal
 from proxy.billing.request_log import log_document, record
@@ -32,6 +33,10 @@ logger = logging.getLogger(__name__)
 
 ESTIMATED_BYTES_PER_TOKEN = 4
 """For usage that the upstream did not report: about what tokenizers make of English text."""
+ESTIMATED_AUDIO_BYTES_PER_TOKEN = 500
+"""Of sound in base64: 10 tokens a second, at 32 kbit/s."""
+LONGEST_PROBLEM = 100
+"""Characters that the log has room for."""
 
 
 @dataclass(frozen=True)
@@ -129,50 +134,75 @@ def charge(
     *,
     report: UsageReport,
     output_text_bytes: int,
+    input_text_bytes: int | None = None,
     outcome: str = "ok",
     told_cost: Decimal | None = None,
+    answered_model: str | None = None,
 ) -> Receipt:
     """Bill a request that was answered, in full or in part; returns what it cost. USD.
 
-    Usage that is missing or impossible is estimated from the text, and marked so; else the text's size is not used.
+    What the report lacks is estimated from the texts (`input_text_bytes` None: the whole request), and marked so.
     `told_cost` is what the upstream says that the operator pays; without it that is reckoned by the price row.
+    `answered_model` is the model that the answer names: another model with a dearer price row is billed by that row.
     Raises `ServiceUnavailable` when the request cannot be recorded, and `BrokenInvariant`. Call it, or `release`, once
     for a reservation. Another call bills nothing: the record's key lets one through.
     """
-    usage, source = report.usage, RequestLog.UsageSource.UPSTREAM
-    if usage is None or report.problem:
-        usage, source = estimate(reservation.call, report.usage, output_text_bytes), RequestLog.UsageSource.ESTIMATED
-        logger.warning("request %s: usage %s, estimated", reservation.request_id, report.problem)
+    usage, source, problem = report.usage or Usage(), RequestLog.UsageSource.UPSTREAM, report.problem
+    if not report.is_exact:
+        text_bytes = reservation.call.text_bytes if input_text_bytes is None else input_text_bytes
+        usage = estimate(reservation, report, input_text_bytes=text_bytes, output_text_bytes=output_text_bytes)
+        if usage != report.usage:
+            source, problem = RequestLog.UsageSource.ESTIMATED, problem or "no output reported"
+    price = reservation.price
+    if answered_model is not None and answered_model != price.upstream_model_id:
+        price, other = row_of_answer(reservation.priced, answered_model, usage, balance=reservation.hold.balance)
+        problem = "; ".join(filter(None, (problem, other))) or None
+    if problem:
+        logger.warning("request %s: usage %s, %s", reservation.request_id, problem, source.value)
+        problem = problem[:LONGEST_PROBLEM]
     return _finish(
         reservation,
         usage,
+        price=price,
         source=source,
-        problem=report.problem,
+        problem=problem,
         status=200,
         outcome=outcome,
-        own_cost=_own_cost(reservation, usage, told_cost),
+        own_cost=_own_cost(reservation, usage, told_cost, price),
     )
 
 
-def release(reservation: Reservation, *, status: int, outcome: str) -> None:
+def release(reservation: Reservation, *, status: int, outcome: str, problem: str | None = None) -> None:
     """Give the whole hold back, at cost 0: the upstream failed before any output, or refused the request.
 
     Raises `ServiceUnavailable` when that cannot be recorded; the sweeper then gives the hold back. Safe to repeat.
     """
     source = RequestLog.UsageSource.NONE
-    _finish(reservation, Usage(), source=source, problem=None, status=status, outcome=outcome)
+    price = reservation.price
+    _finish(reservation, Usage(), price=price, source=source, problem=problem, status=status, outcome=outcome)
     if UpstreamTimeout.code in outcome:  # What it used is not known, and not billed.
         note_unbilled_timeout(username=reservation.username)
 
 
-def estimate(call: Call, known: Usage | None, output_text_bytes: int) -> Usage:
-    """Usage from the bytes of the texts, at least what the upstream reported before it broke off."""
-    output = -(-output_text_bytes // ESTIMATED_BYTES_PER_TOKEN)
-    if known is None:
-        return Usage(input_tokens=max(1, -(-call.text_bytes // ESTIMATED_BYTES_PER_TOKEN)), output_tokens=output)
-    return Usage(
-        known.input_tokens, max(output, known.output_tokens), known.cache_write_tokens, known.cache_read_tokens
-    )
+def estimate(reservation: Reservation, report: UsageReport, *, input_text_bytes: int, output_text_bytes: int) -> Usage:
+    """The usage with what was not reported: by the bytes of the texts, and attachments by their bounds.
+
+    What is estimated never comes to more than what the request holds for, and never to less than what was reported.
+    """
+    priced, usage = reservation.priced, report.usage or Usage()
+    if report.lacks_input:
+        asked = priced.call.asked
+        data_bytes = asked.hidden_bytes + asked.file_bytes + asked.audio_bytes
+        text = -(-max(input_text_bytes - data_bytes, 0) // ESTIMATED_BYTES_PER_TOKEN)
+        tokens = min(max(text + priced.attachment_tokens, 1), priced.input_bound_tokens)
+        audio = min(-(-asked.audio_bytes // ESTIMATED_AUDIO_BYTES_PER_TOKEN), priced.input_bound_tokens - tokens)
+        usage = replace(usage, input_tokens=tokens, input_audio_tokens=audio)
+    if report.lacks_output:
+        most = reservation.max_output_tokens * priced.call.choices
+        tokens = min(-(-output_text_bytes // ESTIMATED_BYTES_PER_TOKEN), most)
+        more = max(tokens - usage.total_output_tokens, 0)
+        usage = replace(usage, output_tokens=usage.output_tokens + more)
+    return usage
 
 
 @dataclass(frozen=True)
@@ -207,11 +237,11 @@ def log_free(request: FreeRequest, *, endpoint: str, status: int, outcome: str, 
 OwnCost = tuple[Decimal, RequestLog.OwnCostSource]
 
 
-def _own_cost(reservation: Reservation, usage: Usage, told: Decimal | None) -> OwnCost | None:
+def _own_cost(reservation: Reservation, usage: Usage, told: Decimal | None, price: Price) -> OwnCost | None:
     """What the operator pays, in USD, and how it is known; None if it is not. A told cost that is none is not used."""
     if told is not None and told.is_finite() and ZERO <= told <= MAX_AMOUNT:
         return round_usd(told), RequestLog.OwnCostSource.TOLD
-    reckoned = reservation.price.own_cost(usage, reservation.priced.terms)
+    reckoned = price.own_cost(usage, reservation.priced.terms)
     return None if reckoned is None else (reckoned, RequestLog.OwnCostSource.RECKONED)
 
 
@@ -219,13 +249,14 @@ def _finish(
     reservation: Reservation,
     usage: Usage,
     *,
+    price: Price,
     source: RequestLog.UsageSource,
     problem: str | None,
     status: int,
     outcome: str,
     own_cost: OwnCost | None = None,
 ) -> Receipt:
-    full_cost, hold = reservation.price.cost(usage, reservation.priced.terms), reservation.hold
+    full_cost, hold = price.cost(usage, reservation.priced.terms), reservation.hold
     cost = min(full_cost, hold.amount)
     document = log_document(
         request_id=reservation.request_id,
@@ -240,7 +271,7 @@ def _finish(
         usage_problem=problem,
         full_cost=full_cost,
         hold=hold.amount,
-        price=reservation.price,
+        price=price,
         terms=reservation.priced.terms,
         own_cost=own_cost[0] if own_cost else None,
         own_cost_source=own_cost[1] if own_cost else None,

@@ -17,13 +17,18 @@ from proxy.formats.members import Asked, ServerTool
 
 @dataclass(frozen=True)
 class PricedCall:
-    """A call at its price: what it is billed by, the bound of its input, and the tools that are left out of it."""
+    """A call at its price: what it is billed by, the bound of its input, and the tools that are left out of it.
+
+    The bound is the bytes of the body over `BYTES_PER_TOKEN`, without those of images, which count by their pixels, and
+    the bounds of what is not in the body. `attachment_tokens` are how many of it are likely not of text.
+    """
 
     call: Call
     price: Price
     terms: Terms
     input_bound_tokens: int
     removed_tools: tuple[ServerTool, ...] = ()
+    attachment_tokens: int = 0
 
     @property
     def headers(self) -> dict[str, str]:
@@ -63,7 +68,9 @@ def price_call(call: Call, price: Price, *, options: Collection[str] = ()) -> Pr
         has_audio_output=asked.has_audio_output,
         has_image_output=price.has_image_output,
     )
-    return PricedCall(call, price, terms, _input_bound(call, price), removed)
+    attached = _attachment_tokens(call, price)
+    text = -(-max(call.text_bytes - asked.hidden_bytes, 0) // settings.BYTES_PER_TOKEN)
+    return PricedCall(call, price, terms, text + attached, removed, attached - asked.unlikely_tokens)
 
 
 def _check_known(asked: Asked, price: Price) -> None:
@@ -83,14 +90,13 @@ def _check_demanded(call: Call, removed: tuple[ServerTool, ...]) -> None:
         raise UnsupportedParameter("tool_choice", f"It demands a tool that has no price for {call.model!r}: {names}.")
 
 
-def _input_bound(call: Call, price: Price) -> int:
-    """The most input tokens that the request can have.
+def _attachment_tokens(call: Call, price: Price) -> int:
+    """The most input tokens of what counts by a bound of its own and not by its bytes.
 
-    Its bytes over `BYTES_PER_TOKEN`, without those of images, which count by their pixels; and the bounds of what is
-    not in the body. Raises `UnsupportedParameter` for an attachment that the row has no bound for.
+    Raises `UnsupportedParameter` for an attachment that the row has no bound for.
     """
     asked, bounds = call.asked, price.attachment_tokens
-    tokens: int = -(-max(call.text_bytes - asked.hidden_bytes, 0) // settings.BYTES_PER_TOKEN) + asked.input_tokens
+    tokens = asked.input_tokens
     if "image" in bounds:  # This model's vendor does not count by pixels.
         tokens += asked.images * bounds["image"] - asked.image_tokens
     for param, kind in asked.attachments:

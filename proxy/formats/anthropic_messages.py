@@ -1,15 +1,20 @@
 """The Anthropic messages format: what is read of a request, of an answer, and of a stream."""
 
 import json
-import re
 from collections.abc import Sequence
 from typing import ClassVar
 
-from accounts.errors import BillingError
-from proxy.billing.pricing import Usage
 from proxy.errors import InvalidRequest
-from proxy.formats.api_format import ANY_TOOL, Call, UsageReport, read_tokens
-from proxy.formats.event_stream import EventStreamReader
+from proxy.formats.anthropic_answer import (
+    AnthropicMessagesStream,
+    is_answer,
+    read_answer_usage,
+    text_meter,
+    tool_inputs_size,
+)
+from proxy.formats.anthropic_usage import read_usage
+from proxy.formats.api_format import ANY_TOOL, Call, UsageReport
+from proxy.formats.generated_text import TextMeter
 from proxy.formats.json_body import (
     JsonObject,
     read_bool,
@@ -18,7 +23,6 @@ from proxy.formats.json_body import (
     read_list,
     read_text,
     refuse_variants,
-    text_size,
     with_members,
     without_tools,
 )
@@ -198,6 +202,7 @@ class AnthropicMessages:
     """`POST /v1/messages`."""
 
     path: ClassVar[str] = "/v1/messages"
+    answer_member: ClassVar[str] = "content"
     needs_max_tokens: ClassVar[bool] = True
 
     def parse(self, parsed: JsonObject, body_bytes: int) -> Call:
@@ -236,23 +241,31 @@ class AnthropicMessages:
         changes = without_tools(parsed, removed_tools)
         return with_members(body, parsed, changes | ({"model": model} if model != call.model else {}))
 
+    def is_answer(self, answer: JsonObject) -> bool:
+        return is_answer(answer)
+
     def read_usage(self, answer: JsonObject) -> UsageReport:
-        return _read_usage(answer.get("usage"))
+        return read_answer_usage(answer)
 
-    def output_text_bytes(self, answer: JsonObject) -> int:
-        """Bytes of what the model wrote: text, thinking and tool input."""
-        content = answer.get("content")
-        return text_size(content) if content else 0
+    def read_usages(self, usages: Sequence[JsonObject]) -> UsageReport:
+        return read_usage(usages)
 
-    def stream_reader(self, call: Call) -> "AnthropicMessagesStream":
+    def output_text_bytes(self, data: bytes, answer: JsonObject) -> int:
+        meter = text_meter()
+        meter.feed(data)
+        return meter.size + tool_inputs_size(answer)
+
+    def text_meter(self) -> TextMeter:
+        return text_meter()
+
+    def stream_reader(self, call: Call) -> AnthropicMessagesStream:
         return AnthropicMessagesStream()
 
     def error_body(self, *, status: int, code: str, message: str, details: JsonObject) -> JsonObject:
         kind = _ERROR_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
         return {"type": "error", "error": {"type": kind, "message": message, "code": code, **details}}
 
-    def error_event(self, error: BillingError, message: str) -> bytes:
-        body = self.error_body(status=502, code=error.code, message=message, details={})
+    def error_event(self, body: JsonObject) -> bytes:
         return b"event: error\ndata: " + json.dumps(body).encode() + b"\n\n"
 
 
@@ -269,46 +282,3 @@ class AnthropicTokenCount(AnthropicMessages):
     """`POST /v1/messages/count_tokens`: the same request without an output."""
 
     needs_max_tokens = False
-
-
-class AnthropicMessagesStream(EventStreamReader):
-    """Reads `message_start` and the cumulative `message_delta`; the later value of each count is the true one."""
-
-    terminal_word = b"message_stop"
-    terminal_line = re.compile(rb"^event: ?message_stop[ \r]*$", re.MULTILINE)
-    text_pattern = re.compile(rb'"(?:text|thinking|partial_json)"\s*:\s*"((?:[^"\\]|\\.)*)"')
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._usage: JsonObject = {}
-        self._has_final = False
-
-    def report(self) -> UsageReport:
-        report = _read_usage(self._usage or None)
-        return report if self._has_final or report.problem else UsageReport(report.usage, "incomplete")
-
-    def read_message(self, message: JsonObject) -> bool:
-        start = message.get("message")
-        usage = start.get("usage") if isinstance(start, dict) else message.get("usage")
-        if isinstance(usage, dict):
-            self._usage |= {name: value for name, value in usage.items() if value is not None}
-            self._has_final = self._has_final or message.get("type") in {"message_delta", "message_stop"}
-        return True
-
-
-def _read_usage(usage: object) -> UsageReport:
-    """`input_tokens` excludes the cached ones, which are reported beside it."""
-    if not isinstance(usage, dict):
-        return UsageReport(None, "missing")
-    try:
-        read = Usage(
-            input_tokens=read_tokens(usage, "input_tokens", is_required=True),
-            output_tokens=read_tokens(usage, "output_tokens", is_required=True),
-            cache_write_tokens=read_tokens(usage, "cache_creation_input_tokens"),
-            cache_read_tokens=read_tokens(usage, "cache_read_input_tokens"),
-        )
-    except ValueError as error:
-        return UsageReport(None, f"rejected: {error}")
-    if read.total_input_tokens == 0:
-        return UsageReport(None, "rejected: no input tokens")
-    return UsageReport(read)

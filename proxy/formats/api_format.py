@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import ClassVar, Protocol
 
-from accounts.errors import BillingError
 from proxy.billing.pricing import Usage
+from proxy.formats.generated_text import TextMeter
 from proxy.formats.json_body import JsonObject
 from proxy.formats.members import Asked
 
@@ -34,43 +35,69 @@ ANY_TOOL = "*"
 
 @dataclass(frozen=True)
 class UsageReport:
-    """Usage as the upstream reported it. With a `problem` it cannot be billed by as it is: it is estimated."""
+    """Usage as the upstream told it.
+
+    What was told counts, whatever is wrong with the rest: `problem` says that for the log. What is not told (no
+    `usage`, or one of the flags is False) is estimated; an output of 0 is as good as not told where there is text.
+    `told_cost` is what the upstream says that the answer cost the operator, in USD.
+    """
 
     usage: Usage | None
     problem: str | None = None
+    is_input_told: bool = True
+    is_output_told: bool = True
+    told_cost: Decimal | None = None
+
+    @property
+    def lacks_input(self) -> bool:
+        return self.usage is None or not self.is_input_told
+
+    @property
+    def lacks_output(self) -> bool:
+        return self.usage is None or not self.is_output_told
 
     @property
     def is_exact(self) -> bool:
-        """Whether it can be billed by."""
-        return self.usage is not None and not self.problem
+        """Whether nothing of it has to be estimated."""
+        return not (self.lacks_input or self.lacks_output)
 
 
 class StreamReader(Protocol):
-    """Passes a stream through and picks the usage out of it."""
+    """Passes an answer through while it comes, and picks out what billing needs."""
 
     is_finished: bool
-    """Whether the last event of the format has come: what follows is nothing."""
+    """Whether the answer is whole: what follows is nothing."""
 
-    has_failed: bool
-    """Whether the upstream has reported an error in the stream."""
+    error: JsonObject | None
+    """The error that the upstream told in the answer, which is not passed on. Nothing after it is."""
 
-    text_bytes: int
-    """Bytes of generated text so far, for an estimate."""
+    answered_model: str | None
+    """The model that says it answered."""
+
+    @property
+    def text_bytes(self) -> int:
+        """UTF-8 bytes of generated text so far, for an estimate."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes as they arrive and return those to send on now (whole events)."""
+        """Take bytes as they arrive and return those to send on now."""
 
     def flush(self) -> bytes:
-        """What is left when the upstream has ended."""
+        """The upstream has ended as it should: what is left to send on."""
 
     def report(self) -> UsageReport:
-        """The usage that the stream reported."""
+        """The usage that was told."""
+
+    def says_nothing(self) -> bool:
+        """Whether there is no answer in what came: no text, no usage, no reason to stop."""
 
 
 class ApiFormat(Protocol):
     """One API format: how its requests, answers and streams are read, and how its errors are written."""
 
     path: ClassVar[str]
+
+    answer_member: ClassVar[str]
+    """The list that every answer has."""
 
     def parse(self, parsed: JsonObject, body_bytes: int) -> Call: ...
 
@@ -87,30 +114,34 @@ class ApiFormat(Protocol):
     ) -> bytes:
         """The body to forward: model mapped, usage asked for, output bound, tools left out; the rest byte for byte."""
 
-    def read_usage(self, answer: JsonObject) -> UsageReport: ...
+    def is_answer(self, answer: JsonObject) -> bool:
+        """Whether a JSON object is an answer of the format, and not an error or nothing."""
 
-    def output_text_bytes(self, answer: JsonObject) -> int: ...
+    def read_usage(self, answer: JsonObject) -> UsageReport:
+        """The usage of a whole answer."""
 
-    def stream_reader(self, call: Call) -> StreamReader: ...
+    def read_usages(self, usages: Sequence[JsonObject]) -> UsageReport:
+        """The usage of an answer of which only its usage objects were seen."""
+
+    def output_text_bytes(self, data: bytes, answer: JsonObject) -> int:
+        """UTF-8 bytes of all that the model wrote in a whole answer; `answer` is what `data` says."""
+
+    def text_meter(self) -> TextMeter:
+        """The same for an answer that is seen piece by piece."""
+
+    def stream_reader(self, call: Call) -> "EventReader": ...
 
     def error_body(self, *, status: int, code: str, message: str, details: JsonObject) -> JsonObject: ...
 
-    def error_event(self, error: BillingError, message: str) -> bytes:
-        """An error as an event of a stream that has begun."""
+    def error_event(self, body: JsonObject) -> bytes:
+        """An error's body as an event of a stream that has begun."""
 
 
-def read_tokens(report: JsonObject, name: str, *, is_required: bool = False) -> int:
-    """A token count of a usage report; raises `ValueError` for what cannot be one.
+class EventReader(StreamReader, Protocol):
+    """Reads a stream of server-sent events."""
 
-    Absent and null are 0, unless the format always has the count: then they are a mistake, not usage.
-    """
-    value: object = report.get(name)
-    if value is None and not is_required:
-        return 0
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_TOKENS:
-        raise ValueError(f"{name} is {str(value)[:40]}")
-    return int(value)
+    has_begun: bool
+    """Whether an event with data has come."""
 
-
-MOST_TOKENS = 20_000_000
-"""More tokens than any request can have: a count above is a mistake of the upstream, not usage."""
+    is_garbage: bool
+    """Whether the first event with data is none of the format."""

@@ -1,4 +1,4 @@
-"""Server-sent events passed through in whole events, with a look only at those that carry usage or an error."""
+"""Server-sent events passed through in whole events, with a look only at those that say what billing needs."""
 
 import json
 import re
@@ -6,27 +6,41 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar
 
+from proxy.formats.api_format import UsageReport
+from proxy.formats.generated_text import TextMeter
 from proxy.formats.json_body import JsonObject
+from proxy.formats.operator_costs import tells_costs, without_costs
 
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
-_USAGE_OBJECT = re.compile(rb'"usage"\s*:\s*\{')
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_ERROR_EVENT = re.compile(rb"^event:[ \t]*error[ \t\r]*$", re.MULTILINE)
 LARGEST_EVENT_BYTES = 1024 * 1024
 """A longer event is passed on in pieces, unread: memory stays flat whatever the upstream sends."""
 
 
 class EventStreamReader(ABC):
-    """Splits a stream into events. Most are counted and passed on without parsing; usage events are read."""
+    """Splits a stream into events. Most are passed on without parsing; those that tell billing something are read.
 
-    terminal_word: ClassVar[bytes]
-    terminal_line: ClassVar[re.Pattern[bytes]]
-    """A line of the format's last event, which holds the word; the word alone is what a model may write."""
-    text_pattern: ClassVar[re.Pattern[bytes]]
+    An error that the upstream tells is not passed on, nor anything after it: `error` is what it said.
+    """
 
-    def __init__(self) -> None:
-        self.is_finished = self.has_failed = False
-        self.text_bytes = 0
+    read_pattern: ClassVar[re.Pattern[bytes]]
+    """What an event has that must be read: usage, an error, the reason why the model stopped, the last event."""
+    usual_member: ClassVar[bytes]
+    """What every other event of the format has."""
+
+    def __init__(self, text: TextMeter) -> None:
+        self.is_finished = self.has_begun = self.is_garbage = False
+        self.error: JsonObject | None = None
+        self.answered_model: str | None = None
+        self._text = text
         self._pending = b""
-        self._is_inside_line = False
+        self._is_inside_event = False
+
+    @property
+    def text_bytes(self) -> int:
+        """UTF-8 bytes of generated text so far."""
+        return self._text.size
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes as they arrive and return the whole events among them, as they are to be sent on."""
@@ -40,41 +54,99 @@ class EventStreamReader(ABC):
         return self._pass(block) if block else b""
 
     def flush(self) -> bytes:
-        """What is left when the upstream has ended, an event without its blank line included."""
+        """What is left when the upstream has ended: an event without its blank line, but no part of one."""
         block, self._pending = self._pending, b""
-        return self._pass(block) if block else b""
+        if block and not self._is_inside_event and not self._is_whole(block):
+            block = b""
+        passed = self._pass(block) if block else b""
+        self.is_finished = self.is_finished or (self.error is None and self.has_stopped())
+        return passed
 
-    def _pass(self, block: bytes) -> bytes:
-        self.text_bytes += sum(map(len, self.text_pattern.findall(block)))
-        # With a start of 1, `^` does not take the middle of a line for its beginning.
-        if self.terminal_word in block and self.terminal_line.search(block, int(self._is_inside_line)):
-            self.is_finished = True
-        self._is_inside_line = not block.endswith(b"\n")
-        if not _is_read(block):
-            return block
-        return b"".join(event for event in _split(block) if self._read_event(event))
+    @abstractmethod
+    def report(self) -> UsageReport:
+        """The usage that the stream told."""
 
-    def _read_event(self, event: bytes) -> bool:
-        """Read one event that may carry usage or an error; returns whether it is passed on."""
-        if not _is_read(event):
-            return True
-        data = b"\n".join(line[5:].strip() for line in event.splitlines() if line.startswith(b"data:"))
-        try:
-            message = json.loads(data)
-        except (ValueError, RecursionError):
-            return True
-        if not isinstance(message, dict):
-            return True
-        self.has_failed = self.has_failed or bool(message.get("error"))
-        return self.read_message(message)
+    @abstractmethod
+    def has_stopped(self) -> bool:
+        """Whether the model has said that it is done: an end without the format's last event is then no break."""
 
     @abstractmethod
     def read_message(self, message: JsonObject) -> bool:
-        """Take the usage out of one event's JSON; returns whether the event is passed on."""
+        """Take what billing needs out of one event's JSON; returns whether the event is passed on."""
 
+    @abstractmethod
+    def is_event(self, message: JsonObject) -> bool:
+        """Whether an event's JSON is one of the format."""
 
-def _is_read(data: bytes) -> bool:
-    return b'"error"' in data or _USAGE_OBJECT.search(data) is not None
+    @abstractmethod
+    def is_last(self, data: bytes, message: JsonObject | None) -> bool:
+        """Whether an event's data, or the JSON in it, is that of the last event."""
+
+    def says_nothing(self) -> bool:
+        """Whether there is no answer in the stream: no text, no usage, and no reason to stop."""
+        return not (self.text_bytes or self.has_stopped() or self.report().usage)
+
+    def _pass(self, block: bytes) -> bytes:
+        if self.error is not None:
+            return b""
+        self._text.feed(block)
+        start = 0
+        if self._is_inside_event:
+            end = _EVENT_END.search(block)
+            if end is None:
+                return block
+            self._is_inside_event, start = False, end.end()
+        if self.has_begun and self._is_usual(block):
+            passed = block
+        else:
+            passed = block[:start] + b"".join(self._read_events(block[start:]))
+        self._is_inside_event = not block.endswith((b"\n\n", b"\n\r\n"))
+        return passed
+
+    def _is_usual(self, block: bytes) -> bool:
+        """Whether no event of a block has to be read. Each has one line of data, and that the member they all have."""
+        return self.read_pattern.search(block) is None and block.count(b"data:") == block.count(self.usual_member)
+
+    def _is_whole(self, event: bytes) -> bool:
+        """Whether an event that lacks its blank line lacks nothing else: a stream may be cut in the middle of one."""
+        data = _data_of(event)
+        is_begun = data.startswith((b"{", b"["))
+        return event.endswith(b"\n") or not is_begun or _object_of(data) is not None or self.is_last(data, None)
+
+    def _read_events(self, block: bytes) -> Iterator[bytes]:
+        for event in _split(block):
+            if self.error is None:
+                yield self._read_event(event)
+
+    def _read_event(self, event: bytes) -> bytes:
+        """Read one event; returns it as it is passed on, which may be not at all."""
+        data = _data_of(event)
+        if not data:
+            if _ERROR_EVENT.search(event) or b'"error"' in event:
+                self.error = _object_of(event.strip()) or {"error": event.decode(errors="replace").strip()}
+                return b""
+            return event
+        message = _object_of(data)
+        is_first, self.has_begun = not self.has_begun, True
+        if message is None:
+            self.is_finished = self.is_finished or self.is_last(data, None)
+            self.is_garbage = self.is_garbage or (is_first and not self.is_finished)
+            if _ERROR_EVENT.search(event):
+                self.error = {"error": data.decode(errors="replace")}
+            return b"" if self.error is not None else event
+        if message.get("error") or message.get("type") == "error" or message.get("object") == "error":
+            self.error = message
+        elif not self.is_event(message):
+            if is_first:
+                self.is_garbage = True
+            self.error = message
+        if self.error is not None:
+            return b""
+        self.is_finished = self.is_finished or self.is_last(data, message)
+        is_passed = self.read_message(message)
+        if not is_passed or self.error is not None:
+            return b""
+        return _without_costs(event, data) if tells_costs(message) else event
 
 
 def _split(block: bytes) -> Iterator[bytes]:
@@ -84,3 +156,29 @@ def _split(block: bytes) -> Iterator[bytes]:
         start = end_match.end()
     if start < len(block):
         yield block[start:]
+
+
+def _data_of(event: bytes) -> bytes:
+    lines = event.removeprefix(_BYTE_ORDER_MARK).splitlines()
+    return b"\n".join(line[5:].strip() for line in lines if line.startswith(b"data:"))
+
+
+def _object_of(data: bytes) -> JsonObject | None:
+    try:
+        message = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return message if isinstance(message, dict) else None
+
+
+def _without_costs(event: bytes, data: bytes) -> bytes:
+    """The event without what its data tell of the operator's costs."""
+    try:
+        clean = without_costs(data)
+    except ValueError:
+        return b""  # Read as JSON by one reader and not by the other: it is not passed on.
+    if data in event:
+        return event.replace(data, clean, 1)
+    others = [line for line in event.splitlines(keepends=True) if not line.startswith(b"data:")]
+    end = others.pop() if others and not others[-1].strip() else b"\n"
+    return b"".join(others) + b"data: " + clean.replace(b"\n", b" ") + b"\n" + end

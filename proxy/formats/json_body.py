@@ -65,11 +65,6 @@ def parse_answer(data: bytes) -> JsonObject:
     return answer
 
 
-def text_size(value: object) -> int:
-    """UTF-8 bytes of a JSON value as text; half a surrogate pair, which JSON can hold, counts too."""
-    return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-
-
 ABSENT = object()
 """As a change of a member: it is left out."""
 

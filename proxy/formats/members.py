@@ -16,6 +16,9 @@ from django.conf import settings
 from proxy.errors import InvalidRequest, UnsupportedParameter
 from proxy.formats.images import data_of_url, image_tokens
 
+LIKELY_FILE_BYTES_PER_TOKEN = 4
+"""Of a file in base64. The bound of a file is that of a large one."""
+
 
 @dataclass(frozen=True)
 class ServerTool:
@@ -33,7 +36,8 @@ class Asked:
     """What was found in a request that its tables do not simply pass. Names are paths such as `messages.content.type`.
 
     `input_tokens` and `hidden_bytes` correct the bound of the input: tokens of images and tools that are not in the
-    body as text, and the bytes of the images' data, which are no text.
+    body as text, and the bytes of the images' data, which are no text. The last three are for estimates of usage that
+    was not reported: bytes of files and sound in base64, and how many of the `input_tokens` small files hardly have.
     """
 
     path: list[str] = field(default_factory=list)
@@ -49,6 +53,9 @@ class Asked:
     image_tokens: int = 0
     input_tokens: int = 0
     hidden_bytes: int = 0
+    file_bytes: int = 0
+    audio_bytes: int = 0
+    unlikely_tokens: int = 0
 
     def name(self, member: str = "") -> str:
         """The path of the member that is read now, or of one in it."""
@@ -183,6 +190,9 @@ class FileData(Rule):
 
     def read(self, value: Any, asked: Asked) -> None:
         asked.input_tokens += settings.FILE_TOKENS
+        if isinstance(value, str):
+            asked.file_bytes += len(value)
+            asked.unlikely_tokens += max(settings.FILE_TOKENS - len(value) // LIKELY_FILE_BYTES_PER_TOKEN, 0)
 
 
 class AudioData(Rule):
@@ -190,6 +200,8 @@ class AudioData(Rule):
 
     def read(self, value: Any, asked: Asked) -> None:
         asked.has_audio_input = True
+        if isinstance(value, str):
+            asked.audio_bytes += len(value)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,11 @@
 """The OpenAI chat completions format: what is read of a request, of an answer, and of a stream."""
 
 import json
-import re
 from collections.abc import Sequence
 from typing import ClassVar
 
-from accounts.errors import BillingError
-from proxy.billing.pricing import Usage
-from proxy.formats.api_format import ANY_TOOL, Call, UsageReport, read_tokens
-from proxy.formats.event_stream import EventStreamReader
+from proxy.formats.api_format import ANY_TOOL, Call, UsageReport
+from proxy.formats.generated_text import TextMeter
 from proxy.formats.json_body import (
     JsonObject,
     read_bool,
@@ -17,7 +14,6 @@ from proxy.formats.json_body import (
     read_list,
     read_text,
     refuse_variants,
-    text_size,
     with_members,
     without_tools,
 )
@@ -42,6 +38,8 @@ from proxy.formats.members import (
     read_members,
     refusing,
 )
+from proxy.formats.openai_answer import OpenAiChatStream, is_answer, read_answer_usage, text_meter
+from proxy.formats.openai_usage import read_usage
 
 MOST_CHOICES = 128
 
@@ -248,6 +246,7 @@ class OpenAiChat:
     """`POST /v1/chat/completions`."""
 
     path: ClassVar[str] = "/v1/chat/completions"
+    answer_member: ClassVar[str] = "choices"
 
     def parse(self, parsed: JsonObject, body_bytes: int) -> Call:
         """Read what billing needs, and what is asked for. Raises `InvalidRequest`, `UnsupportedParameter`."""
@@ -295,17 +294,25 @@ class OpenAiChat:
             changes[output_member or "max_tokens"] = max_output_tokens
         return with_members(body, parsed, changes)
 
+    def is_answer(self, answer: JsonObject) -> bool:
+        return is_answer(answer)
+
     def read_usage(self, answer: JsonObject) -> UsageReport:
-        return _read_usage(answer.get("usage"))
+        return read_answer_usage(answer)
 
-    def output_text_bytes(self, answer: JsonObject) -> int:
-        """Bytes of what the model wrote, all choices together: text, reasoning and tool calls."""
-        choices = answer.get("choices")
-        messages = [choice.get("message") for choice in choices or () if isinstance(choice, dict)]
-        return sum(text_size(message) for message in messages if message)
+    def read_usages(self, usages: Sequence[JsonObject]) -> UsageReport:
+        return read_usage(usages)
 
-    def stream_reader(self, call: Call) -> "OpenAiChatStream":
-        return OpenAiChatStream(hides_usage=not call.has_asked_for_usage)
+    def output_text_bytes(self, data: bytes, answer: JsonObject) -> int:
+        meter = text_meter()
+        meter.feed(data)
+        return meter.size
+
+    def text_meter(self) -> TextMeter:
+        return text_meter()
+
+    def stream_reader(self, call: Call) -> OpenAiChatStream:
+        return OpenAiChatStream(hides_usage=not call.has_asked_for_usage, choices=call.choices)
 
     def error_body(self, *, status: int, code: str, message: str, details: JsonObject) -> JsonObject:
         default = "invalid_request_error" if status < 500 else "server_error"
@@ -313,8 +320,7 @@ class OpenAiChat:
         kind = _ERROR_TYPES.get(status, default)
         return {"error": {"message": message, "type": kind, "param": param, "code": code, **details}}
 
-    def error_event(self, error: BillingError, message: str) -> bytes:
-        body = self.error_body(status=502, code=error.code, message=message, details={})
+    def error_event(self, body: JsonObject) -> bytes:
         return b"data: " + json.dumps(body).encode() + b"\n\n"
 
 
@@ -331,45 +337,3 @@ def _demanded_tool(choice: object) -> str | None:
     if isinstance(named, dict) and isinstance(named.get("name"), str):
         return str(named["name"])
     return kind if isinstance(kind, str) else None
-
-
-class OpenAiChatStream(EventStreamReader):
-    """Reads the usage of the last chunk, and hides that chunk from a client that did not ask for it."""
-
-    terminal_word = b"[DONE]"
-    terminal_line = re.compile(rb"^data: ?\[DONE\][ \r]*$", re.MULTILINE)
-    text_pattern = re.compile(rb'"(?:content|reasoning_content|refusal|arguments)"\s*:\s*"((?:[^"\\]|\\.)*)"')
-
-    def __init__(self, *, hides_usage: bool) -> None:
-        super().__init__()
-        self._hides_usage = hides_usage
-        self._report = UsageReport(None, "missing")
-
-    def report(self) -> UsageReport:
-        return self._report
-
-    def read_message(self, message: JsonObject) -> bool:
-        if isinstance(message.get("usage"), dict):
-            self._report = _read_usage(message["usage"])
-        return not (self._hides_usage and message.get("choices") == [])
-
-
-def _read_usage(usage: object) -> UsageReport:
-    """`prompt_tokens` includes the cached ones: bill each token once, at its own price."""
-    if not isinstance(usage, dict):
-        return UsageReport(None, "missing")
-    details = usage.get("prompt_tokens_details")
-    details = details if isinstance(details, dict) else {}
-    try:
-        prompt = read_tokens(usage, "prompt_tokens", is_required=True)
-        cached = read_tokens(details, "cached_tokens")
-        # Two names for the same count: OpenAI's own, and that of gateways in front of Anthropic models.
-        written = max(read_tokens(details, "cache_write_tokens"), read_tokens(details, "cache_creation_tokens"))
-        output = read_tokens(usage, "completion_tokens", is_required=True)
-    except ValueError as error:
-        return UsageReport(None, f"rejected: {error}")
-    if cached + written > prompt:
-        return UsageReport(None, f"rejected: {cached + written} cached of {prompt} prompt tokens")
-    if prompt == 0:
-        return UsageReport(None, "rejected: no prompt tokens")
-    return UsageReport(Usage(prompt - cached - written, output, written, cached))

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 
 from django.conf import settings
 
@@ -10,7 +11,8 @@ from accounts.errors import BillingError
 from proxy.billing import metering
 from proxy.billing.metering import Reservation
 from proxy.errors import InternalError, UpstreamError, UpstreamTimeout
-from proxy.formats.api_format import StreamReader
+from proxy.formats.api_format import ApiFormat, StreamReader
+from proxy.relay.upstream_errors import passing_error
 from proxy.upstream.http import NothingInTime, TransportError, UpstreamAnswer
 
 logger = logging.getLogger(__name__)
@@ -23,8 +25,8 @@ BROKE_OFF = "The model's provider broke off this answer. You pay for what you re
 
 class MeteredStream:
     """The body of an answer that is passed on as it comes. Bills exactly once: at its end, or in `close` when the
-    client has gone. Without `error_event` an answer that breaks off is cut, so that the client sees it is not whole.
-    `at_end` is called once it is billed.
+    client has gone. `begun` is what of it has been read: the reader has seen it. Without a format to tell an error in,
+    an answer that breaks off is cut, so that the client sees it is not whole. `at_end` is called once it is billed.
     """
 
     def __init__(
@@ -33,18 +35,23 @@ class MeteredStream:
         reader: StreamReader,
         reservation: Reservation,
         *,
-        already_read: bytes = b"",
-        error_event: Callable[[BillingError, str], bytes] | None = None,
+        begun: bytes,
+        input_text_bytes: int,
+        told_cost: Decimal | None = None,
+        error_format: ApiFormat | None = None,
         at_end: Callable[[], None] | None = None,
     ) -> None:
         self._response = response
         self._reader = reader
         self._reservation = reservation
-        self._already_read = already_read
-        self._error_event = error_event
+        self._begun = begun
+        self._input_text_bytes = input_text_bytes
+        self._told_cost = told_cost
+        self._error_format = error_format
         self._at_end = at_end
         self._deadline = reservation.started + settings.REQUEST_MAX_SECONDS
         self._is_billed = False
+        self._passed_last = b""
 
     def __iter__(self) -> Iterator[bytes]:
         outcome, last, failure = "ok", b"", None
@@ -54,15 +61,17 @@ class MeteredStream:
                 if self._reader.is_finished:
                     last += data
                 elif data:
+                    self._passed_last = (self._passed_last + data)[-4:]
                     yield data
         except BillingError as error:
             logger.error("request %s: %s", self._reservation.request_id, error)
             outcome, failure = error.code, error
         self._bill(outcome, has_failed=failure is not None)
-        if failure and self._error_event is None:
+        if failure and self._error_format is None:
             raise ConnectionAbortedError(f"request {self._reservation.request_id} broke off") from failure
-        if failure and self._error_event and not self._reader.is_finished:
-            last += self._error_event(failure, BROKE_OFF)
+        if failure and self._error_format:
+            # An answer that was whole for all that could be seen, but has said nothing, has its end replaced.
+            last = self._error_event(failure, self._error_format)
         if last:
             yield last
 
@@ -87,15 +96,17 @@ class MeteredStream:
 
     def _read(self) -> Iterator[bytes]:
         """Read the upstream to its last event, or to its end. Raises our error for what it breaks off with."""
+        reader = self._reader
         try:
-            if self._already_read:
-                data, self._already_read = self._already_read, b""
-                yield self._reader.feed(data)
-            while not self._reader.is_finished and (chunk := self._response.read1(READ_BYTES)):
-                yield self._reader.feed(chunk)
-                if not self._reader.is_finished and time.monotonic() > self._deadline:
+            if self._begun:
+                data, self._begun = self._begun, b""
+                yield data
+            while not (reader.is_finished or reader.error) and (chunk := self._response.read1(READ_BYTES)):
+                yield reader.feed(chunk)
+                if not reader.is_finished and time.monotonic() > self._deadline:
                     raise UpstreamTimeout("the stream took longer than a request may")
-            yield self._reader.flush()
+            if not reader.error:
+                yield reader.flush()
         except BillingError:
             raise
         except NothingInTime as error:
@@ -105,19 +116,42 @@ class MeteredStream:
         except Exception as error:  # Whatever it is: what has been sent must be billed, what was held be released.
             logger.exception("request %s: its stream cannot be read", self._reservation.request_id)
             raise InternalError(f"the stream cannot be read: {error!r}") from error
-        if self._reader.has_failed:
-            raise UpstreamError("the stream reported an error")
-        if not self._reader.is_finished:
+        if reader.error:
+            raise UpstreamError(f"the stream reported an error: {str(reader.error)[:500]}")
+        if not reader.is_finished:
             raise UpstreamError("the stream ended without its last event")
+        if reader.says_nothing():
+            raise UpstreamError("the stream ended without an answer in it")
 
     def _bill(self, outcome: str, *, has_failed: bool) -> None:
-        """Charge, or release where the upstream failed before any output: it sent no text and no final usage."""
+        """Charge, or release where the upstream failed before any output: it sent no text and reported no output."""
         self._is_billed = True
         report = self._reader.report()
-        if has_failed and not self._reader.text_bytes and not report.is_exact:
+        if has_failed and not self._reader.text_bytes and not (report.usage and report.is_exact):
             metering.release(self._reservation, status=502, outcome=outcome)
             return
-        metering.charge(self._reservation, report=report, output_text_bytes=self._reader.text_bytes, outcome=outcome)
+        told_costs = [cost for cost in (self._told_cost, report.told_cost) if cost is not None]
+        metering.charge(
+            self._reservation,
+            report=report,
+            output_text_bytes=self._reader.text_bytes,
+            input_text_bytes=self._input_text_bytes,
+            outcome=outcome,
+            told_cost=max(told_costs, default=None),
+            answered_model=self._reader.answered_model,
+        )
+
+    def _error_event(self, failure: BillingError, error_format: ApiFormat) -> bytes:
+        """Why the stream ends, as an event of its own: an event that was begun is ended first."""
+        told = passing_error(self._reader.error) if self._reader.error else None
+        if told is None:
+            body = error_format.error_body(status=502, code=failure.code, message=BROKE_OFF, details={})
+        else:
+            code, details = told.code or "invalid_request", {"param": told.param} if told.param else {}
+            body = error_format.error_body(status=400, code=code, message=told.message, details=details)
+        ends = (b"\n\n", b"\n\r\n")
+        gap = b"" if not self._passed_last or self._passed_last.endswith(ends) else b"\n\n"
+        return gap + error_format.error_event(body)
 
     def _let_go(self) -> None:
         """Give the upstream's connection back if the answer has ended, or does so at once; otherwise close it."""

@@ -1,9 +1,9 @@
 """Forwards one reserved request and relays its answer, billing it whatever way it ends."""
 
 import logging
-import re
 import time
 from collections.abc import Mapping
+from decimal import Decimal
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
@@ -14,11 +14,16 @@ from proxy.api.responses import STATUS_OF, ApiResponse, json_response
 from proxy.billing import metering
 from proxy.billing.idempotency import Claim
 from proxy.billing.metering import FreeRequest, Reservation
-from proxy.errors import InternalError, UpstreamError, UpstreamTimeout
+from proxy.errors import InternalError, UpstreamError, UpstreamTimeout, WrongKindOfAnswer
 from proxy.formats.api_format import ApiFormat
+from proxy.formats.generated_text import decoded_size
 from proxy.formats.json_body import JsonObject, parse_answer
-from proxy.relay.large_answer import LargeAnswerReader
+from proxy.formats.operator_costs import tells_costs, without_costs
+from proxy.formats.usage_counts import as_count, as_usd
+from proxy.relay.body_kind import BodyKind, kind_of_body
+from proxy.relay.large_answer import LargeAnswerReader, begins_like_an_answer
 from proxy.relay.metered_stream import READ_BYTES, MeteredStream
+from proxy.relay.upstream_errors import PASSED_STATUSES, ToldError, mask, passing_error
 from proxy.upstream.client import Upstream
 from proxy.upstream.http import NothingInTime, TransportError, UpstreamAnswer
 
@@ -31,14 +36,8 @@ LARGEST_BUFFERED_BYTES = 1024 * 1024
 """A longer plain answer is passed on as it comes: memory stays flat."""
 LARGEST_KEPT_ANSWER_BYTES = 8 * 1024 * 1024
 """A longer answer is not kept for an idempotency key. (A document has at most 16 MB.)"""
-PASSED_STATUSES = {400, 404, 413, 422}
-"""Refusals that are about the request itself: the client can do something about them."""
-_OUR_ACCOUNT_IS_EMPTY = re.compile(
-    r"credit balance is too low|billing[ _]hard[ _]limit|budget has been exceeded|budget_exceeded"
-    r"|exceeded your current quota|insufficient[ _](?:user[ _])?(?:balance|quota|credits?|funds)",
-    re.IGNORECASE,
-)
-"""What Anthropic, OpenAI and the gateways answer with 400 when the operator's account with them has run dry."""
+TOO_LARGE = 413
+LOGGED_BYTES = 300
 
 
 def forward(
@@ -62,9 +61,7 @@ def forward(
         )
         if response.status >= 300:
             return _relay_refusal(response, api_format, reservation)
-        if reservation.call.is_stream and "text/event-stream" in response.headers.get("Content-Type", ""):
-            return _relay_stream(response, api_format, reservation)
-        return _relay_answer(response, api_format, reservation, claim)
+        return _relay_answer(response, api_format, reservation, body=body, claim=claim)
     except BillingError:
         raise  # Whoever raised it has ended the request.
     except Exception:
@@ -96,15 +93,6 @@ def _send(
     except BillingError as error:
         metering.release(reservation, status=STATUS_OF[error.code], outcome=error.code)
         raise
-
-
-def _relay_stream(response: UpstreamAnswer, api_format: ApiFormat, reservation: Reservation) -> StreamingHttpResponse:
-    """A streamed answer: passed on as it comes, billed when it ends."""
-    stream = MeteredStream(
-        response, api_format.stream_reader(reservation.call), reservation, error_event=api_format.error_event
-    )
-    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **_headers(reservation)}
-    return StreamingHttpResponse(stream, content_type=response.headers["Content-Type"], headers=headers)
 
 
 def forward_free(
@@ -149,10 +137,11 @@ def _read_small(response: UpstreamAnswer) -> bytes:
 
 
 def _read_count(response: UpstreamAnswer) -> bytes:
-    """A small answer that must be whole. Raises `UpstreamError`, `UpstreamTimeout`."""
+    """A small answer that must be a count of tokens. Raises `UpstreamError`, `UpstreamTimeout`."""
     try:
         data = response.read(LARGEST_SMALL_BYTES)
-        parse_answer(data)
+        if as_count(parse_answer(data).get("input_tokens")) is None:
+            raise ValueError("no count of tokens")
     except (TransportError, ValueError) as error:
         raise _plain_failure(error) from error
     finally:
@@ -162,75 +151,180 @@ def _read_count(response: UpstreamAnswer) -> bytes:
 
 def _answer_refusal(response: UpstreamAnswer, data: bytes, api_format: ApiFormat, request_id: str) -> ApiResponse:
     """The upstream's 4xx about the request passes; its own troubles are ours to explain, as `UpstreamError`."""
-    if response.status in PASSED_STATUSES:
-        try:
-            if _is_about_our_account(parse_answer(data)):
-                logger.error("request %s: the operator's account with the upstream is empty", request_id)
-                raise UpstreamError("the operator's account with the upstream is empty")
-            return ApiResponse(data, status=response.status, request_id=request_id)
-        except ValueError:
-            message = "The model's provider refused this request without telling why."
-            body = api_format.error_body(status=response.status, code="invalid_request", message=message, details={})
-            return json_response(body, status=response.status, request_id=request_id)
-    logger.error("request %s: the upstream answered %s", request_id, response.status)
-    raise UpstreamError(f"the upstream answered {response.status}", retry_after=response.headers.get("Retry-After"))
+    status = response.status
+    told = _told_error(data) if status in PASSED_STATUSES else None
+    if told is None and status == TOO_LARGE:  # The status alone says that it is about the request.
+        told = ToldError("The model's provider refused this request: it is too large.", code="request_too_large")
+    if told is not None:
+        details = {"param": told.param} if told.param else {}
+        code = told.code or "invalid_request"
+        body = api_format.error_body(status=status, code=code, message=told.message, details=details)
+        return json_response(body, status=status, request_id=request_id)
+    logger.error("request %s: the upstream answered %s: %s", request_id, status, _beginning(data))
+    raise UpstreamError(f"the upstream answered {status}", retry_after=response.headers.get("Retry-After"))
 
 
-def _is_about_our_account(answer: JsonObject) -> bool:
-    error = answer.get("error")
-    told = [error.get(name) for name in ("type", "code", "message")] if isinstance(error, dict) else [error]
-    return any(isinstance(text, str) and _OUR_ACCOUNT_IS_EMPTY.search(text) for text in told)
+def _told_error(data: bytes) -> ToldError | None:
+    try:
+        return passing_error(parse_answer(data))
+    except ValueError:
+        return None
 
 
 def _relay_answer(
-    response: UpstreamAnswer,
-    api_format: ApiFormat,
-    reservation: Reservation,
-    claim: Claim | None,
+    response: UpstreamAnswer, api_format: ApiFormat, reservation: Reservation, *, body: bytes, claim: Claim | None
 ) -> Answer:
-    """A plain answer: read whole, billed, then sent, so that the balance is exact when the client has it.
+    """An answer that the upstream calls good, judged by its body. What is none costs nothing, and gives the key back.
 
-    One that is too large to wait for is passed on as it comes and billed at its end.
+    A JSON object is a plain answer, also to a request for a stream: the client gets what the upstream made of it.
     """
-    largest = LARGEST_KEPT_ANSWER_BYTES if claim else LARGEST_BUFFERED_BYTES
     try:
-        data, is_whole = _read_up_to(largest, response, reservation)
-        answer = parse_answer(data) if is_whole else {}
+        start, kind = _read_start(response)
+        if kind is BodyKind.EVENTS and reservation.call.is_stream:
+            return _relay_stream(response, api_format, reservation, start=start, body=body)
+        if kind is BodyKind.EVENTS:
+            raise WrongKindOfAnswer("the upstream answered a plain request with a stream, which it may charge for")
+        if kind is not BodyKind.OBJECT:
+            raise UpstreamError(f"the answer is {BodyKind.OTHER.value}: {_beginning(start)}")
+        data, is_whole = _read_up_to(
+            LARGEST_KEPT_ANSWER_BYTES if claim else LARGEST_BUFFERED_BYTES, start, response, reservation
+        )
+        if not is_whole:
+            return _relay_large(response, api_format, reservation, data=data, body=body, claim=claim)
+        answer = parse_answer(data)
+        if not api_format.is_answer(answer):
+            raise UpstreamError(f"the answer is an error, or nothing: {_beginning(data)}")
+        data = without_costs(data) if tells_costs(answer) else data
     except (BillingError, TransportError, ValueError) as error:
         response.close()
         failure = _plain_failure(error)
+        logger.error("request %s: %s", reservation.request_id, failure)
         metering.release(reservation, status=STATUS_OF[failure.code], outcome=failure.code)
         raise failure from error
-    if not is_whole:
-        at_end = claim.release if claim else None
-        stream = MeteredStream(response, LargeAnswerReader(api_format), reservation, already_read=data, at_end=at_end)
-        return StreamingHttpResponse(stream, content_type="application/json", headers=_headers(reservation))
+    except Exception:
+        response.close()
+        raise
     if claim:
         claim.store(data)
-    report = api_format.read_usage(answer)
-    text_bytes = 0 if report.is_exact else api_format.output_text_bytes(answer)
-    receipt = metering.charge(reservation, report=report, output_text_bytes=text_bytes)
+    return _bill_plain(response, api_format, reservation, data=data, answer=answer, body=body)
+
+
+def _bill_plain(
+    response: UpstreamAnswer,
+    api_format: ApiFormat,
+    reservation: Reservation,
+    *,
+    data: bytes,
+    answer: JsonObject,
+    body: bytes,
+) -> ApiResponse:
+    """A plain answer that was read whole: billed, then sent, so that the balance is exact when the client has it."""
+    report, model = api_format.read_usage(answer), answer.get("model")
+    told_costs = [cost for cost in (_told_cost(response), report.told_cost) if cost is not None]
+    receipt = metering.charge(
+        reservation,
+        report=report,
+        output_text_bytes=0 if report.is_exact else api_format.output_text_bytes(data, answer),
+        input_text_bytes=0 if report.is_exact else decoded_size(body),
+        told_cost=max(told_costs, default=None),
+        answered_model=model if isinstance(model, str) else None,
+    )
     result = ApiResponse(data, request_id=reservation.request_id)
     result.headers |= reservation.hold.rate.headers | reservation.priced.headers | receipt.headers
     return result
+
+
+def _read_start(response: UpstreamAnswer) -> tuple[bytes, BodyKind | None]:
+    """The first bytes of a body, as many as tell what it is; None for what ends before that."""
+    start = response.read1(READ_BYTES)
+    while (kind := kind_of_body(start)) is None and len(start) < LARGEST_SMALL_BYTES:
+        more = response.read1(READ_BYTES)
+        if not more:
+            break
+        start += more
+    return start, kind
+
+
+def _relay_stream(
+    response: UpstreamAnswer, api_format: ApiFormat, reservation: Reservation, *, start: bytes, body: bytes
+) -> StreamingHttpResponse:
+    """A streamed answer: passed on as it comes, billed when it ends. Its first event decides whether it is one."""
+    reader = api_format.stream_reader(reservation.call)
+    begun = reader.feed(start)
+    while not (begun or reader.error or reader.is_garbage) and (chunk := response.read1(READ_BYTES)):
+        begun = reader.feed(chunk)
+        if time.monotonic() > reservation.started + settings.REQUEST_MAX_SECONDS:
+            raise UpstreamTimeout("the first event took longer than a request may")
+    if not begun and not reader.error:
+        begun = reader.flush()
+    if reader.is_garbage or not (begun or reader.error) or (reader.is_finished and reader.says_nothing()):
+        raise UpstreamError(f"the stream is none of this format: {_beginning(start)}")
+    if reader.error and not begun and passing_error(reader.error) is None:
+        raise UpstreamError(f"the stream begins with an error: {mask(str(reader.error)[:500])}")
+    stream = MeteredStream(
+        response,
+        reader,
+        reservation,
+        begun=begun,
+        input_text_bytes=decoded_size(body),
+        told_cost=_told_cost(response),
+        error_format=api_format,
+    )
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **_headers(reservation)}
+    return StreamingHttpResponse(stream, content_type="text/event-stream", headers=headers)
+
+
+def _relay_large(
+    response: UpstreamAnswer,
+    api_format: ApiFormat,
+    reservation: Reservation,
+    *,
+    data: bytes,
+    body: bytes,
+    claim: Claim | None,
+) -> StreamingHttpResponse:
+    """A plain answer that is too large to wait for: passed on as it comes, billed at its end."""
+    if not begins_like_an_answer(data, api_format):
+        raise UpstreamError(f"the large answer is none of this format: {_beginning(data)}")
+    reader = LargeAnswerReader(api_format)
+    stream = MeteredStream(
+        response,
+        reader,
+        reservation,
+        begun=reader.feed(data),
+        input_text_bytes=decoded_size(body),
+        told_cost=_told_cost(response),
+        at_end=claim.release if claim else None,
+    )
+    return StreamingHttpResponse(stream, content_type="application/json", headers=_headers(reservation))
+
+
+def _told_cost(response: UpstreamAnswer) -> Decimal | None:
+    """What LiteLLM says that an answer costs the operator, in USD."""
+    return as_usd(response.headers.get("x-litellm-response-cost"))
 
 
 def _headers(reservation: Reservation) -> dict[str, str]:
     return {"X-Request-Id": reservation.request_id, **reservation.hold.rate.headers, **reservation.priced.headers}
 
 
+def _beginning(data: bytes) -> str:
+    """What of a body that is not passed on is worth a line in the operator's log, where no key may stand."""
+    return mask(data[:LOGGED_BYTES].decode(errors="replace"))
+
+
 def _plain_failure(error: Exception) -> BillingError:
-    if isinstance(error, UpstreamTimeout):
+    if isinstance(error, BillingError):
         return error
     if isinstance(error, NothingInTime):
         return UpstreamTimeout(f"the answer stopped: {error}")
     return UpstreamError(f"the answer is broken: {error}")
 
 
-def _read_up_to(largest: int, response: UpstreamAnswer, reservation: Reservation) -> tuple[bytes, bool]:
+def _read_up_to(largest: int, start: bytes, response: UpstreamAnswer, reservation: Reservation) -> tuple[bytes, bool]:
     """The answer so far, and whether that is all of it: reading stops once more than `largest` bytes have come."""
-    chunks: list[bytes] = []
-    size = 0
+    chunks = [start]
+    size = len(start)
     while chunk := response.read1(READ_BYTES):
         chunks.append(chunk)
         size += len(chunk)

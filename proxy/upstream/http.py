@@ -18,6 +18,9 @@ from urllib3.util import Url
 RECEIVE_BYTES = 64 * 1024
 MOST_HEADER_BYTES = 64 * 1024
 MOST_DRAINED_BYTES = 64 * 1024
+DECODED = frozenset(("gzip", "x-gzip", "deflate"))
+NOT_DECODED = frozenset(("br", "zstd", "compress", "x-compress", "dcb", "dcz"))
+"""Other names ("none", "utf-8") compress nothing: servers write them into the header by mistake."""
 GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
 
@@ -114,11 +117,12 @@ class UpstreamAnswer:
         """Wait for the header. Called once, before anything else."""
         while not self._has_header:
             self._receive()
-        encoding = self.headers.get("content-encoding", "identity").lower()
-        if encoding in ("gzip", "x-gzip", "deflate"):
+        encodings = [part.strip().lower() for part in self.headers.get("content-encoding", "identity").split(",")]
+        packed = [encoding for encoding in encodings if encoding in DECODED or encoding in NOT_DECODED]
+        if len(packed) == 1 and packed[0] in DECODED:
             self._decoder = zlib.decompressobj(GZIP_OR_ZLIB)
-        elif encoding != "identity":
-            raise BrokenAnswer(f"the answer is compressed as {encoding!r}, which was not asked for")
+        elif packed:
+            raise BrokenAnswer(f"the answer is compressed as {', '.join(packed)!r}, which was not asked for")
 
     def read1(self, size: int) -> bytes:
         """The next bytes of the body as soon as there are any, about `size` at most; empty at its end."""

@@ -86,7 +86,7 @@ STREAMED = [
     End("stall=0", 200, "upstream_timeout", FREE, "upstream_timeout"),
     End("cut=0", 200, "upstream_error", FREE, "upstream_error"),
     End("stream_error=0", 200, "upstream_error", FREE, "upstream_error"),
-    End("garbage", 200, "upstream_error", FREE, "upstream_error"),
+    End("garbage", 502, "upstream_error", FREE, "upstream_error"),
     End("usage=missing", 200, None, ESTIMATED, "ok"),
     End("usage=zero", 200, None, ESTIMATED, "ok"),
     End("usage=negative", 200, None, ESTIMATED, "ok"),

@@ -1,0 +1,137 @@
+"""The usage of an Anthropic message, plain or from its stream's events, as what is billed. Pure.
+
+`input_tokens` excludes the cached tokens, which are told beside it. A stream tells its input at the start and its
+cumulative output at the end, and some servers repeat counts as 0 in between.
+"""
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+
+from proxy.billing.pricing import Usage
+from proxy.formats import openai_usage
+from proxy.formats.api_format import UsageReport
+from proxy.formats.json_body import JsonObject
+from proxy.formats.usage_counts import MOST_TOKENS, Path, Told, as_count
+
+INPUT: Path = ("input_tokens",)
+OUTPUT: Path = ("output_tokens",)
+READ: Path = ("cache_read_input_tokens",)
+WRITTEN: Path = ("cache_creation_input_tokens",)
+WRITTEN_5M: Path = ("cache_creation", "ephemeral_5m_input_tokens")
+WRITTEN_1H: Path = ("cache_creation", "ephemeral_1h_input_tokens")
+MOST_ITERATIONS = 1000
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Tokens by kind, each once."""
+
+    input: int = 0
+    output: int = 0
+    read: int = 0
+    written_5m: int = 0
+    written_1h: int = 0
+
+    def plus(self, other: "_Counts") -> "_Counts":
+        return _Counts(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+
+    def largest(self, other: "_Counts") -> "_Counts":
+        return _Counts(*map(max, zip(astuple(self), astuple(other), strict=True)))
+
+    def is_like(self, other: "_Counts") -> bool:
+        return (self.input, self.output) == (other.input, other.output)
+
+
+def read_usage(usages: Sequence[JsonObject], *, is_final: bool = True, is_refusal: bool = False) -> UsageReport:
+    """The usage that a message, or the events of its stream, told in this order.
+
+    Each count is its largest valid value over all of them. `is_final` is whether the last usage of a stream has come:
+    the first has only a beginning of the output. `is_refusal`: the model refused; without output that is not billed.
+    """
+    if not usages:
+        return UsageReport(None, "missing")
+    told = Told(usages)
+    if told.most(INPUT) is None and told.most(("prompt_tokens",)) is not None:
+        return openai_usage.read_usage(usages, is_refusal=is_refusal)  # A gateway told it in the other format.
+    cost = told.cost()
+    if is_refusal and _last_output(usages) == 0:
+        return UsageReport(Usage(), "refused before any output: not billed", told_cost=cost)
+    counts = _with_iterations(_read_counts(told), usages)
+    usage = Usage(
+        input_tokens=counts.input,
+        output_tokens=counts.output,
+        cache_write_tokens=counts.written_5m,
+        cache_read_tokens=counts.read,
+        cache_write_1h_tokens=counts.written_1h,
+        tool_uses=told.tool_uses(),
+    )
+    is_input_told, is_output_told = usage.total_input_tokens > 0, told.most(OUTPUT) is not None
+    if not is_input_told and not counts.output:
+        return UsageReport(None, f"rejected: {told.rejected or 'no tokens'}", told_cost=cost)
+    problem = None
+    if not is_input_told:
+        problem = f"rejected: {told.rejected or 'no input tokens'}"
+    elif not is_output_told:
+        problem = f"rejected: {told.rejected or 'no output tokens'}"
+    elif not is_final:
+        problem = "incomplete"
+    return UsageReport(
+        usage,
+        problem,
+        is_input_told=is_input_told,
+        is_output_told=is_final and counts.output > 0,
+        told_cost=cost,
+    )
+
+
+def _read_counts(told: Told) -> _Counts:
+    written_1h = told.most(WRITTEN_1H) or 0
+    written = max(told.most(WRITTEN) or 0, (told.most(WRITTEN_5M) or 0) + written_1h)
+    return _Counts(
+        input=told.most(INPUT) or 0,
+        output=told.most(OUTPUT) or 0,
+        read=told.most(READ) or 0,
+        written_5m=written - written_1h,
+        written_1h=written_1h,
+    )
+
+
+def _with_iterations(top: _Counts, usages: Sequence[JsonObject]) -> _Counts:
+    """The whole of a message with several runs of a model: compactions, attempts of other models, advisors.
+
+    The top level tells the turn that was answered; `iterations` tells every run, that one usually among them.
+    https://platform.claude.com/docs/en/build-with-claude/compaction#understanding-usage
+    """
+    runs = max((_runs_of(usage) for usage in usages), key=lambda runs: (_sum(runs), repr(runs)), default=[])
+    if not runs:
+        return top
+    all_runs = _Counts()
+    answered = _Counts()
+    beside = _Counts()
+    for kind, counts in runs:
+        all_runs = all_runs.plus(counts)
+        if kind == "message":
+            answered = answered.plus(counts)
+        else:
+            beside = beside.plus(counts)
+    is_among = any(counts.is_like(top) for _, counts in runs) or answered.is_like(top)
+    whole = all_runs.largest(top) if is_among else answered.largest(top).plus(beside)
+    return whole if max(astuple(whole)) <= MOST_TOKENS else top
+
+
+def _runs_of(usage: JsonObject) -> list[tuple[str, _Counts]]:
+    runs = usage.get("iterations")
+    if not isinstance(runs, list):
+        return []
+    read = [run for run in runs[:MOST_ITERATIONS] if isinstance(run, dict)]
+    return [(str(run.get("type") or "message"), _read_counts(Told([run]))) for run in read]
+
+
+def _sum(runs: list[tuple[str, _Counts]]) -> int:
+    return sum(sum(astuple(counts)) for _, counts in runs)
+
+
+def _last_output(usages: Sequence[JsonObject]) -> int | None:
+    """The output as it was told last."""
+    told = [count for usage in usages if (count := as_count(usage.get("output_tokens"))) is not None]
+    return told[-1] if told else None

@@ -1,0 +1,110 @@
+"""How much text a model wrote, for estimates: UTF-8 bytes of what it says, not of how JSON spells it. Pure."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+_UNICODE_ESCAPE = re.compile(rb"\\u([0-9a-fA-F]{3})")
+_TEXT = rb'((?:[^"\\]++|\\.)*+)("?)'
+_REST_OF_TEXT = re.compile(_TEXT, re.DOTALL)
+_CUT_NAME = re.compile(rb'"[a-z_]{0,24}(?:"[ \t\r\n]{0,8}(?::[ \t\r\n]{0,8})?)?\Z')
+_LONGEST_CUT_NAME = 64
+
+
+def decoded_size(spelled: bytes) -> int:
+    """The UTF-8 bytes of JSON text once its escapes are decoded: `\\u1ebf` is one letter of three bytes, not six."""
+    if b"\\" not in spelled:
+        return len(spelled)
+    # An escaped backslash is one byte; without it, every backslash left begins another escape.
+    rest = spelled.replace(b"\\\\", b"_")
+    escapes = rest.count(b"\\")
+    if b"\\u" not in rest:
+        return len(rest) - escapes
+    size = len(rest)
+    for digits, count in Counter(_UNICODE_ESCAPE.findall(rest)).items():
+        size -= (6 - _utf8_size(digits)) * count
+        escapes -= count
+    return size - escapes
+
+
+def _utf8_size(first_digits: bytes) -> int:
+    """Bytes of a character, by the first three of its four hexadecimal digits; of half a pair, half of four."""
+    high = int(first_digits, 16)
+    if high < 0x8:
+        return 1
+    return 2 if high < 0x80 or 0xD80 <= high <= 0xDFF else 3
+
+
+def text_size(text: str) -> int:
+    """UTF-8 bytes of a text; half a surrogate pair, which JSON can hold, counts too."""
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+class TextMeter:
+    """Counts the generated text in JSON that passes in pieces, by the names of the members that hold it.
+
+    `names` are counted each; of `copies`, which vendors tell side by side in several spellings, the longest is.
+    `copy_beside` is a name that is one of the copies in an answer that has a certain member.
+    """
+
+    def __init__(
+        self, names: Sequence[str], *, copies: Sequence[str] = (), copy_beside: tuple[str, str] | None = None
+    ) -> None:
+        self._sizes: dict[bytes, int] = dict.fromkeys((name.encode() for name in (*names, *copies)), 0)
+        self._copies = [name.encode() for name in copies]
+        self._pattern = _pattern_of((*names, *copies))
+        self._copy_beside = copy_beside
+        self._open: bytes | None = None
+        self._carried = b""
+
+    @property
+    def size(self) -> int:
+        """UTF-8 bytes of text so far."""
+        copies = [self._sizes[name] for name in self._copies]
+        return sum(self._sizes.values()) - sum(copies) + max(copies, default=0)
+
+    def feed(self, data: bytes) -> None:
+        """Count what a piece holds. A text, or a name, may be cut anywhere."""
+        if self._carried:
+            data, self._carried = self._carried + data, b""
+        if self._copy_beside is not None and self._copy_beside[1].encode() in data:
+            self._copies.append(self._copy_beside[0].encode())
+            self._copy_beside = None
+        if self._open is not None:
+            data = self._finish_open_text(data)
+        sizes, size_of = self._sizes, decoded_size if b"\\" in data else len
+        found = self._pattern.findall(data)
+        for name, text, _ in found:
+            sizes[name] += size_of(text)
+        if found and not found[-1][2]:
+            self._open = found[-1][0]
+            self._carried = _half_an_escape(data)
+        elif data[-1:] != b"\n" and (cut := _CUT_NAME.search(data[-_LONGEST_CUT_NAME:])):
+            self._carried = cut[0]
+
+    def _finish_open_text(self, data: bytes) -> bytes:
+        """Count the rest of a text that began in an earlier piece; returns what follows it."""
+        found = _REST_OF_TEXT.match(data)
+        if found is None or self._open is None:
+            return data
+        self._sizes[self._open] += decoded_size(found[1])
+        if found[2]:
+            self._open = None
+            return data[found.end() :]
+        self._carried = _half_an_escape(data)
+        return b""
+
+
+def _half_an_escape(data: bytes) -> bytes:
+    """The backslash at the end of a piece whose letter comes with the next one."""
+    backslashes = len(data) - len(data.rstrip(b"\\"))
+    return b"\\" * (backslashes % 2)
+
+
+_patterns: dict[tuple[str, ...], re.Pattern[bytes]] = {}
+
+
+def _pattern_of(names: tuple[str, ...]) -> re.Pattern[bytes]:
+    if names not in _patterns:
+        _patterns[names] = re.compile(rb'"(%b)"\s*+:\s*+"%b' % ("|".join(names).encode(), _TEXT), re.DOTALL)
+    return _patterns[names]
