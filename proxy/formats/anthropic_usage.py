@@ -53,7 +53,8 @@ def read_usage(usages: Sequence[JsonObject], *, is_final: bool = True, is_refusa
     told = Told(usages)
     if told.most(INPUT) is None and told.most(("prompt_tokens",)) is not None:
         return openai_usage.read_usage(usages, is_refusal=is_refusal)  # A gateway told it in the other format.
-    cost = told.cost()
+    # LiteLLM reckons the cost of a stream from its last event alone, which is of the output where it has no input.
+    cost = told.cost(beside="input_tokens")
     if is_refusal and _last_output(usages) == 0:
         return UsageReport(Usage(), "refused before any output: not billed", told_cost=cost)
     counts = _with_iterations(_read_counts(told), usages)

@@ -87,12 +87,13 @@ class Told:
                     uses[name] = max(count, uses.get(name, 0))
         return tuple(sorted(uses.items()))
 
-    def cost(self) -> Decimal | None:
-        """What the upstream says that the answer cost the operator, in USD.
+    def cost(self, *, beside: str = "") -> Decimal | None:
+        """What the upstream says that the answer cost the operator, in USD; only where `beside` is reported, too.
 
         OpenRouter's `cost` leaves out what its operator pays to the model's vendor directly (`is_byok`).
         """
-        costs = [cost for usage in self.usages if (cost := _cost_of(usage)) is not None]
+        usages = [usage for usage in self.usages if not beside or usage.get(beside) is not None]
+        costs = [cost for usage in usages if (cost := _cost_of(usage)) is not None]
         return max(costs, default=None)
 
 

@@ -317,6 +317,12 @@ def test_the_operators_cost_is_read(usage: dict[str, Any], cost: Decimal | None)
     assert anthropic_usage.read_usage([inputs(5, 5, **usage)]).told_cost == cost
 
 
+def test_a_cost_of_the_output_alone_is_not_the_requests() -> None:
+    """LiteLLM reckons the cost of a streamed message from its last event, which may have no input."""
+    assert anthropic_usage.read_usage([inputs(5, 1), {"output_tokens": 5, "cost": 0.1}]).told_cost is None
+    assert anthropic_usage.read_usage([inputs(5, 1), inputs(5, 5, cost=0.1)]).told_cost == Decimal("0.1")
+
+
 NAMES = sorted(
     {name for rows in (OPENAI, ANTHROPIC) for _, told, _ in rows for usage in told for name in usage}
     | {"cached_tokens", "reasoning_tokens", "ephemeral_1h_input_tokens", "web_search_requests", "audio_tokens", "type"}
