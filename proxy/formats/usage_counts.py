@@ -20,6 +20,7 @@ MOST_KEPT = 16
 Path = tuple[str, ...]
 """Names of members, from the usage object inwards."""
 
+_TOLD_PLACES = Decimal("1e-12")
 _COUNT = re.compile(r"[0-9]{1,12}(?:\.0{1,12})?")
 
 
@@ -44,7 +45,10 @@ def as_usd(value: object) -> Decimal | None:
         cost = Decimal(repr(value) if isinstance(value, float) else str(value).strip()[:40])
     except InvalidOperation:
         return None
-    return cost if cost.is_finite() and 0 < cost <= MOST_USD else None
+    if not (cost.is_finite() and 0 < cost <= MOST_USD):
+        return None
+    # Gateways add binary floats: what they tell as 0.00010927499999999999 is 0.000109275, which rounds up.
+    return cost.quantize(_TOLD_PLACES) or None
 
 
 class Told:

@@ -27,6 +27,7 @@ SCREENS = {
     "expired": ("admin:accounts_account_changelist", "?expiry=expired"),
     "nothing": ("admin:accounts_account_changelist", "?openhands=zero&ohmygpt=some"),
     "onlyopenhands": ("admin:accounts_account_changelist", "?openhands=some&ohmygpt=zero"),
+    "underreview": ("admin:accounts_account_changelist", "?status=review"),
     "ledger": ("admin:accounts_ledgerentry_changelist", ""),
     "dashboard": ("admin:index", ""),
     "payments": ("admin:payments_payment_changelist", ""),

@@ -22,6 +22,7 @@ APPS_ABOVE_OR_BESIDE = ("books", "proxy", "support")
 NEVER_HERE: dict[type[BillingError], str] = {
     account_errors.UsernameTaken: "accounts are made by staff",
     account_errors.InvalidUsername: "accounts are made by staff",
+    account_errors.AccountUnderReview: "accounts under review may buy",
     account_errors.AccountNotFound: "the rules raise it while an event is processed, which sends it to review",
     account_errors.InvalidAmount: "the rules raise it while an event is processed, which sends it to review",
     account_errors.InsufficientCredits: "buying spends no credits, and a reversal may leave a debt",

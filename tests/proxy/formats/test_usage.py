@@ -304,6 +304,9 @@ def test_a_refusal_after_output_is_billed() -> None:
     [
         ({"cost": 3.5e-05}, Decimal("0.000035")),
         ({"cost": "0.5"}, Decimal("0.5")),
+        ({"cost": 0.00010927499999999999}, Decimal("0.000109275")),
+        ({"cost": "4.649999999999999e-05"}, Decimal("0.0000465")),
+        ({"cost": 1e-30}, None),
         ({"cost": 1}, Decimal(1)),
         ({"cost": {"total_cost": 0.006}}, Decimal("0.006")),
         ({"cost": 0.01, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.2}}, Decimal("0.21")),

@@ -91,6 +91,7 @@ DIALOGS: dict[tuple[str, str], tuple[Roles, dict[str, str]]] = {
     ("account", "expiry"): (BILLING, {"choice": "30"}),
     ("account", "disable"): (SUPPORT, {}),
     ("account", "enable"): (SUPPORT, {}),
+    ("account", "clear-review"): (SUPPORT, {}),
     ("account", "rotate-key"): (SUPPORT, {}),
     ("account", "limits"): (SUPPORT, {"requests_per_minute": "5"}),
     ("event", "match-event"): (SUPPORT, {}),
@@ -139,7 +140,8 @@ def keys(insert_user: InsertUser, prices: None) -> Iterator[Keys]:
     insert_user("alice", credits=10, creditsNew=10)
     for kind, slug in DIALOGS:
         if kind == "account":
-            insert_user(slug, credits=10, creditsNew=10, isActive=slug != "enable")
+            review = {"reviewSince": timezone.now()} if slug == "clear-review" else {}
+            insert_user(slug, credits=10, creditsNew=10, isActive=slug != "enable", **review)
             insert_user(f"bulk-{slug}", credits=10, creditsNew=10, isActive=slug != "enable")
     paid = orders.create_order(account=Account.objects.get(pk="alice"), credits=20)
     event = send_money(str(paid.order_code))
