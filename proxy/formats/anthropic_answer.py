@@ -1,12 +1,11 @@
 """What is read of an Anthropic message: whether it is one, its usage, its text, and all that from a stream."""
 
 import json
-import re
 from typing import ClassVar
 
 from proxy.formats.anthropic_usage import read_usage
 from proxy.formats.api_format import UsageReport
-from proxy.formats.event_stream import EventStreamReader
+from proxy.formats.event_stream import ERRORS, EventStreamReader, null_member
 from proxy.formats.generated_text import TextMeter, text_size
 from proxy.formats.json_body import JsonObject
 from proxy.formats.usage_counts import find_usages, keep_usage
@@ -43,9 +42,8 @@ def read_answer_usage(answer: JsonObject) -> UsageReport:
 class AnthropicMessagesStream(EventStreamReader):
     """Reads the usage of `message_start` and of the cumulative `message_delta`."""
 
-    read_pattern: ClassVar[re.Pattern[bytes]] = re.compile(
-        rb'"usage"\s*+:\s*+\{|"error"|message_stop|"stop_reason"\s*+:\s*+"|^event:[ \t]*+error', re.MULTILINE
-    )
+    telling: ClassVar[tuple[bytes, ...]] = (*ERRORS, b"message_stop")
+    null_until_told = (null_member("usage"), null_member("stop_reason"))
     usual_member: ClassVar[bytes] = b'"index"'
 
     def __init__(self) -> None:

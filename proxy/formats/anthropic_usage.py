@@ -1,6 +1,6 @@
 """The usage of an Anthropic message, plain or from its stream's events, as what is billed. Pure.
 
-`input_tokens` excludes the cached tokens, which are told beside it. A stream tells its input at the start and its
+`input_tokens` excludes the cached tokens, which are reported beside it. A stream reports its input at the start and its
 cumulative output at the end, and some servers repeat counts as 0 in between.
 """
 
@@ -11,14 +11,16 @@ from proxy.billing.pricing import Usage
 from proxy.formats import openai_usage
 from proxy.formats.api_format import UsageReport
 from proxy.formats.json_body import JsonObject
-from proxy.formats.usage_counts import MOST_TOKENS, Path, Told, as_count
+from proxy.formats.usage_counts import LIVES, MOST_TOKENS, Kinds, Reported, as_count
 
-INPUT: Path = ("input_tokens",)
-OUTPUT: Path = ("output_tokens",)
-READ: Path = ("cache_read_input_tokens",)
-WRITTEN: Path = ("cache_creation_input_tokens",)
-WRITTEN_5M: Path = ("cache_creation", "ephemeral_5m_input_tokens")
-WRITTEN_1H: Path = ("cache_creation", "ephemeral_1h_input_tokens")
+KINDS: Kinds = {
+    "input_tokens": ("input",),
+    "output_tokens": ("output",),
+    "cache_read_input_tokens": ("read",),
+    "cache_creation_input_tokens": ("written",),
+    "cache_creation": LIVES,
+    "prompt_tokens": ("as_openai",),
+}
 MOST_ITERATIONS = 1000
 
 
@@ -43,55 +45,55 @@ class _Counts:
 
 
 def read_usage(usages: Sequence[JsonObject], *, is_final: bool = True, is_refusal: bool = False) -> UsageReport:
-    """The usage that a message, or the events of its stream, told in this order.
+    """The usage that a message, or the events of its stream, reported in this order.
 
     Each count is its largest valid value over all of them. `is_final` is whether the last usage of a stream has come:
     the first has only a beginning of the output. `is_refusal`: the model refused; without output that is not billed.
     """
     if not usages:
         return UsageReport(None, "missing")
-    told = Told(usages)
-    if told.most(INPUT) is None and told.most(("prompt_tokens",)) is not None:
-        return openai_usage.read_usage(usages, is_refusal=is_refusal)  # A gateway told it in the other format.
+    reported = Reported(usages, KINDS)
+    if reported.get("input") is None and reported.get("as_openai") is not None:
+        return openai_usage.read_usage(usages, is_refusal=is_refusal)  # A gateway reported it in the other format.
     # LiteLLM reckons the cost of a stream from its last event alone, which is of the output where it has no input.
-    cost = told.cost(beside="input_tokens")
+    cost = reported.cost(beside="input_tokens")
     if is_refusal and _last_output(usages) == 0:
         return UsageReport(Usage(), "refused before any output: not billed", told_cost=cost)
-    counts = _with_iterations(_read_counts(told), usages)
+    counts = _with_iterations(_read_counts(reported), usages)
     usage = Usage(
         input_tokens=counts.input,
         output_tokens=counts.output,
         cache_write_tokens=counts.written_5m,
         cache_read_tokens=counts.read,
         cache_write_1h_tokens=counts.written_1h,
-        tool_uses=told.tool_uses(),
+        tool_uses=reported.tool_uses(),
     )
-    is_input_told, is_output_told = usage.total_input_tokens > 0, told.most(OUTPUT) is not None
-    if not is_input_told and not counts.output:
-        return UsageReport(None, f"rejected: {told.rejected or 'no tokens'}", told_cost=cost)
+    is_input_reported, is_output_reported = usage.total_input_tokens > 0, reported.get("output") is not None
+    if not is_input_reported and not counts.output:
+        return UsageReport(None, f"rejected: {reported.rejected or 'no tokens'}", told_cost=cost)
     problem = None
-    if not is_input_told:
-        problem = f"rejected: {told.rejected or 'no input tokens'}"
-    elif not is_output_told:
-        problem = f"rejected: {told.rejected or 'no output tokens'}"
+    if not is_input_reported:
+        problem = f"rejected: {reported.rejected or 'no input tokens'}"
+    elif not is_output_reported:
+        problem = f"rejected: {reported.rejected or 'no output tokens'}"
     elif not is_final:
         problem = "incomplete"
     return UsageReport(
         usage,
         problem,
-        is_input_told=is_input_told,
-        is_output_told=is_final and counts.output > 0,
+        is_input_reported=is_input_reported,
+        is_output_reported=is_final and counts.output > 0,
         told_cost=cost,
     )
 
 
-def _read_counts(told: Told) -> _Counts:
-    written_1h = told.most(WRITTEN_1H) or 0
-    written = max(told.most(WRITTEN) or 0, (told.most(WRITTEN_5M) or 0) + written_1h)
+def _read_counts(reported: Reported) -> _Counts:
+    written_1h = reported.count("written_1h")
+    written = max(reported.count("written"), reported.count("written_5m") + written_1h)
     return _Counts(
-        input=told.most(INPUT) or 0,
-        output=told.most(OUTPUT) or 0,
-        read=told.most(READ) or 0,
+        input=reported.count("input"),
+        output=reported.count("output"),
+        read=reported.count("read"),
         written_5m=written - written_1h,
         written_1h=written_1h,
     )
@@ -100,9 +102,11 @@ def _read_counts(told: Told) -> _Counts:
 def _with_iterations(top: _Counts, usages: Sequence[JsonObject]) -> _Counts:
     """The whole of a message with several runs of a model: compactions, attempts of other models, advisors.
 
-    The top level tells the turn that was answered; `iterations` tells every run, that one usually among them.
+    The top level reports the turn that was answered; `iterations` reports every run, that one usually among them.
     https://platform.claude.com/docs/en/build-with-claude/compaction#understanding-usage
     """
+    if not any("iterations" in usage for usage in usages):
+        return top
     runs = max((_runs_of(usage) for usage in usages), key=lambda runs: (_sum(runs), repr(runs)), default=[])
     if not runs:
         return top
@@ -125,7 +129,7 @@ def _runs_of(usage: JsonObject) -> list[tuple[str, _Counts]]:
     if not isinstance(runs, list):
         return []
     read = [run for run in runs[:MOST_ITERATIONS] if isinstance(run, dict)]
-    return [(str(run.get("type") or "message"), _read_counts(Told([run]))) for run in read]
+    return [(str(run.get("type") or "message"), _read_counts(Reported([run], KINDS))) for run in read]
 
 
 def _sum(runs: list[tuple[str, _Counts]]) -> int:
@@ -133,6 +137,6 @@ def _sum(runs: list[tuple[str, _Counts]]) -> int:
 
 
 def _last_output(usages: Sequence[JsonObject]) -> int | None:
-    """The output as it was told last."""
-    told = [count for usage in usages if (count := as_count(usage.get("output_tokens"))) is not None]
-    return told[-1] if told else None
+    """The output as it was reported last."""
+    reported = [count for usage in usages if (count := as_count(usage.get("output_tokens"))) is not None]
+    return reported[-1] if reported else None

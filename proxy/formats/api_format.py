@@ -35,26 +35,26 @@ ANY_TOOL = "*"
 
 @dataclass(frozen=True)
 class UsageReport:
-    """Usage as the upstream told it.
+    """Usage as the upstream reported it.
 
-    What was told counts, whatever is wrong with the rest: `problem` says that for the log. What is not told (no
-    `usage`, or one of the flags is False) is estimated; an output of 0 is as good as not told where there is text.
+    What was reported counts, whatever is wrong with the rest: `problem` says that for the log. What is not reported (no
+    `usage`, or one of the flags is False) is estimated; an output of 0 is as good as not reported where there is text.
     `told_cost` is what the upstream says that the answer cost the operator, in USD.
     """
 
     usage: Usage | None
     problem: str | None = None
-    is_input_told: bool = True
-    is_output_told: bool = True
+    is_input_reported: bool = True
+    is_output_reported: bool = True
     told_cost: Decimal | None = None
 
     @property
     def lacks_input(self) -> bool:
-        return self.usage is None or not self.is_input_told
+        return self.usage is None or not self.is_input_reported
 
     @property
     def lacks_output(self) -> bool:
-        return self.usage is None or not self.is_output_told
+        return self.usage is None or not self.is_output_reported
 
     @property
     def is_exact(self) -> bool:
@@ -69,7 +69,7 @@ class StreamReader(Protocol):
     """Whether the answer is whole: what follows is nothing."""
 
     error: JsonObject | None
-    """The error that the upstream told in the answer, which is not passed on. Nothing after it is."""
+    """The error that the upstream reported in the answer, which is not passed on. Nothing after it is."""
 
     answered_model: str | None
     """The model that says it answered."""
@@ -85,7 +85,7 @@ class StreamReader(Protocol):
         """The upstream has ended as it should: what is left to send on."""
 
     def report(self) -> UsageReport:
-        """The usage that was told."""
+        """The usage that was reported."""
 
     def says_nothing(self) -> bool:
         """Whether there is no answer in what came: no text, no usage, no reason to stop."""

@@ -14,20 +14,23 @@ from proxy.formats.operator_costs import tells_costs, without_costs
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ERROR_EVENT = re.compile(rb"^event:[ \t]*error[ \t\r]*$", re.MULTILINE)
+ERRORS = (b'"error"', b"event: error", b"event:error")
 LARGEST_EVENT_BYTES = 1024 * 1024
 """A longer event is passed on in pieces, unread: memory stays flat whatever the upstream sends."""
 
 
 class EventStreamReader(ABC):
-    """Splits a stream into events. Most are passed on without parsing; those that tell billing something are read.
+    """Splits a stream into events. Most are passed on without parsing; those that say what billing needs are read.
 
-    An error that the upstream tells is not passed on, nor anything after it: `error` is what it said.
+    An error that the upstream reports is not passed on, nor anything after it: `error` is what it said.
     """
 
-    read_pattern: ClassVar[re.Pattern[bytes]]
-    """What an event has that must be read: usage, an error, the reason why the model stopped, the last event."""
+    telling: ClassVar[tuple[bytes, ...]]
+    """What an event has that must be read: an error, the last event."""
+    null_until_told: ClassVar[tuple[tuple[bytes, bytes, bytes], ...]]
+    """Members that must be read once they are not null any more: usage, the reason why the model stopped."""
     usual_member: ClassVar[bytes]
-    """What every other event of the format has."""
+    """What every other event of the format has, once."""
 
     def __init__(self, text: TextMeter) -> None:
         self.is_finished = self.has_begun = self.is_garbage = False
@@ -105,7 +108,13 @@ class EventStreamReader(ABC):
 
     def _is_usual(self, block: bytes) -> bool:
         """Whether no event of a block has to be read. Each has one line of data, and that the member they all have."""
-        return self.read_pattern.search(block) is None and block.count(b"data:") == block.count(self.usual_member)
+        for word in self.telling:
+            if word in block:
+                return False
+        for member, null, spaced_null in self.null_until_told:
+            if member in block and block.count(member) != block.count(null) + block.count(spaced_null):
+                return False
+        return block.count(b"data:") == block.count(self.usual_member)
 
     def _is_whole(self, event: bytes) -> bool:
         """Whether an event that lacks its blank line lacks nothing else: a stream may be cut in the middle of one."""
@@ -116,7 +125,7 @@ class EventStreamReader(ABC):
     def _read_events(self, block: bytes) -> Iterator[bytes]:
         for event in _split(block):
             if self.error is None:
-                yield self._read_event(event)
+                yield event if self.has_begun and self._is_usual(event) else self._read_event(event)
 
     def _read_event(self, event: bytes) -> bytes:
         """Read one event; returns it as it is passed on, which may be not at all."""
@@ -147,6 +156,12 @@ class EventStreamReader(ABC):
         if not is_passed or self.error is not None:
             return b""
         return _without_costs(event, data) if tells_costs(message) else event
+
+
+def null_member(name: str) -> tuple[bytes, bytes, bytes]:
+    """A member as events spell it, and with null as its value."""
+    member = f'"{name}"'.encode()
+    return member, member + b":null", member + b": null"
 
 
 def _split(block: bytes) -> Iterator[bytes]:

@@ -43,7 +43,7 @@ def text_size(text: str) -> int:
 class TextMeter:
     """Counts the generated text in JSON that passes in pieces, by the names of the members that hold it.
 
-    `names` are counted each; of `copies`, which vendors tell side by side in several spellings, the longest is.
+    `names` are counted each; of `copies`, which vendors report side by side in several spellings, the longest is.
     `copy_beside` is a name that is one of the copies in an answer that has a certain member.
     """
 
@@ -53,7 +53,7 @@ class TextMeter:
         self._sizes: dict[bytes, int] = dict.fromkeys((name.encode() for name in (*names, *copies)), 0)
         self._copies = [name.encode() for name in copies]
         self._pattern = _pattern_of((*names, *copies))
-        self._copy_beside = copy_beside
+        self._copy, self._beside = (name.encode() for name in copy_beside or ("", ""))
         self._open: bytes | None = None
         self._carried = b""
 
@@ -67,9 +67,9 @@ class TextMeter:
         """Count what a piece holds. A text, or a name, may be cut anywhere."""
         if self._carried:
             data, self._carried = self._carried + data, b""
-        if self._copy_beside is not None and self._copy_beside[1].encode() in data:
-            self._copies.append(self._copy_beside[0].encode())
-            self._copy_beside = None
+        if self._beside and self._beside in data:
+            self._copies.append(self._copy)
+            self._beside = b""
         if self._open is not None:
             data = self._finish_open_text(data)
         sizes, size_of = self._sizes, decoded_size if b"\\" in data else len

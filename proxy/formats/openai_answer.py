@@ -1,10 +1,9 @@
 """What is read of a chat completion: whether it is one, its usage, its text, and all that from a stream."""
 
-import re
 from typing import Any, ClassVar
 
 from proxy.formats.api_format import UsageReport
-from proxy.formats.event_stream import EventStreamReader
+from proxy.formats.event_stream import ERRORS, EventStreamReader, null_member
 from proxy.formats.generated_text import TextMeter
 from proxy.formats.json_body import JsonObject
 from proxy.formats.openai_usage import read_usage
@@ -17,7 +16,7 @@ _REFUSALS = frozenset(("refusal",))
 def text_meter() -> TextMeter:
     """Counts everything that a model writes in this format.
 
-    Gateways tell reasoning by several names at once; `text` is that of content parts, or of OpenRouter's details.
+    Gateways report reasoning by several names at once; `text` is that of content parts, or of OpenRouter's details.
     """
     return TextMeter(
         ("content", "refusal", "arguments", "input", "transcript", "text"),
@@ -55,12 +54,10 @@ def _is_refusal(choices: object) -> bool:
 
 
 class OpenAiChatStream(EventStreamReader):
-    """Reads the usage wherever chunks tell it, and hides its chunk from a client that did not ask for it."""
+    """Reads the usage wherever chunks report it, and hides its chunk from a client that did not ask for it."""
 
-    read_pattern: ClassVar[re.Pattern[bytes]] = re.compile(
-        rb'"usage"\s*+:\s*+\{|"error"|\[DONE\]|"finish_reason"\s*+:\s*+"|_hidden_params|^event:[ \t]*+error',
-        re.MULTILINE,
-    )
+    telling: ClassVar[tuple[bytes, ...]] = (*ERRORS, b"[DONE]", b"_hidden_params")
+    null_until_told = (null_member("usage"), null_member("finish_reason"))
     usual_member: ClassVar[bytes] = b'"choices"'
 
     def __init__(self, *, hides_usage: bool, choices: int = 1) -> None:
@@ -109,7 +106,7 @@ _CHUNK_MEMBERS = frozenset(("choices", "usage", "object", "delta", "x_groq"))
 
 
 def _says_something(choice: Any) -> bool:
-    """Whether a choice of a chunk has more for the client than its place: LiteLLM tells usage beside an empty one."""
+    """Whether a choice of a chunk has more for the client than its place: LiteLLM reports usage beside an empty one."""
     if not isinstance(choice, dict):
         return True
     delta = choice.get("delta")

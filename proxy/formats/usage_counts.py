@@ -6,7 +6,6 @@ Both formats' normalisers (`openai_usage.py`, `anthropic_usage.py`) read usage b
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
 from proxy.formats.json_body import JsonObject
 
@@ -15,17 +14,20 @@ MOST_TOKENS = 20_000_000
 MOST_TOOL_USES = 1000
 MOST_USD = 10_000
 MOST_KEPT = 16
-"""Usage objects of one answer that are kept apart; streams that tell their usage in every chunk have thousands."""
+"""Usage objects of one answer that are kept apart; streams that report their usage in every chunk have thousands."""
 
-Path = tuple[str, ...]
-"""Names of members, from the usage object inwards."""
+Kinds = dict[str, "Kinds | tuple[str, ...]"]
+"""Which kinds of count the members of a usage object are, by their names; an inner object has kinds of its own."""
+
+LIVES: Kinds = {"ephemeral_5m_input_tokens": ("written_5m",), "ephemeral_1h_input_tokens": ("written_1h",)}
+"""Of cache writes, as Anthropic and LiteLLM report them."""
 
 _TOLD_PLACES = Decimal("1e-12")
 _COUNT = re.compile(r"[0-9]{1,12}(?:\.0{1,12})?")
 
 
 def as_count(value: object, *, most: int = MOST_TOKENS) -> int | None:
-    """A value as a count, also one that is told as text or as 120.0; None for what is none or cannot be true."""
+    """A value as a count, also one that is reported as text or as 120.0; None for what is none or cannot be true."""
     if isinstance(value, int) and not isinstance(value, bool):
         count = value
     elif isinstance(value, float) and value.is_integer():
@@ -38,7 +40,7 @@ def as_count(value: object, *, most: int = MOST_TOKENS) -> int | None:
 
 
 def as_usd(value: object) -> Decimal | None:
-    """A cost in USD that an upstream told, as a number or as text; None for what is none, and for 0 (not known)."""
+    """A cost in USD that an upstream reported, as a number or as text; None for what is none, and for 0 (not known)."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return None
     try:
@@ -51,44 +53,54 @@ def as_usd(value: object) -> Decimal | None:
     return cost.quantize(_TOLD_PLACES) or None
 
 
-class Told:
-    """The usage objects of one answer, in the order they were told."""
+class Reported:
+    """The counts that the usage objects of one answer report: of each kind the largest valid one."""
 
-    def __init__(self, usages: Sequence[JsonObject]) -> None:
+    def __init__(self, usages: Sequence[JsonObject], kinds: Kinds) -> None:
         self.usages = usages
         self.rejected: str | None = None
         """The first value that stood in the place of a count and is none."""
+        self._counts: dict[str, int] = {}
+        for usage in usages:
+            self._read(usage, kinds)
 
-    def most(self, *paths: Path) -> int | None:
-        """The largest valid count at any of the paths, in any of the objects; None if there is none."""
-        largest: int | None = None
-        for usage in self.usages:
-            for path in paths:
-                value = value_at(usage, path)
-                if value is None:
-                    continue
-                count = as_count(value)
-                if count is None:
-                    self.rejected = self.rejected or f"{path[-1]} is {str(value)[:40]}"
-                elif largest is None or count > largest:
-                    largest = count
-        return largest
+    def get(self, kind: str) -> int | None:
+        """The count of a kind; None if it is not reported."""
+        return self._counts.get(kind)
 
-    def tool_uses(self, *paths: Path) -> tuple[tuple[str, int], ...]:
-        """Uses of server tools by the tool's name; `paths` are other places that tell web searches.
+    def count(self, kind: str) -> int:
+        """The count of a kind; 0 if it is not reported."""
+        return self._counts.get(kind, 0)
 
-        `server_tool_use` is `{"web_search_requests": 2, …}`.
-        """
+    def _read(self, members: JsonObject, kinds: Kinds) -> None:
+        for name, value in members.items():
+            kind = kinds.get(name)
+            if kind is None or value is None:
+                continue
+            if isinstance(kind, dict):
+                if isinstance(value, dict):
+                    self._read(value, kind)
+                continue
+            count = value if type(value) is int and 0 <= value <= MOST_TOKENS else as_count(value)
+            if count is None:
+                self.rejected = self.rejected or f"{name} is {str(value)[:40]}"
+                continue
+            counts = self._counts
+            for each in kind:
+                if count >= counts.get(each, 0):
+                    counts[each] = count
+
+    def tool_uses(self) -> tuple[tuple[str, int], ...]:
+        """Uses of server tools by the tool's name. `server_tool_use` is `{"web_search_requests": 2, …}`."""
         uses: dict[str, int] = {}
+        if searches := self.count("searches"):
+            uses["web_search"] = min(searches, MOST_TOOL_USES)
         for usage in self.usages:
-            told = [("web_search", value_at(usage, path)) for path in paths]
             by_name = usage.get("server_tool_use")
-            if isinstance(by_name, dict):
-                told += [(name.removesuffix("_requests"), value) for name, value in list(by_name.items())[:20]]
-            for name, value in told:
-                count = as_count(value, most=MOST_TOOL_USES)
-                if count and len(name) <= 40:
-                    uses[name] = max(count, uses.get(name, 0))
+            for name, value in list(by_name.items())[:20] if isinstance(by_name, dict) else ():
+                count, tool = as_count(value, most=MOST_TOOL_USES), name.removesuffix("_requests")
+                if count and len(tool) <= 40:
+                    uses[tool] = max(count, uses.get(tool, 0))
         return tuple(sorted(uses.items()))
 
     def cost(self, *, beside: str = "") -> Decimal | None:
@@ -96,29 +108,19 @@ class Told:
 
         OpenRouter's `cost` leaves out what its operator pays to the model's vendor directly (`is_byok`).
         """
-        usages = [usage for usage in self.usages if not beside or usage.get(beside) is not None]
+        usages = [usage for usage in self.usages if "cost" in usage and (not beside or usage.get(beside) is not None)]
         costs = [cost for usage in usages if (cost := _cost_of(usage)) is not None]
         return max(costs, default=None)
 
 
 def _cost_of(usage: JsonObject) -> Decimal | None:
-    told = usage.get("cost")
-    cost = as_usd(told.get("total_cost") if isinstance(told, dict) else told)
+    reported = usage.get("cost")
+    cost = as_usd(reported.get("total_cost") if isinstance(reported, dict) else reported)
     details = usage.get("cost_details")
     if usage.get("is_byok") is True and isinstance(details, dict):
         beside = as_usd(details.get("upstream_inference_cost"))
         return beside if cost is None else cost + (beside or 0)
     return cost
-
-
-def value_at(usage: JsonObject, path: Path) -> Any:
-    """What stands at a path; None where there is nothing."""
-    value: Any = usage
-    for name in path:
-        if not isinstance(value, dict):
-            return None
-        value = value.get(name)
-    return value
 
 
 def keep_usage(kept: list[JsonObject], usage: JsonObject) -> None:

@@ -12,7 +12,7 @@ from proxy.billing import metering
 from proxy.billing.metering import Reservation
 from proxy.errors import InternalError, UpstreamError, UpstreamTimeout
 from proxy.formats.api_format import ApiFormat, StreamReader
-from proxy.relay.upstream_errors import passing_error
+from proxy.relay.upstream_errors import mask, passing_error
 from proxy.upstream.http import NothingInTime, TransportError, UpstreamAnswer
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ class MeteredStream:
             logger.exception("request %s: its stream cannot be read", self._reservation.request_id)
             raise InternalError(f"the stream cannot be read: {error!r}") from error
         if reader.error:
-            raise UpstreamError(f"the stream reported an error: {str(reader.error)[:500]}")
+            raise UpstreamError(f"the stream reported an error: {mask(str(reader.error)[:500])}")
         if not reader.is_finished:
             raise UpstreamError("the stream ended without its last event")
         if reader.says_nothing():
@@ -143,12 +143,12 @@ class MeteredStream:
 
     def _error_event(self, failure: BillingError, error_format: ApiFormat) -> bytes:
         """Why the stream ends, as an event of its own: an event that was begun is ended first."""
-        told = passing_error(self._reader.error) if self._reader.error else None
-        if told is None:
+        reported = passing_error(self._reader.error) if self._reader.error else None
+        if reported is None:
             body = error_format.error_body(status=502, code=failure.code, message=BROKE_OFF, details={})
         else:
-            code, details = told.code or "invalid_request", {"param": told.param} if told.param else {}
-            body = error_format.error_body(status=400, code=code, message=told.message, details=details)
+            code, details = reported.code or "invalid_request", {"param": reported.param} if reported.param else {}
+            body = error_format.error_body(status=400, code=code, message=reported.message, details=details)
         ends = (b"\n\n", b"\n\r\n")
         gap = b"" if not self._passed_last or self._passed_last.endswith(ends) else b"\n\n"
         return gap + error_format.error_event(body)

@@ -23,7 +23,7 @@ from proxy.formats.usage_counts import as_count, as_usd
 from proxy.relay.body_kind import BodyKind, kind_of_body
 from proxy.relay.large_answer import LargeAnswerReader, begins_like_an_answer
 from proxy.relay.metered_stream import READ_BYTES, MeteredStream
-from proxy.relay.upstream_errors import PASSED_STATUSES, ToldError, mask, passing_error
+from proxy.relay.upstream_errors import PASSED_STATUSES, ReportedError, mask, passing_error
 from proxy.upstream.client import Upstream
 from proxy.upstream.http import NothingInTime, TransportError, UpstreamAnswer
 
@@ -38,6 +38,7 @@ LARGEST_KEPT_ANSWER_BYTES = 8 * 1024 * 1024
 """A longer answer is not kept for an idempotency key. (A document has at most 16 MB.)"""
 TOO_LARGE = 413
 LOGGED_BYTES = 300
+A_STREAM_UNASKED = "a stream came for a plain request: what it cost is not known"
 
 
 def forward(
@@ -152,19 +153,21 @@ def _read_count(response: UpstreamAnswer) -> bytes:
 def _answer_refusal(response: UpstreamAnswer, data: bytes, api_format: ApiFormat, request_id: str) -> ApiResponse:
     """The upstream's 4xx about the request passes; its own troubles are ours to explain, as `UpstreamError`."""
     status = response.status
-    told = _told_error(data) if status in PASSED_STATUSES else None
-    if told is None and status == TOO_LARGE:  # The status alone says that it is about the request.
-        told = ToldError("The model's provider refused this request: it is too large.", code="request_too_large")
-    if told is not None:
-        details = {"param": told.param} if told.param else {}
-        code = told.code or "invalid_request"
-        body = api_format.error_body(status=status, code=code, message=told.message, details=details)
+    reported = _reported_error(data) if status in PASSED_STATUSES else None
+    if reported is None and status == TOO_LARGE:  # The status alone says that it is about the request.
+        reported = ReportedError(
+            "The model's provider refused this request: it is too large.", code="request_too_large"
+        )
+    if reported is not None:
+        details = {"param": reported.param} if reported.param else {}
+        code = reported.code or "invalid_request"
+        body = api_format.error_body(status=status, code=code, message=reported.message, details=details)
         return json_response(body, status=status, request_id=request_id)
     logger.error("request %s: the upstream answered %s: %s", request_id, status, _beginning(data))
     raise UpstreamError(f"the upstream answered {status}", retry_after=response.headers.get("Retry-After"))
 
 
-def _told_error(data: bytes) -> ToldError | None:
+def _reported_error(data: bytes) -> ReportedError | None:
     try:
         return passing_error(parse_answer(data))
     except ValueError:
@@ -199,7 +202,8 @@ def _relay_answer(
         response.close()
         failure = _plain_failure(error)
         logger.error("request %s: %s", reservation.request_id, failure)
-        metering.release(reservation, status=STATUS_OF[failure.code], outcome=failure.code)
+        problem = A_STREAM_UNASKED if isinstance(failure, WrongKindOfAnswer) else None
+        metering.release(reservation, status=STATUS_OF[failure.code], outcome=failure.code, problem=problem)
         raise failure from error
     except Exception:
         response.close()

@@ -23,12 +23,12 @@ LONGEST_READ = LONGEST_MESSAGE + 500
 MOST_NAMES = 12
 """Of exceptions in front of a message."""
 DEEPEST = 5
-"""Errors within the text of errors: a gateway behind a gateway quotes what it was told."""
+"""Errors within the text of errors: a gateway behind a gateway quotes what it was reported."""
 
 
 @dataclass(frozen=True)
-class ToldError:
-    """One error as an upstream told it, with the names that its kind has."""
+class ReportedError:
+    """One error as an upstream reported it, with the names that its kind has."""
 
     message: str
     type: str | None = None
@@ -121,40 +121,42 @@ _SUFFIX = re.compile(
 )
 
 
-def read_error(answer: JsonObject) -> ToldError | None:
-    """The innermost error that an answer tells; None if it tells none that can be read."""
-    told = _told(answer)
+def read_error(answer: JsonObject) -> ReportedError | None:
+    """The innermost error that an answer reports; None if it reports none that can be read."""
+    reported = _reported(answer)
     for _ in range(DEEPEST):
-        if told is None:
+        if reported is None:
             return None
-        inner = _quoted_error(told.message)
+        inner = _quoted_error(reported.message)
         if inner is None:
             break
-        told = ToldError(inner.message, inner.type or told.type, inner.code or told.code, inner.param or told.param)
-    if told is None:
+        reported = ReportedError(
+            inner.message, inner.type or reported.type, inner.code or reported.code, inner.param or reported.param
+        )
+    if reported is None:
         return None
-    return ToldError(_bare(told.message[:LONGEST_READ]), told.type, told.code, told.param)
+    return ReportedError(_bare(reported.message[:LONGEST_READ]), reported.type, reported.code, reported.param)
 
 
-def _told(answer: JsonObject) -> ToldError | None:
+def _reported(answer: JsonObject) -> ReportedError | None:
     error: Any = answer.get("error")
     if error is None and isinstance(answer.get("detail"), list):
-        return _told_by_validator(answer["detail"])
+        return _reported_by_validator(answer["detail"])
     if error is None:
         error = answer if "message" in answer else answer.get("detail")
     if isinstance(error, str):
-        return ToldError(error, _text(answer.get("type")) if answer.get("type") != "error" else None)
+        return ReportedError(error, _text(answer.get("type")) if answer.get("type") != "error" else None)
     if not isinstance(error, dict):
         return None
     raw = (error.get("metadata") or {}).get("raw") if isinstance(error.get("metadata"), dict) else None
     message = raw if isinstance(raw, str) and raw else error.get("message")  # OpenRouter quotes the vendor in `raw`.
     if not isinstance(message, str):
-        return _told(message) if isinstance(message, dict) and "message" in message else None
+        return _reported(message) if isinstance(message, dict) and "message" in message else None
     kind = error.get("type") if error.get("type") is not None else error.get("status")
-    return ToldError(message, _text(kind), _text(error.get("code")), _text(error.get("param")))
+    return ReportedError(message, _text(kind), _text(error.get("code")), _text(error.get("param")))
 
 
-def _told_by_validator(details: list[Any]) -> ToldError | None:
+def _reported_by_validator(details: list[Any]) -> ReportedError | None:
     """FastAPI's list of what is wrong with a body, with the path of each member."""
     texts, param = [], None
     for detail in details[:10]:
@@ -165,22 +167,22 @@ def _told_by_validator(details: list[Any]) -> ToldError | None:
             return None  # About a header or the address, which are ours.
         param = param or ".".join(path[1:])
         texts.append(f"{'.'.join(path[1:])}: {detail.get('msg')}")
-    return ToldError("; ".join(texts), "invalid_request_error", None, param) if texts else None
+    return ReportedError("; ".join(texts), "invalid_request_error", None, param) if texts else None
 
 
 def _text(value: object) -> str | None:
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
-def _quoted_error(message: str) -> ToldError | None:
+def _quoted_error(message: str) -> ReportedError | None:
     """The error that a message quotes as JSON, or as Python writes it."""
     start = message.find("{")
     if start < 0 or len(message) > 100_000:
         return None
     for value in _objects_in(message[start:]):
-        told = _told(value)
-        if told is not None and told.message != message:
-            return told
+        reported = _reported(value)
+        if reported is not None and reported.message != message:
+            return reported
     return None
 
 
@@ -215,7 +217,7 @@ def _bare(message: str) -> str:
 # --- Whether an error may pass ----------------------------------------------------------------------------------------
 
 
-def is_about_the_request(error: ToldError) -> bool:
+def is_about_the_request(error: ReportedError) -> bool:
     """Whether an error is clearly about the request: by its code, its member, or what its message says."""
     if error.type == "request_too_large" or (error.type in TYPES and error.code in CODES):
         return True
@@ -296,7 +298,7 @@ def mask(text: str) -> str:
 _NAME = re.compile(r"[\w.\[\]-]{1,100}")
 
 
-def passing_error(answer: JsonObject) -> ToldError | None:
+def passing_error(answer: JsonObject) -> ReportedError | None:
     """The upstream's error as a client may be told it; None where it is not clearly about the request."""
     error = read_error(answer)
     if error is None or not is_about_the_request(error):
@@ -304,4 +306,4 @@ def passing_error(answer: JsonObject) -> ToldError | None:
     code = error.code if error.code in CODES else None
     param = error.param if error.param and _NAME.fullmatch(error.param) else None
     kind = error.type if error.type in ("invalid_request_error", "request_too_large") else "invalid_request_error"
-    return ToldError(mask(error.message)[:LONGEST_MESSAGE], kind, code, mask(param) if param else None)
+    return ReportedError(mask(error.message)[:LONGEST_MESSAGE], kind, code, mask(param) if param else None)

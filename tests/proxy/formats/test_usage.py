@@ -13,7 +13,7 @@ from proxy.formats import anthropic_usage, openai_usage
 from proxy.formats.api_format import UsageReport
 from proxy.formats.usage_counts import MOST_KEPT, MOST_TOKENS, as_count, as_usd, find_usages, keep_usage
 
-Told = list[dict[str, Any]]
+Reported = list[dict[str, Any]]
 
 
 def prompt(*counts: int | None, **members: Any) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def reasoning(count: int) -> dict[str, Any]:
 
 
 TWO_SEARCHES = Usage(9, 1, tool_uses=(("web_search", 2),))
-OPENAI: list[tuple[str, Told, Usage]] = [
+OPENAI: list[tuple[str, Reported, Usage]] = [
     ("plain", [prompt(100, 20, 120)], Usage(100, 20)),
     ("no total", [prompt(100, 20)], Usage(100, 20)),
     ("null details", [prompt(100, 20, 120, prompt_tokens_details=None)], Usage(100, 20)),
@@ -41,7 +41,7 @@ OPENAI: list[tuple[str, Told, Usage]] = [
     ("cached beside, total without", [prompt(100, 20, 120, **details(cached_tokens=900))], Usage(100, 20, 0, 900)),
     ("cached inside, total without", [prompt(1000, 20, 120, **details(cached_tokens=900))], Usage(100, 20, 0, 900)),
     ("cached at the top", [prompt(1000, 20, 1020, cache_read_input_tokens=900)], Usage(100, 20, 0, 900)),
-    ("cached told twice", [prompt(9, 1, 10, cached_tokens=4, **details(cached_tokens=4))], Usage(5, 1, 0, 4)),
+    ("cached reported twice", [prompt(9, 1, 10, cached_tokens=4, **details(cached_tokens=4))], Usage(5, 1, 0, 4)),
     ("Moonshot's cached", [prompt(1000, 20, 1020, cached_tokens=900)], Usage(100, 20, 0, 900)),
     (
         "DeepSeek",
@@ -143,18 +143,18 @@ OPENAI: list[tuple[str, Told, Usage]] = [
     ("cumulative", [prompt(100, 1, 101), prompt(100, 20, 120)], Usage(100, 20)),
     ("cumulative, first with a total", [prompt(100, 1, 101), {"completion_tokens": 20}], Usage(100, 20)),
     (
-        "cached told as 0 later",
+        "cached reported as 0 later",
         [prompt(100, 20, 120, **details(cached_tokens=40)), prompt(100, 20, 120, **details(cached_tokens=0))],
         Usage(60, 20, 0, 40),
     ),
 ]
 
 
-@pytest.mark.parametrize(("name", "told", "expected"), OPENAI, ids=[name for name, _, _ in OPENAI])
-def test_every_shape_of_a_chats_usage(name: str, told: Told, expected: Usage) -> None:
-    report = openai_usage.read_usage(told)
+@pytest.mark.parametrize(("name", "reported", "expected"), OPENAI, ids=[name for name, _, _ in OPENAI])
+def test_every_shape_of_a_chats_usage(name: str, reported: Reported, expected: Usage) -> None:
+    report = openai_usage.read_usage(reported)
     assert (report.usage, report.problem, report.is_exact) == (expected, None, True)
-    for others in permutations(told):
+    for others in permutations(reported):
         assert openai_usage.read_usage(others).usage == expected
 
 
@@ -165,7 +165,7 @@ def inputs(*counts: int | None, **members: Any) -> dict[str, Any]:
 
 
 LIVES = {"ephemeral_5m_input_tokens": 300, "ephemeral_1h_input_tokens": 600}
-ANTHROPIC: list[tuple[str, Told, Usage]] = [
+ANTHROPIC: list[tuple[str, Reported, Usage]] = [
     ("plain", [inputs(100, 20)], Usage(100, 20)),
     ("cached", [inputs(100, 20, 7, 50)], Usage(100, 20, 7, 50)),
     ("two lives", [inputs(100, 20, 900, 50, cache_creation=LIVES)], Usage(100, 20, 300, 50, 600)),
@@ -222,11 +222,11 @@ ANTHROPIC: list[tuple[str, Told, Usage]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "told", "expected"), ANTHROPIC, ids=[name for name, _, _ in ANTHROPIC])
-def test_every_shape_of_a_messages_usage(name: str, told: Told, expected: Usage) -> None:
-    report = anthropic_usage.read_usage(told)
+@pytest.mark.parametrize(("name", "reported", "expected"), ANTHROPIC, ids=[name for name, _, _ in ANTHROPIC])
+def test_every_shape_of_a_messages_usage(name: str, reported: Reported, expected: Usage) -> None:
+    report = anthropic_usage.read_usage(reported)
     assert (report.usage, report.problem, report.is_exact) == (expected, None, True)
-    for others in permutations(told):
+    for others in permutations(reported):
         assert anthropic_usage.read_usage(others).usage == expected
 
 
@@ -239,11 +239,11 @@ CONTRADICTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("told", "expected"), CONTRADICTIONS)
-def test_a_contradiction_is_decided_towards_the_total_and_named(told: dict[str, Any], expected: Usage) -> None:
-    report = openai_usage.read_usage([told])
+@pytest.mark.parametrize(("reported", "expected"), CONTRADICTIONS)
+def test_a_contradiction_is_decided_towards_the_total_and_named(reported: dict[str, Any], expected: Usage) -> None:
+    report = openai_usage.read_usage([reported])
     assert (report.usage, report.is_exact) == (expected, True)
-    assert (report.problem or "").startswith(f"total_tokens is {told['total_tokens']}, its parts are ")
+    assert (report.problem or "").startswith(f"total_tokens is {reported['total_tokens']}, its parts are ")
     assert len(report.problem or "") <= 100
 
 
@@ -263,11 +263,11 @@ PARTIAL = [
 ]
 
 
-@pytest.mark.parametrize(("told", "usage", "problem"), PARTIAL)
+@pytest.mark.parametrize(("reported", "usage", "problem"), PARTIAL)
 def test_what_was_reported_counts_though_the_rest_is_missing(
-    told: dict[str, Any], usage: Usage | None, problem: str
+    reported: dict[str, Any], usage: Usage | None, problem: str
 ) -> None:
-    report = openai_usage.read_usage([told])
+    report = openai_usage.read_usage([reported])
     assert (report.usage, report.problem, report.is_exact) == (usage, f"rejected: {problem}", False)
     if usage is not None:
         assert (report.lacks_input, report.lacks_output) == (not usage.input_tokens, not usage.output_tokens)
@@ -280,16 +280,16 @@ def test_an_output_of_0_is_as_good_as_none() -> None:
 
 def test_a_message_that_broke_off_lacks_its_output() -> None:
     report = anthropic_usage.read_usage([inputs(100, 1, 7, 50)], is_final=False)
-    assert report == UsageReport(Usage(100, 1, 7, 50), "incomplete", is_output_told=False)
+    assert report == UsageReport(Usage(100, 1, 7, 50), "incomplete", is_output_reported=False)
 
 
 def test_no_usage_is_missing() -> None:
     assert openai_usage.read_usage([]) == anthropic_usage.read_usage([]) == UsageReport(None, "missing")
 
 
-@pytest.mark.parametrize("told", [[inputs(100, 0)], [inputs(100, 1, 7, 50), {"output_tokens": 0}]])
-def test_a_refusal_without_output_is_not_billed(told: Told) -> None:
-    report = anthropic_usage.read_usage(told, is_refusal=True)
+@pytest.mark.parametrize("reported", [[inputs(100, 0)], [inputs(100, 1, 7, 50), {"output_tokens": 0}]])
+def test_a_refusal_without_output_is_not_billed(reported: Reported) -> None:
+    report = anthropic_usage.read_usage(reported, is_refusal=True)
     assert (report.usage, report.is_exact) == (Usage(), True)
 
 
@@ -327,7 +327,7 @@ def test_a_cost_of_the_output_alone_is_not_the_requests() -> None:
 
 
 NAMES = sorted(
-    {name for rows in (OPENAI, ANTHROPIC) for _, told, _ in rows for usage in told for name in usage}
+    {name for rows in (OPENAI, ANTHROPIC) for _, reported, _ in rows for usage in reported for name in usage}
     | {"cached_tokens", "reasoning_tokens", "ephemeral_1h_input_tokens", "web_search_requests", "audio_tokens", "type"}
     | {"cache_creation_token_details", "cost"}
 )
@@ -343,10 +343,10 @@ usages = st.lists(st.dictionaries(st.sampled_from(NAMES), garbage, max_size=8), 
 
 
 @given(usages, st.booleans(), st.booleans())
-def test_garbage_never_raises_and_is_never_negative(told: Told, is_final: bool, is_refusal: bool) -> None:
+def test_garbage_never_raises_and_is_never_negative(reported: Reported, is_final: bool, is_refusal: bool) -> None:
     for report in (
-        openai_usage.read_usage(told, is_refusal=is_refusal),
-        anthropic_usage.read_usage(told, is_final=is_final, is_refusal=is_refusal),
+        openai_usage.read_usage(reported, is_refusal=is_refusal),
+        anthropic_usage.read_usage(reported, is_final=is_final, is_refusal=is_refusal),
     ):
         assert report.problem or report.usage is not None
         if report.usage is not None:
@@ -356,18 +356,18 @@ def test_garbage_never_raises_and_is_never_negative(told: Told, is_final: bool, 
 
 
 @given(usages)
-def test_the_order_in_which_usage_comes_does_not_matter(told: Told) -> None:
+def test_the_order_in_which_usage_comes_does_not_matter(reported: Reported) -> None:
     for read in (openai_usage.read_usage, anthropic_usage.read_usage):
-        assert len({read(order).usage for order in permutations(told)}) <= 1
+        assert len({read(order).usage for order in permutations(reported)}) <= 1
 
 
 @given(st.integers(0, 10**6), st.integers(1, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))
 def test_every_token_is_billed_once(plain: int, output: int, read: int, written: int) -> None:
     if not plain + read + written:
         return
-    told = prompt(plain + read + written, output, plain + read + written + output)
-    told |= details(cached_tokens=read, cache_creation_tokens=written)
-    assert openai_usage.read_usage([told]).usage == Usage(plain, output, written, read)
+    reported = prompt(plain + read + written, output, plain + read + written + output)
+    reported |= details(cached_tokens=read, cache_creation_tokens=written)
+    assert openai_usage.read_usage([reported]).usage == Usage(plain, output, written, read)
     assert anthropic_usage.read_usage([inputs(plain, output, written, read)]).usage == Usage(
         plain, output, written, read
     )
@@ -393,7 +393,7 @@ def test_usage_is_found_wherever_vendors_put_it() -> None:
 
 
 def test_usage_of_many_chunks_is_merged_by_the_larger_count() -> None:
-    kept: Told = []
+    kept: Reported = []
     for count in range(100):
         keep_usage(kept, prompt(9, count, **details(cached_tokens=count % 7)))
     assert len(kept) <= MOST_KEPT + 1

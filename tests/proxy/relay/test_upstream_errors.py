@@ -1,4 +1,4 @@
-"""Errors in the words of vendors and gateways: which of them a client is told, and what is masked in those.
+"""Errors in the words of vendors and gateways: which of them a client is reported, and what is masked in those.
 
 The texts are those of OpenAI, Anthropic, LiteLLM 1.x, OpenRouter, Google, vLLM and FastAPI, as they were seen.
 """
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.relay.upstream_errors import LONGEST_MESSAGE, ToldError, mask, passing_error, read_error
+from proxy.relay.upstream_errors import LONGEST_MESSAGE, ReportedError, mask, passing_error, read_error
 
 INVALID, GOOGLES = "invalid_request_error", "INVALID_ARGUMENT"
 
@@ -165,11 +165,11 @@ ABOUT_THE_REQUEST = [
 
 @pytest.mark.parametrize(("answer", "part"), ABOUT_THE_REQUEST, ids=lambda value: str(value)[:60])
 def test_an_error_about_the_request_passes(answer: Any, part: str) -> None:
-    told = passing_error(answer)
-    assert told is not None
-    assert part in told.message
+    reported = passing_error(answer)
+    assert reported is not None
+    assert part in reported.message
     for of_the_operator in ("litellm", "Exception", "Model Group", "req_011", "Fallbacks"):
-        assert of_the_operator not in told.message
+        assert of_the_operator not in reported.message
 
 
 ABOUT_THE_OPERATOR = [
@@ -220,9 +220,9 @@ def test_whatever_is_not_clearly_about_the_request_stays_inside(answer: Any) -> 
 
 
 def test_what_clients_go_by_is_kept() -> None:
-    told = passing_error(openai("The messages are too long.", code="context_length_exceeded", param="messages"))
-    assert told == ToldError("The messages are too long.", INVALID, "context_length_exceeded", "messages")
-    assert passing_error(anthropic(TOO_LONG)) == ToldError(TOO_LONG, INVALID)
+    reported = passing_error(openai("The messages are too long.", code="context_length_exceeded", param="messages"))
+    assert reported == ReportedError("The messages are too long.", INVALID, "context_length_exceeded", "messages")
+    assert passing_error(anthropic(TOO_LONG)) == ReportedError(TOO_LONG, INVALID)
 
 
 MASKED = [
@@ -262,17 +262,17 @@ def test_keys_and_addresses_are_masked_and_nothing_else(text: str, masked: str) 
 
 def test_a_long_message_is_cut_and_no_key_with_it() -> None:
     text = "messages.0.content: " + "x" * (LONGEST_MESSAGE - 30) + " sk-" + "abc1" * 20
-    told = passing_error(anthropic(text))
-    assert told is not None
-    assert len(told.message) <= LONGEST_MESSAGE
-    assert "abc1" not in told.message
+    reported = passing_error(anthropic(text))
+    assert reported is not None
+    assert len(reported.message) <= LONGEST_MESSAGE
+    assert "abc1" not in reported.message
 
 
 def test_an_error_in_an_error_in_an_error_is_read_and_no_deeper_than_needed() -> None:
     answer = anthropic(TOO_LONG)
     for _ in range(4):
         answer = openai(f"litellm.BadRequestError: OpenAIException - {json.dumps(answer)}", None)
-    assert read_error(answer) == ToldError(TOO_LONG, INVALID)
+    assert read_error(answer) == ReportedError(TOO_LONG, INVALID)
     for _ in range(50):
         answer = openai(f"again - {json.dumps(answer)[:5000]}")
     assert read_error(answer) is not None
