@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from proxy.formats.anthropic_usage import read_usage
 from proxy.formats.api_format import UsageReport
-from proxy.formats.event_stream import ERRORS, EventStreamReader, null_member
+from proxy.formats.event_stream import EventStreamReader
 from proxy.formats.generated_text import TextMeter, text_size
 from proxy.formats.json_body import JsonObject
 from proxy.formats.usage_counts import find_usages, keep_usage
@@ -42,8 +42,7 @@ def read_answer_usage(answer: JsonObject) -> UsageReport:
 class AnthropicMessagesStream(EventStreamReader):
     """Reads the usage of `message_start` and of the cumulative `message_delta`."""
 
-    telling: ClassVar[tuple[bytes, ...]] = (*ERRORS, b"message_stop")
-    null_until_told = (null_member("usage"), null_member("stop_reason"))
+    telling: ClassVar[tuple[bytes, ...]] = (b"message_stop", b'"stop_reason":"', b'"stop_reason": "')
     usual_member: ClassVar[bytes] = b'"index"'
 
     def __init__(self) -> None:

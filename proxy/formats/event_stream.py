@@ -14,7 +14,7 @@ from proxy.formats.operator_costs import tells_costs, without_costs
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ERROR_EVENT = re.compile(rb"^event:[ \t]*error[ \t\r]*$", re.MULTILINE)
-ERRORS = (b'"error"', b"event: error", b"event:error")
+_ERRORS = (b'"error"', b"event: error", b"event:error")
 LARGEST_EVENT_BYTES = 1024 * 1024
 """A longer event is passed on in pieces, unread: memory stays flat whatever the upstream sends."""
 
@@ -26,9 +26,7 @@ class EventStreamReader(ABC):
     """
 
     telling: ClassVar[tuple[bytes, ...]]
-    """What an event has that must be read: an error, the last event."""
-    null_until_told: ClassVar[tuple[tuple[bytes, bytes, bytes], ...]]
-    """Members that must be read once they are not null any more: usage, the reason why the model stopped."""
+    """What an event has that must be read, beside errors and usage: a reason to stop, the last event."""
     usual_member: ClassVar[bytes]
     """What every other event of the format has, once."""
 
@@ -111,9 +109,13 @@ class EventStreamReader(ABC):
         for word in self.telling:
             if word in block:
                 return False
-        for member, null, spaced_null in self.null_until_told:
-            if member in block and block.count(member) != block.count(null) + block.count(spaced_null):
-                return False
+        if b"error" in block and any(word in block for word in _ERRORS):
+            return False
+        # Usage is null, or not there, until it is told.
+        if b'"usage"' in block and block.count(b'"usage"') != block.count(b'"usage":null') + block.count(
+            b'"usage": null'
+        ):
+            return False
         return block.count(b"data:") == block.count(self.usual_member)
 
     def _is_whole(self, event: bytes) -> bool:
@@ -156,12 +158,6 @@ class EventStreamReader(ABC):
         if not is_passed or self.error is not None:
             return b""
         return _without_costs(event, data) if tells_costs(message) else event
-
-
-def null_member(name: str) -> tuple[bytes, bytes, bytes]:
-    """A member as events spell it, and with null as its value."""
-    member = f'"{name}"'.encode()
-    return member, member + b":null", member + b": null"
 
 
 def _split(block: bytes) -> Iterator[bytes]:

@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from proxy.formats.api_format import UsageReport
-from proxy.formats.event_stream import ERRORS, EventStreamReader, null_member
+from proxy.formats.event_stream import EventStreamReader
 from proxy.formats.generated_text import TextMeter
 from proxy.formats.json_body import JsonObject
 from proxy.formats.openai_usage import read_usage
@@ -30,13 +30,18 @@ def is_answer(answer: JsonObject) -> bool:
     choices = answer.get("choices")
     if answer.get("error") or not isinstance(choices, list) or not choices:
         return False
-    if any(not isinstance(choice, dict) or choice.get("error") for choice in choices):
+    if any(not isinstance(choice, dict) or _has_failed(choice) for choice in choices):
         return False
     messages = [message for choice in choices if isinstance(message := choice.get("message"), dict)]
     if not messages:
         return False
     says_something = any(value for message in messages for name, value in message.items() if name != "role")
     return bool(says_something or answer.get("usage") or any(choice.get("finish_reason") for choice in choices))
+
+
+def _has_failed(choice: JsonObject) -> bool:
+    """Whether a choice tells an error, as OpenRouter does when a model's server failed in the middle."""
+    return bool(choice.get("error")) or choice.get("finish_reason") == "error"
 
 
 def read_answer_usage(answer: JsonObject) -> UsageReport:
@@ -56,8 +61,12 @@ def _is_refusal(choices: object) -> bool:
 class OpenAiChatStream(EventStreamReader):
     """Reads the usage wherever chunks report it, and hides its chunk from a client that did not ask for it."""
 
-    telling: ClassVar[tuple[bytes, ...]] = (*ERRORS, b"[DONE]", b"_hidden_params")
-    null_until_told = (null_member("usage"), null_member("finish_reason"))
+    telling: ClassVar[tuple[bytes, ...]] = (
+        b"[DONE]",
+        b'"finish_reason":"',
+        b'"finish_reason": "',
+        b"_hidden_params",
+    )
     usual_member: ClassVar[bytes] = b'"choices"'
 
     def __init__(self, *, hides_usage: bool, choices: int = 1) -> None:
@@ -98,8 +107,8 @@ class OpenAiChatStream(EventStreamReader):
         if isinstance(reason, str) and reason:
             self._stopped.add(str(choice.get("index")))
             self._is_refusal = self._is_refusal or _is_refusal([choice])
-        if choice.get("error"):
-            self.error = {"error": choice["error"]}
+        if _has_failed(choice):
+            self.error = {"error": choice.get("error") or "a choice failed"}
 
 
 _CHUNK_MEMBERS = frozenset(("choices", "usage", "object", "delta", "x_groq"))

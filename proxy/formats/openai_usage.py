@@ -41,6 +41,13 @@ KINDS: Kinds = {
     "cache_creation": LIVES,
     "reasoning_tokens": ("reasoning",),
     **dict.fromkeys(("num_search_queries", "num_sources_used"), ("searches",)),
+    # Amazon's and Google's names, which some gateways leave as they are.
+    **dict.fromkeys(("promptTokens", "inputTokens", "promptTokenCount"), ("prompt", "prompt_tokens")),
+    **dict.fromkeys(("completionTokens", "outputTokens", "candidatesTokenCount"), ("completion",)),
+    **dict.fromkeys(("totalTokens", "totalTokenCount"), ("total",)),
+    **dict.fromkeys(("cachedContentTokenCount", "cacheReadInputTokens"), ("read",)),
+    "cacheWriteInputTokens": ("written",),
+    "thoughtsTokenCount": ("reasoning",),
 }
 
 

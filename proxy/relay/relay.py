@@ -182,7 +182,7 @@ def _relay_answer(
     A JSON object is a plain answer, also to a request for a stream: the client gets what the upstream made of it.
     """
     try:
-        start, kind = _read_start(response)
+        start, kind = _read_start(response, reservation)
         if kind is BodyKind.EVENTS and reservation.call.is_stream:
             return _relay_stream(response, api_format, reservation, start=start, body=body)
         if kind is BodyKind.EVENTS:
@@ -238,7 +238,7 @@ def _bill_plain(
     return result
 
 
-def _read_start(response: UpstreamAnswer) -> tuple[bytes, BodyKind | None]:
+def _read_start(response: UpstreamAnswer, reservation: Reservation) -> tuple[bytes, BodyKind | None]:
     """The first bytes of a body, as many as tell what it is; None for what ends before that."""
     start = response.read1(READ_BYTES)
     while (kind := kind_of_body(start)) is None and len(start) < LARGEST_SMALL_BYTES:
@@ -246,6 +246,7 @@ def _read_start(response: UpstreamAnswer) -> tuple[bytes, BodyKind | None]:
         if not more:
             break
         start += more
+        _check_time(reservation)
     return start, kind
 
 
@@ -257,8 +258,7 @@ def _relay_stream(
     begun = reader.feed(start)
     while not (begun or reader.error or reader.is_garbage) and (chunk := response.read1(READ_BYTES)):
         begun = reader.feed(chunk)
-        if time.monotonic() > reservation.started + settings.REQUEST_MAX_SECONDS:
-            raise UpstreamTimeout("the first event took longer than a request may")
+        _check_time(reservation)
     if not begun and not reader.error:
         begun = reader.flush()
     if reader.is_garbage or not (begun or reader.error) or (reader.is_finished and reader.says_nothing()):
@@ -308,6 +308,12 @@ def _told_cost(response: UpstreamAnswer) -> Decimal | None:
     return as_usd(response.headers.get("x-litellm-response-cost"))
 
 
+def _check_time(reservation: Reservation) -> None:
+    """Raise `UpstreamTimeout` once a request has taken longer than one may, whatever comes in between."""
+    if time.monotonic() > reservation.started + settings.REQUEST_MAX_SECONDS:
+        raise UpstreamTimeout("the answer took longer than a request may")
+
+
 def _headers(reservation: Reservation) -> dict[str, str]:
     return {"X-Request-Id": reservation.request_id, **reservation.hold.rate.headers, **reservation.priced.headers}
 
@@ -334,7 +340,6 @@ def _read_up_to(largest: int, start: bytes, response: UpstreamAnswer, reservatio
         size += len(chunk)
         if size > largest:
             return b"".join(chunks), False
-        if time.monotonic() > reservation.started + settings.REQUEST_MAX_SECONDS:
-            raise UpstreamTimeout("the answer took longer than a request may")
+        _check_time(reservation)
     response.release_conn()
     return b"".join(chunks), True

@@ -41,15 +41,8 @@ TYPES = frozenset(
         # Both vendors' own, LiteLLM's and vLLM's exceptions, and Google's. None: gateways lose the type.
         *(None, "None", "", "invalid_request_error", "request_too_large", "BadRequestError", "bad_request_error"),
         *("ContextWindowExceededError", "ContentPolicyViolationError", "UnprocessableEntityError", "invalid_request"),
-        *(
-            "not_found_error",
-            "NotFoundError",
-            "BadRequest",
-            "INVALID_ARGUMENT",
-            "ValidationException",
-            "validation_error",
-            "image_generation_user_error",
-        ),
+        *("not_found_error", "NotFoundError", "Bad Request", "BadRequest", "INVALID_ARGUMENT", "ValidationException"),
+        *("validation_error", "image_generation_user_error"),
     )
 )
 """Types that an error about a request has. Errors about the operator often have the first one too."""
@@ -89,7 +82,8 @@ _PATH = re.compile(r"\W*(?:body\W+)?([a-z_]+)(?:[.\[][\w.\[\]-]*)?\s*:")
 _QUOTED = re.compile(r"[`'\"“]([^`'\"”]{1,200})[`'\"”]")
 _ABOUT_THE_REQUEST = re.compile(
     r"\b(?:prompt|inputs?|outputs?|messages?|context (?:length|window|limit|size)|max_tokens|(?:in|out)put tokens?"
-    r"|tokens? (?:requested|in the|limit of the model)|system prompt|images?|pixels|documents?|pdfs?|pages|audio|files?"
+    r"|max(?:imum)? (?:number of )?tokens|tokens? (?:requested|in the|limit|count)|system prompt|images?|pixels"
+    r"|documents?|pdfs?|pages|audio|files?"
     r"|tools?|functions?|schemas?|json|base64|media[_ ]type|mime ?type|parameters?|arguments?|fields?|propert(?:y|ies)"
     r"|values?|string|array|integer|content (?:policy|filter|filtering|management|block|parts?)|safety|roles?"
     r"|conversation|temperature|top_p|stop sequences?|response_format|thinking|reasoning|prefill|characters"
@@ -151,7 +145,7 @@ def _reported(answer: JsonObject) -> ReportedError | None:
     raw = (error.get("metadata") or {}).get("raw") if isinstance(error.get("metadata"), dict) else None
     message = raw if isinstance(raw, str) and raw else error.get("message")  # OpenRouter quotes the vendor in `raw`.
     if not isinstance(message, str):
-        return _reported(message) if isinstance(message, dict) and "message" in message else None
+        return _reported(message) if isinstance(message, dict) else None
     kind = error.get("type") if error.get("type") is not None else error.get("status")
     return ReportedError(message, _text(kind), _text(error.get("code")), _text(error.get("param")))
 

@@ -64,8 +64,7 @@ def image(path: str) -> dict[str, Any]:
     return {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
 
 
-def document(path: str) -> dict[str, Any]:
-    data = base64.b64encode(PDF).decode()
+def document(path: str, data: str) -> dict[str, Any]:
     if path == CHAT:
         return {"type": "file", "file": {"filename": "x.pdf", "file_data": f"data:application/pdf;base64,{data}"}}
     return {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": data}}
@@ -81,14 +80,16 @@ def test_an_image_counts_by_its_pixels_and_not_by_its_bytes(
     assert 1000 <= log.input_tokens <= 1000 + 100  # 1,000 x 750 pixels / 750, and the text around it.
 
 
+@pytest.mark.parametrize(("size", "tokens"), [(1, 25_600), (20, 100_000)])
 @pytest.mark.parametrize("path", [CHAT, MESSAGES])
 def test_a_file_never_counts_as_more_than_its_bound(
-    raw_server: Server, raw_upstream: RawUpstream, insert_user: InsertUser, path: str
+    raw_server: Server, raw_upstream: RawUpstream, insert_user: InsertUser, path: str, size: int, tokens: int
 ) -> None:
     insert_user("alice", creditsNew=50)
-    request = {**chat(), "messages": [{"role": "user", "content": [document(path)]}]}
+    data = base64.b64encode(PDF * size).decode()
+    request = {**chat(), "messages": [{"role": "user", "content": [document(path, data)]}]}
     log = estimated(raw_server, raw_upstream, request, path=path)
-    assert 25_000 < log.input_tokens < 27_000  # Its base64 text is 102 kB.
+    assert tokens < log.input_tokens < tokens + 200
 
 
 def test_an_estimate_is_never_above_the_hold(

@@ -5,7 +5,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.billing.pricing import Usage
@@ -134,6 +134,12 @@ OPENAI: list[tuple[str, Reported, Usage]] = [
         [prompt(10, 5, 15, **details(cached_tokens=4, audio_tokens=9))],
         Usage(0, 5, 0, 4, 0, 6),
     ),
+    (
+        "Google's names",
+        [{"promptTokenCount": 100, "candidatesTokenCount": 20, "thoughtsTokenCount": 80, "totalTokenCount": 200}],
+        Usage(100, 100),
+    ),
+    ("Amazon's names", [{"inputTokens": 100, "outputTokens": 20, "totalTokens": 120}], Usage(100, 20)),
     ("searches", [prompt(9, 1, 10, server_tool_use={"web_search_requests": 2})], TWO_SEARCHES),
     ("LiteLLM's searches", [prompt(9, 1, 10, **details(web_search_requests=2))], TWO_SEARCHES),
     ("Perplexity's searches", [prompt(9, 1, 10, num_search_queries=2)], TWO_SEARCHES),
@@ -342,6 +348,7 @@ garbage = st.recursive(
 usages = st.lists(st.dictionaries(st.sampled_from(NAMES), garbage, max_size=8), max_size=3)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # The machine may be busy with other tests.
 @given(usages, st.booleans(), st.booleans())
 def test_garbage_never_raises_and_is_never_negative(reported: Reported, is_final: bool, is_refusal: bool) -> None:
     for report in (

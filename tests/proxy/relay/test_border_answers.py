@@ -153,6 +153,11 @@ NOTHING = [
     plain("a choice without a message", completion(None, choices=[{"index": 0}]), status=502),
     plain("an empty message", completion(None, choices=[{"message": {"role": "assistant"}}]), status=502),
     plain(
+        "a reason to stop that is an error",
+        completion(PLAIN_USAGE, choices=[{"message": {"content": "x"}, "finish_reason": "error"}]),
+        status=502,
+    ),
+    plain(
         "an error in a choice that says so",
         completion(PLAIN_USAGE, choices=[{"message": {"content": "x"}, "error": {"code": 502}}]),
         status=502,

@@ -152,6 +152,16 @@ ABOUT_THE_REQUEST = [
         {"error": {"message": "This endpoint's maximum context length is 200000 tokens. Reduce it.", "code": 400}},
         "This endpoint's maximum context length",
     ),
+    (openai("Range of input length should be [1, 30720]", code="invalid_parameter_error"), "Range of input length"),
+    (openai("Invalid request: Your request exceeded model token limit: 8192"), "exceeded model token limit"),
+    (
+        {"code": "Client specified an invalid argument", "error": "This model's maximum prompt length is 131072."},
+        "This model's maximum prompt length is 131072.",
+    ),
+    (
+        {"object": "error", "message": {"detail": [{"loc": ["body", "top_p"], "msg": "Too large"}]}, "type": INVALID},
+        "top_p: Too large",
+    ),
     (
         {"detail": [{"loc": ["body", "messages", 0, "content"], "msg": "Field required", "type": "missing"}]},
         "messages.0.content: Field required",
@@ -205,6 +215,9 @@ ABOUT_THE_OPERATOR = [
     {"error": {"code": 400, "message": "API key not valid. Please pass a valid API key.", "status": GOOGLES}},
     {"error": "Team=3A over budget. Spend=51, Budget=50"},
     {"detail": "Unauthorized"},
+    {"code": "Arrearage", "message": "Access denied, please make sure your account is in good standing."},
+    {"code": "The caller has no permission", "error": "Your team has used all available credits of its prompts."},
+    openai("Request too large: token limit per minute reached"),
     {"detail": [{"loc": ["header", "x-team"], "msg": "Field required"}]},
     {"message": "no healthy upstream"},
     {"error": {}},
