@@ -142,7 +142,8 @@ def charge(
     """Bill a request that was answered, in full or in part; returns what it cost. USD.
 
     What the report lacks is estimated from the texts (`input_text_bytes` None: the whole request), and marked so.
-    `told_cost` is what the upstream says that the operator pays; without it that is reckoned by the price row.
+    `told_cost` is what the answer's header says that the operator pays. The larger of it and what the report says is
+    kept; without both it is reckoned by the price row.
     `answered_model` is the model that the answer names: another model with a dearer price row is billed by that row.
     Raises `ServiceUnavailable` when the request cannot be recorded, and `BrokenInvariant`. Call it, or `release`, once
     for a reservation. Another call bills nothing: the record's key lets one through.
@@ -168,7 +169,7 @@ def charge(
         problem=problem,
         status=200,
         outcome=outcome,
-        own_cost=_own_cost(reservation, usage, told_cost, price),
+        own_cost=_own_cost(reservation, usage, _larger(told_cost, report.told_cost), price),
     )
 
 
@@ -232,6 +233,10 @@ def log_free(request: FreeRequest, *, endpoint: str, status: int, outcome: str, 
         created_at=started_at,
     )
     collection_of(RequestLog).insert_one(document)
+
+
+def _larger(*costs: Decimal | None) -> Decimal | None:
+    return max((cost for cost in costs if cost is not None), default=None)
 
 
 OwnCost = tuple[Decimal, RequestLog.OwnCostSource]

@@ -130,14 +130,13 @@ class MeteredStream:
         if has_failed and not self._reader.text_bytes and not (report.usage and report.is_exact):
             metering.release(self._reservation, status=502, outcome=outcome)
             return
-        told_costs = [cost for cost in (self._told_cost, report.told_cost) if cost is not None]
         metering.charge(
             self._reservation,
             report=report,
             output_text_bytes=self._reader.text_bytes,
             input_text_bytes=self._input_text_bytes,
             outcome=outcome,
-            told_cost=max(told_costs, default=None),
+            told_cost=self._told_cost,
             answered_model=self._reader.answered_model,
         )
 

@@ -224,13 +224,12 @@ def _bill_plain(
 ) -> ApiResponse:
     """A plain answer that was read whole: billed, then sent, so that the balance is exact when the client has it."""
     report, model = api_format.read_usage(answer), answer.get("model")
-    told_costs = [cost for cost in (_told_cost(response), report.told_cost) if cost is not None]
     receipt = metering.charge(
         reservation,
         report=report,
         output_text_bytes=0 if report.is_exact else api_format.output_text_bytes(data, answer),
         input_text_bytes=0 if report.is_exact else decoded_size(body),
-        told_cost=max(told_costs, default=None),
+        told_cost=_told_cost(response),
         answered_model=model if isinstance(model, str) else None,
     )
     result = ApiResponse(data, request_id=reservation.request_id)
