@@ -14,8 +14,6 @@ from mongo.collections import collection_of
 from mongo.fields import DefaultTrueField
 from proxy.billing.credit_type import balance_of, is_billed_to
 
-PRICE_PLACES = 8
-
 
 def _price(label: str, column: str, **kwargs: Any) -> PriceField:
     """A price, which a new row does not have until somebody writes it: 0 would make something free."""

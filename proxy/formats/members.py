@@ -88,18 +88,6 @@ class Refused(Rule):
 
 
 @dataclass(frozen=True)
-class Values(Rule):
-    """Passes with one of the values that cost nothing extra; another one is refused."""
-
-    allowed: frozenset[Any]
-    why: str
-
-    def read(self, value: Any, asked: Asked) -> None:
-        if isinstance(value, dict | list) or value not in self.allowed:
-            raise UnsupportedParameter(asked.name(), self.why)
-
-
-@dataclass(frozen=True)
 class Option(Rule):
     """Changes the price of the whole request: `plain` values do not, another one needs its multiplier in the row."""
 
@@ -206,15 +194,12 @@ class AudioData(Rule):
 
 @dataclass(frozen=True)
 class Fields(Rule):
-    """An object with these members and no other. With `or_text` it may be text instead."""
+    """An object with these members and no other."""
 
     members: Mapping[str, Rule]
-    or_text: bool = False
 
     def read(self, value: Any, asked: Asked) -> None:
         if not isinstance(value, dict):
-            if self.or_text and isinstance(value, str):
-                return
             raise InvalidRequest(f"{asked.name()!r} must be an object.", param=asked.name())
         members, path = self.members, asked.path
         for name, inner in value.items():
@@ -246,14 +231,12 @@ class Each(Rule):
 
 @dataclass(frozen=True)
 class ByType(Rule):
-    """An object that is read by the rule for its `type` (or another member, `key`); text passes if `or_text`.
+    """An object that is read by the rule for its `type`; text passes if `or_text`.
 
-    `untyped` is the rule for an object without a type. A type that is not in the table is refused, by its name.
+    A type that is not in the table, or none, is refused, by its name.
     """
 
     rules: Mapping[str, Rule]
-    key: str = "type"
-    untyped: Rule | None = None
     or_text: bool = False
 
     def read(self, value: Any, asked: Asked) -> None:
@@ -261,10 +244,10 @@ class ByType(Rule):
             if self.or_text and isinstance(value, str):
                 return
             raise InvalidRequest(f"{asked.name()!r} must be an object.", param=asked.name())
-        kind = value.get(self.key)
-        rule = self.untyped if kind is None else self.rules.get(kind) if isinstance(kind, str) else None
+        kind = value.get("type")
+        rule = self.rules.get(kind) if isinstance(kind, str) else None
         if rule is None:
-            asked.unknown.append(asked.name(f"{self.key}={str(kind)[:60]}"))
+            asked.unknown.append(asked.name(f"type={str(kind)[:60]}"))
             return
         rule.read(value, asked)
 
