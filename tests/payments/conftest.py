@@ -24,6 +24,7 @@ from payments.providers import reload_providers
 from tests.conftest import key_of
 from tests.factories import CallApi, Deliver, InsertUser, MakeOrder, StartSite
 from tests.payments import acme as acme_module
+from tests.payments.fakes import FakeStripe
 
 VIETNAM = ZoneInfo("Asia/Ho_Chi_Minh")
 _ids = itertools.count(1_000_000)
@@ -42,6 +43,17 @@ def _long_backlog() -> Iterator[None]:
 def site(live_server: LiveServer) -> str:
     """The address of the site, served by threads over real sockets."""
     return str(live_server.url)
+
+
+@pytest.fixture
+def stripe(settings: Any) -> Iterator[FakeStripe]:
+    """Stripe's API on loopback, and the settings that point to it."""
+    fake = FakeStripe()
+    settings.STRIPE_API_URL = fake.url
+    settings.STRIPE_SECRET_KEY = fake.key
+    settings.CHECKOUT_RETURN_URL = "https://shop.test/back"
+    yield fake
+    fake.stop()
 
 
 @pytest.fixture

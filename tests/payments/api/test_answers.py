@@ -1,6 +1,5 @@
 """Every answer of the payment API to the byte: names and their order, numbers and times as JavaScript writes them."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -68,16 +67,6 @@ def payments(insert_user: InsertUser) -> None:
     """Payments of this platform and of the replaced system, all alice's."""
     insert_user("alice")
     connection.database["payments"].insert_many(DOCUMENTS)
-
-
-@pytest.fixture
-def stripe(settings: Any) -> Iterator[FakeStripe]:
-    fake = FakeStripe()
-    settings.STRIPE_API_URL = fake.url
-    settings.STRIPE_SECRET_KEY = fake.key
-    settings.CHECKOUT_RETURN_URL = "https://shop.test/back"
-    yield fake
-    fake.stop()
 
 
 @pytest.mark.usefixtures("payments")

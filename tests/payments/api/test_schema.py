@@ -1,7 +1,7 @@
 """Every answer of the payment API is as the OpenAPI document that the site serves describes it."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -57,16 +57,6 @@ def call(api: CallApi, site: str) -> CallApi:
         return response
 
     return run
-
-
-@pytest.fixture
-def stripe(settings: Any) -> Iterator[FakeStripe]:
-    fake = FakeStripe()
-    settings.STRIPE_API_URL = fake.url
-    settings.STRIPE_SECRET_KEY = fake.key
-    settings.CHECKOUT_RETURN_URL = "https://shop.test/back"
-    yield fake
-    fake.stop()
 
 
 def test_the_check_sees_an_answer_that_is_not_as_described(call: CallApi, insert_user: InsertUser) -> None:

@@ -35,16 +35,6 @@ def sepay(settings: Any) -> Iterator[FakeSePay]:
     fake.stop()
 
 
-@pytest.fixture
-def stripe(settings: Any) -> Iterator[FakeStripe]:
-    fake = FakeStripe()
-    settings.STRIPE_API_URL = fake.url
-    settings.STRIPE_SECRET_KEY = fake.key
-    settings.CHECKOUT_RETURN_URL = "https://shop.test/back"
-    yield fake
-    fake.stop()
-
-
 def balance_of(username: str = "alice") -> float:
     return float(Account.objects.get(pk=username).credits_new)
 

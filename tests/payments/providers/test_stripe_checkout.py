@@ -1,6 +1,5 @@
 """Paying by Stripe from the order to the credits, against a fake Stripe over HTTP."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,16 +9,6 @@ from payments.models import Payment
 from payments.providers import stripe_api
 from tests.factories import CallApi, InsertUser, MakeOrder
 from tests.payments.fakes import FakeStripe
-
-
-@pytest.fixture
-def stripe(settings: Any) -> Iterator[FakeStripe]:
-    fake = FakeStripe()
-    settings.STRIPE_API_URL = fake.url
-    settings.STRIPE_SECRET_KEY = fake.key
-    settings.CHECKOUT_RETURN_URL = "https://shop.test/back"
-    yield fake
-    fake.stop()
 
 
 def test_checkout_gives_a_page_and_its_payment_credits(
