@@ -84,11 +84,22 @@ class CreditsExpired(BillingError):
 
 
 class InsufficientCredits(BillingError):
-    """The balance is below what is asked of it. Amounts in USD; `held` is set aside for requests in flight."""
+    """The balance is below what is asked of it. Amounts in USD; `held` is set aside for requests in flight.
+
+    `retry_seconds` is when what a dead process holds will be back, if that is what is waited for.
+    """
 
     code = "insufficient_credits"
 
-    def __init__(self, *, balance_name: str, required: Decimal, available: Decimal, held: Decimal = ZERO) -> None:
+    def __init__(
+        self,
+        *,
+        balance_name: str,
+        required: Decimal,
+        available: Decimal,
+        held: Decimal = ZERO,
+        retry_seconds: int | None = None,
+    ) -> None:
         super().__init__(
             f"insufficient {balance_name} credits. Required: {format_usd(required)}, Balance: {format_usd(available)}"
             + (f" ({format_usd(held)} more is held for requests in flight)" if held else "")
@@ -97,6 +108,7 @@ class InsufficientCredits(BillingError):
         self.required = required
         self.available = available
         self.held = held
+        self.retry_seconds = retry_seconds
 
 
 class RateLimitExceeded(BillingError):

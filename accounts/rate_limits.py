@@ -19,6 +19,7 @@ from accounts.authentication import find_account_by_key
 from accounts.errors import RateLimitExceeded
 from accounts.keys import key_filter
 from accounts.models import Account
+from accounts.processes import take_census
 from money.amounts import from_bson
 from mongo.collections import Document, collection_of, encoded, find_one_and_update
 
@@ -101,7 +102,7 @@ def read_rate(document: Document, now: datetime) -> RateLimit:
 
 
 def refusal_of(document: Document, now: datetime) -> RateLimitExceeded | None:
-    """Why the limits refuse one more request of this account now, or None if they do not."""
+    """Why the limit of requests a minute refuses one more of this account now, or None if it does not."""
     rate = read_rate(document, now)
     if rate.remaining < 1:
         interval = MINUTE_SECONDS / rate.limit if rate.limit else MINUTE_SECONDS
@@ -109,12 +110,21 @@ def refusal_of(document: Document, now: datetime) -> RateLimitExceeded | None:
         return RateLimitExceeded(
             f"You may make {rate.limit} requests per minute.", rate=rate, retry_seconds=max(math.ceil(wait), 1)
         )
-    concurrent = _limit(document, CONCURRENT, settings.CONCURRENT_REQUESTS)
-    if len(document.get("holds") or {}) >= concurrent:
-        return RateLimitExceeded(
-            f"You may run {concurrent} requests at once. Wait until one has finished.", rate=rate, retry_seconds=1
-        )
     return None
+
+
+def concurrency_refusal_of(document: Document, now: datetime) -> RateLimitExceeded | None:
+    """Why the limit of requests at once refuses one more of this account now, or None if it does not."""
+    concurrent, holds = _limit(document, CONCURRENT, settings.CONCURRENT_REQUESTS), document.get("holds") or {}
+    if len(holds) < concurrent:
+        return None
+    waits = sorted(seconds or 1 for seconds in take_census().seconds_until_closed(holds).values())
+    return RateLimitExceeded(
+        f"You may run {concurrent} requests at once. Wait until one has finished.",
+        rate=read_rate(document, now),
+        # As many must end as are above the limit, and one more; without room for any, no end helps.
+        retry_seconds=waits[len(holds) - concurrent] if concurrent > 0 else int(MINUTE_SECONDS),
+    )
 
 
 def take_one(api_key: str, *, now: datetime | None = None) -> tuple[str, RateLimit]:
@@ -130,7 +140,7 @@ def take_one(api_key: str, *, now: datetime | None = None) -> tuple[str, RateLim
     find_account_by_key(api_key)
     document = collection_of(Account).find_one(key_filter(api_key)) or {}
     rate = read_rate(document, now)
-    raise refusal_of(document | {"holds": {}}, now) or RateLimitExceeded("Try again.", rate=rate, retry_seconds=1)
+    raise refusal_of(document, now) or RateLimitExceeded("Try again.", rate=rate, retry_seconds=1)
 
 
 def _limit(document: Document, field: str, default: int) -> int:

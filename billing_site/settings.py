@@ -196,6 +196,12 @@ LONGEST_REQUEST_SECONDS = REQUEST_MAX_SECONDS + UPSTREAM_READ_TIMEOUT_SECONDS + 
 """The longest that a request can be at work: the limit above, a last wait for the upstream, a last write."""
 HOLD_MAX_AGE_SECONDS = env.float("HOLD_MAX_AGE_SECONDS", default=LONGEST_REQUEST_SECONDS + 60)
 """The sweeper takes holds older than this for abandoned; it must be more than the line above."""
+PROCESS_SILENT_SECONDS = env.float("PROCESS_SILENT_SECONDS", default=60.0)
+"""A process that has not been heard of for so long is dead, and the sweeper closes what it held. It beats twelve times
+in it."""
+RECORD_PATIENCE_SECONDS = env.float("RECORD_PATIENCE_SECONDS", default=30.0)
+"""How long the end of a request is tried to be recorded while its client waits for the answer; four times as long where
+the client has had it."""
 UPSTREAM_POOL_SIZE = env.int("UPSTREAM_POOL_SIZE", default=200)
 """Connections kept open to each upstream, per process."""
 

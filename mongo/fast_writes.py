@@ -21,6 +21,7 @@ import struct
 import uuid
 from dataclasses import dataclass, field
 from itertools import count
+from math import inf
 from typing import Any
 
 import bson
@@ -39,6 +40,9 @@ from pymongo.synchronous.pool import Connection, Pool
 Document = dict[str, Any]
 
 RECEIVE_BYTES = 64 * 1024
+WRITE_SECONDS = 10.0
+"""A server that has not answered a write by then stands still: it is tried on whichever is the primary now. (The driver
+waits longer, since it also runs reports.)"""
 POLL_SECONDS = 0.5
 """How often a command that waits looks whether the driver has lost the server."""
 
@@ -77,7 +81,7 @@ class _Lease:
         request_id, message, _, largest_document = _op_msg(0, command, database, None, DEFAULT_CODEC_OPTIONS)
         connection.send_message(message, largest_document)
         try:
-            reply = _receive(connection, request_id, self.pool.opts.socket_timeout)
+            reply = _receive(connection, request_id, min(self.pool.opts.socket_timeout or inf, WRITE_SECONDS))
         except BaseException as error:
             connection._raise_connection_failure(error)
         _check_command_response(reply, connection.max_wire_version)
@@ -88,7 +92,7 @@ class _Lease:
         self.checkout.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
 
 
-def _receive(connection: Connection, request_id: int, patience: float | None) -> Document:
+def _receive(connection: Connection, request_id: int, patience: float) -> Document:
     """The document that answers a request: one message is all that comes on a connection until the next request."""
     data = _receive_some(connection, patience)
     while len(data) < _HEADER.size:
@@ -101,8 +105,8 @@ def _receive(connection: Connection, request_id: int, patience: float | None) ->
     return bson.decode(memoryview(data)[_HEADER.size :])
 
 
-def _receive_some(connection: Connection, patience: float | None) -> bytes:
-    """Wait for bytes, for as long as the driver's time-out is and believes in the server."""
+def _receive_some(connection: Connection, patience: float) -> bytes:
+    """Wait for bytes, for as long as `patience` seconds, and while the driver believes in the server."""
     waited = 0.0
     while True:
         try:
@@ -111,7 +115,7 @@ def _receive_some(connection: Connection, patience: float | None) -> bytes:
             waited += POLL_SECONDS
             if connection.cancel_context.cancelled:
                 raise OSError("given up, the server answers nothing else either") from None
-            if patience is not None and waited >= patience:
+            if waited >= patience:
                 raise
             continue
         if not data:

@@ -42,9 +42,13 @@ class ModelNotFound(BillingError):
 
 
 class IdempotencyConflict(BillingError):
-    """The idempotency key is in use: by a request that still runs, or by one with another body."""
+    """The idempotency key is in use: by one with another body, or by a request that runs, so that waiting helps."""
 
     code = "idempotency_conflict"
+
+    def __init__(self, message: str, *, retry_seconds: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
 
 
 class NotFound(BillingError):
@@ -65,13 +69,21 @@ class CannotAfford(BillingError):
     code = "insufficient_credits"
 
     def __init__(
-        self, *, balance: Balance, required: Decimal, available: Decimal, held: Decimal, affordable_max_tokens: int
+        self,
+        *,
+        balance: Balance,
+        required: Decimal,
+        available: Decimal,
+        held: Decimal,
+        affordable_max_tokens: int,
+        retry_seconds: int | None = None,
     ) -> None:
         self.balance = balance
         self.required = required
         self.available = available
         self.held = held
         self.affordable_max_tokens = affordable_max_tokens
+        self.retry_seconds = retry_seconds
         super().__init__(
             "insufficient credits for request. "
             f"Cost: {format_cents(required, round_up=True)}, Balance: {format_cents(available)}"
@@ -126,6 +138,31 @@ class ServiceUnavailable(BillingError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, customer_message="Billing is unavailable right now. You were not charged; try again.")
+
+
+class OutcomeUnknown(BillingError):
+    """The database did not say whether the record of an answered request is kept. Nothing may be claimed about it.
+
+    A late write may still arrive, or the sweep closes the request at cost 0; its receipt then tells. The retry of a
+    request with an idempotency key (`is_keyed`) never pays twice, so it is safe.
+    """
+
+    code = "outcome_unknown"
+    retry_seconds = 30
+
+    def __init__(self, request_id: str, *, is_keyed: bool = False) -> None:
+        self.receipt_path = f"/v1/requests/{request_id}"
+        self.is_keyed = is_keyed
+        retry = (
+            "A retry with the same Idempotency-Key is not billed again."
+            if is_keyed
+            else "A retry is a request of its own, and billed as one."
+        )
+        super().__init__(
+            f"request {request_id} may be recorded or not",
+            customer_message="The answer came, but the database did not confirm its record in time: whether this was "
+            f"billed is not known yet. GET {self.receipt_path} will tell in a few minutes. {retry}",
+        )
 
 
 class PriceRowChanged(BillingError):

@@ -241,17 +241,23 @@ class RequestLog(models.Model):
 
 
 class IdempotentRequest(models.Model):
-    """A plain request that was sent with an `Idempotency-Key`, and its answer. MongoDB drops it when it expires."""
+    """A plain request that was sent with an `Idempotency-Key`, and its answer. MongoDB drops it when it expires.
+
+    The document has `bill` beside these fields: the request's log as it is to be, kept in one write with the answer
+    (`proxy/billing/idempotency.py`).
+    """
 
     id = models.CharField(primary_key=True, db_column="_id", max_length=64)
     body_sha256 = models.CharField(db_column="bodySha256", max_length=64)
     request_id = models.CharField(db_column="requestId", max_length=40)
+    process = models.CharField(max_length=32, null=True, help_text="The process that runs the request.")
     answer = models.BinaryField(null=True, help_text="Null while the request runs.")
     created_at = models.DateTimeField(db_column="createdAt")
     expires_at = models.DateTimeField(db_column="expiresAt")
 
     class Meta:
         db_table = "idempotent_requests"
+        indexes = (models.Index(fields=["request_id"], name="idempotent_request_id"),)
 
     def __str__(self) -> str:
         return str(self.request_id)

@@ -25,10 +25,12 @@ from accounts.errors import (
 from accounts.invariants import check_balance, check_cost, check_hold
 from accounts.keys import key_filter
 from accounts.models import Account, Balance
+from accounts.processes import process_id, take_census
 from accounts.rate_limits import (
     RATE_FIELDS,
     RateLimit,
     concurrency_allows,
+    concurrency_refusal_of,
     rate_allows,
     rate_update,
     read_rate,
@@ -78,7 +80,8 @@ def hold(
     holds can never add up to more than the balance. The key's rate limits are judged and counted in the same step. USD.
 
     Raises `InvalidApiKey`, `AccountDisabled`, `AccountUnderReview`, `CreditsExpired`, `RateLimitExceeded`,
-    `InsufficientCredits` (its `required` is `minimum`), and `BrokenInvariant`. Not safe to repeat: a second call with
+    `InsufficientCredits` (its `required` is `minimum`), `BrokenInvariant`, and `DatabaseError` where this process
+    cannot tell the database that it lives: the hold names it. Not safe to repeat: a second call with
     the same id is a second hold of the same name and raises nothing; ids are random and never reused.
     """
     check_hold(request_id, minimum, minimum=minimum, maximum=maximum)
@@ -97,7 +100,12 @@ def hold(
     update: list[Document] = [
         {
             "$set": {
-                f"holds.{request_id}": {"balance": balance.value, "amount": amount, "at": now},
+                f"holds.{request_id}": {
+                    "balance": balance.value,
+                    "amount": amount,
+                    "at": now,
+                    "process": process_id(),
+                },
                 "heldSince": {"$ifNull": ["$heldSince", now]},
                 **rate_update(now),
             }
@@ -142,14 +150,29 @@ def _refusal(key: Document, balance: Balance, minimum: Decimal, now: datetime) -
         return InvalidApiKey()
     if unusable := _unusable(document, now):
         return unusable
-    if limited := refusal_of(document, now):
+    if limited := refusal_of(document, now) or concurrency_refusal_of(document, now):
         return limited
-    available = from_bson(document.get(balance.field))
+    available, held = from_bson(document.get(balance.field)), held_of(document, balance)
     if available >= minimum:
         return None
     return InsufficientCredits(
-        balance_name=balance.label, required=minimum, available=available, held=held_of(document, balance)
+        balance_name=balance.label,
+        required=minimum,
+        available=available,
+        held=held,
+        retry_seconds=_seconds_until_there_are(minimum - available, document, balance) if held else None,
     )
+
+
+def _seconds_until_there_are(missing: Decimal, document: Document, balance: Balance) -> int | None:
+    """When a sweep will have given back enough of what dead processes hold; None if running requests may do so."""
+    holds = {request_id: hold for request_id, hold in document["holds"].items() if hold["balance"] == balance}
+    waits = take_census().seconds_until_closed(holds)
+    for request_id in sorted(holds, key=lambda request_id: waits[request_id] or 0):
+        missing -= from_bson(holds[request_id]["amount"])
+        if missing <= 0:
+            return waits[request_id]
+    return None
 
 
 def _unusable(document: Document, now: datetime) -> BillingError | None:

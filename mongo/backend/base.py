@@ -98,8 +98,8 @@ class DatabaseWrapper(MongoDatabaseWrapper):
     _writer_of_process: ClassVar[Writer | None] = None
 
     def init_connection_state(self) -> None:
-        super().init_connection_state()
         self._collections: dict[str, Any] = {}
+        super().init_connection_state()
 
     @property
     def writer(self) -> Writer:

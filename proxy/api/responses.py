@@ -11,8 +11,10 @@ from accounts.errors import BillingError, CreditsExpired, RateLimitExceeded
 from money.amounts import usd_text
 from proxy.errors import (
     CannotAfford,
+    IdempotencyConflict,
     InvalidRequest,
     MethodNotAllowed,
+    OutcomeUnknown,
     UnsupportedParameter,
     UpstreamError,
     WrongKindOfAnswer,
@@ -37,6 +39,7 @@ STATUS_OF = {
     "upstream_error": 502,
     "upstream_timeout": 504,
     "service_unavailable": 503,
+    "outcome_unknown": 503,
     "internal_error": 500,
     "broken_invariant": 500,
 }
@@ -89,7 +92,9 @@ def error_response(error: BillingError, api_format: ApiFormat, request_id: str) 
     )
     response = json_response(body, status=status, request_id=request_id)
     if isinstance(error, CannotAfford) and error.is_freed_soon:
-        response.headers["Retry-After"] = str(HELD_RETRY_SECONDS)
+        response.headers["Retry-After"] = str(error.retry_seconds or HELD_RETRY_SECONDS)
+    if isinstance(error, IdempotencyConflict) and error.retry_seconds:
+        response.headers["Retry-After"] = str(error.retry_seconds)
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = error.allowed
     if isinstance(error, RateLimitExceeded):
@@ -97,7 +102,9 @@ def error_response(error: BillingError, api_format: ApiFormat, request_id: str) 
         response.headers |= error.rate.headers
     if isinstance(error, UpstreamError) and error.retry_after:
         response.headers["Retry-After"] = error.retry_after
-    if isinstance(error, WrongKindOfAnswer):
+    if isinstance(error, OutcomeUnknown) and error.is_keyed:
+        response.headers["Retry-After"] = str(error.retry_seconds)
+    elif isinstance(error, WrongKindOfAnswer | OutcomeUnknown):
         response.headers["X-Should-Retry"] = "false"  # Both vendors' SDKs obey it.
     return response
 
@@ -117,6 +124,8 @@ def _details(error: BillingError) -> JsonObject:
         }
     if isinstance(error, CreditsExpired):
         return _purchase_url()
+    if isinstance(error, OutcomeUnknown):
+        return {"receipt": error.receipt_path}
     return {}
 
 

@@ -9,6 +9,7 @@ from accounts.models import Account, Balance
 from money.amounts import from_bson, usd_text
 from money.expressions import exact, whole
 from mongo.collections import Document, collection_of
+from mongo.times import as_utc
 from proxy.billing.credit_type import balance_expression
 from proxy.errors import InvalidRequest, NotFound
 from proxy.formats.json_body import JsonObject
@@ -62,9 +63,12 @@ _FEW_HAVE = {
 def receipt(*, account: Account, request_id: str) -> JsonObject:
     """The receipt of one request of this account; raises `NotFound`, also for somebody else's.
 
-    Its `price` names what of the price row applied: with the tokens it is enough to reckon the cost once more.
+    A request that is not closed yet has the outcome `open` and no cost. The `price` names what of the price row
+    applied: with the tokens it is enough to reckon the cost once more.
     """
     log = RequestLog.objects.filter(pk=request_id, user_id=account.pk).first()
+    if log is None and request_id in account.holds:
+        return _open_receipt(request_id, account.holds[request_id])
     if log is None:
         raise NotFound(f"There is no request {request_id[:60]!r} of yours.")
     return {
@@ -90,6 +94,19 @@ def receipt(*, account: Account, request_id: str) -> JsonObject:
         "hold": None if log.hold is None else usd_text(log.hold),
         "cost": usd_text(log.cost),
         "usage_source": log.usage_source,
+    }
+
+
+def _open_receipt(request_id: str, hold: Document) -> JsonObject:
+    """Of a request that runs, or whose end is not known yet: what is held for it, and no cost."""
+    return {
+        "object": "request",
+        "id": request_id,
+        "created_at": _time(as_utc(hold["at"])),
+        "outcome": "open",
+        "balance": hold["balance"],
+        "hold": usd_text(from_bson(hold["amount"])),
+        "cost": None,
     }
 
 

@@ -3,6 +3,7 @@
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from django.conf import settings
@@ -13,6 +14,7 @@ from accounts.authentication import find_account_by_key, read_key
 from accounts.errors import BillingError
 from accounts.keys import mask_key
 from accounts.models import Balance
+from accounts.processes import begin_request, end_request
 from accounts.rate_limits import RateLimit
 from accounts.registration import rotate_key
 from money.amounts import ZERO, usd_text
@@ -107,22 +109,23 @@ def _metered(request: HttpRequest, balance: Balance, request_id: str, api_format
     api_key = _api_key(request)
     body, parsed, priced = _read_call(request, balance, api_format, api_key)
     idempotency_key = request.META.get("HTTP_IDEMPOTENCY_KEY")
-    if idempotency_key is None or priced.call.is_stream:
+    with ExitStack() as at_end:  # A stream takes it over, and closes it when it has ended.
+        begin_request(request_id)
+        at_end.callback(end_request, request_id)
         claim = None
-    else:
-        endpoint = f"{balance.value} {api_format.path}"
-        found = idempotency.claim(
-            api_key=api_key, endpoint=endpoint, idempotency_key=idempotency_key, body=body, request_id=request_id
-        )
-        if isinstance(found, StoredAnswer):
-            return _replay(found, api_key, balance)
-        claim = found
-    is_kept = False
-    try:
+        if idempotency_key is not None and not priced.call.is_stream:
+            endpoint = f"{balance.value} {api_format.path}"
+            found = idempotency.claim(
+                api_key=api_key, endpoint=endpoint, idempotency_key=idempotency_key, body=body, request_id=request_id
+            )
+            if isinstance(found, StoredAnswer):
+                return _replay(found, api_key, balance)
+            claim = found
+            at_end.callback(claim.release)
         reservation = metering.reserve(
             request_id=request_id, api_key=api_key, balance=balance, endpoint=api_format.path, priced=priced
         )
-        response = forward(
+        return forward(
             upstream=get_upstream(balance),
             api_format=api_format,
             reservation=reservation,
@@ -130,12 +133,8 @@ def _metered(request: HttpRequest, balance: Balance, request_id: str, api_format
             parsed=parsed,
             headers=_passed_headers(request, priced.price),
             claim=claim,
+            at_end=at_end,
         )
-        is_kept = response.status_code == 200
-        return response
-    finally:
-        if claim and not is_kept:
-            claim.release()
 
 
 def _read_call(

@@ -16,16 +16,16 @@ from accounts import credits
 from accounts.errors import CreditsExpired, InsufficientCredits
 from accounts.keys import mask_key
 from accounts.models import Balance
-from accounts.review import note_unbilled_timeout, note_uncollected
-from money.amounts import MAX_AMOUNT, ZERO, round_usd, usd_text
-from mongo.collections import collection_of
-from mongo.errors import DATABASE_FAILURES
+from accounts.review import note_unbilled_timeout
+from money.amounts import MAX_AMOUNT, ZERO, from_bson, round_usd, usd_text
+from mongo.collections import Document, collection_of
 from proxy.billing.answered_model import row_of_answer
+from proxy.billing.closing import close
 from proxy.billing.pricing import Price, Usage
 from proxy.billing.refusals import count_refusal
-from proxy.billing.request_log import log_document, record
+from proxy.billing.request_log import log_document
 from proxy.billing.terms import PricedCall
-from proxy.errors import CannotAfford, UpstreamTimeout
+from proxy.errors import CannotAfford, OutcomeUnknown, ServiceUnavailable, UpstreamTimeout
 from proxy.formats.api_format import Call, UsageReport
 from proxy.models import RequestLog
 
@@ -35,6 +35,8 @@ ESTIMATED_BYTES_PER_TOKEN = 4
 """For usage that the upstream did not report: about what tokenizers make of English text."""
 ESTIMATED_AUDIO_BYTES_PER_TOKEN = 500
 """Of sound in base64: 10 tokens a second, at 32 kbit/s."""
+PATIENCE_FACTOR = 4
+"""The end of an answer that the client has had is tried to be recorded for longer: nobody waits."""
 LONGEST_PROBLEM = 100
 """Characters that the log has room for."""
 
@@ -114,6 +116,7 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, p
             available=error.available,
             held=error.held,
             affordable_max_tokens=affordable // call.choices,
+            retry_seconds=error.retry_seconds,
         ) from error
     if hold.amount < maximum:
         most = min(most, price.affordable_output_tokens(bound, hold.amount, terms) // call.choices)
@@ -129,7 +132,7 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, p
     )
 
 
-def charge(
+def make_bill(
     reservation: Reservation,
     *,
     report: UsageReport,
@@ -138,15 +141,14 @@ def charge(
     outcome: str = "ok",
     told_cost: Decimal | None = None,
     answered_model: str | None = None,
-) -> Receipt:
-    """Bill a request that was answered, in full or in part; returns what it cost. USD.
+) -> Document:
+    """The log of a request that was answered, in full or in part, as `collect` is to write it. USD.
 
     What the report lacks is estimated from the texts (`input_text_bytes` None: the whole request), and marked so.
     `told_cost` is what the answer's header says that the operator pays. The larger of it and what the report says is
     kept; without both it is reckoned by the price row.
     `answered_model` is the model that the answer names: another model with a dearer price row is billed by that row.
-    Raises `ServiceUnavailable` when the request cannot be recorded, and `BrokenInvariant`. Call it, or `release`, once
-    for a reservation. Another call bills nothing: the record's key lets one through.
+    Raises `BrokenInvariant`.
     """
     usage, source, problem = report.usage or Usage(), RequestLog.UsageSource.UPSTREAM, report.problem
     if not report.is_exact:
@@ -161,7 +163,7 @@ def charge(
     if problem:
         logger.warning("request %s: usage %s, %s", reservation.request_id, problem, source.value)
         problem = problem[:LONGEST_PROBLEM]
-    return _finish(
+    return _log(
         reservation,
         usage,
         price=price,
@@ -173,14 +175,32 @@ def charge(
     )
 
 
+def collect(bill: Document, *, is_sent: bool = False) -> Receipt:
+    """Bill an answered request: its log, then the settlement; returns what it cost. USD.
+
+    The log is tried for `RECORD_PATIENCE_SECONDS`, longer if the answer `is_sent` already. Raises `OutcomeUnknown` if
+    the database confirms it in none of the tries: one of them may still arrive. Safe to repeat, and beside the sweep:
+    the log's key lets one through, and all settle by that.
+    """
+    try:
+        patience_seconds = settings.RECORD_PATIENCE_SECONDS * (PATIENCE_FACTOR if is_sent else 1)
+        closure = close(bill, patience_seconds=patience_seconds)
+    except ServiceUnavailable as error:
+        raise OutcomeUnknown(bill["_id"]) from error
+    if closure.is_abandoned:
+        logger.error("request %s had been given up by the sweep when it ended", bill["_id"])
+        return Receipt(ZERO, from_bson(bill["creditsCost"]) + from_bson(bill["uncollected"]), None)
+    return Receipt(closure.cost, from_bson(closure.log.get("uncollected")), closure.balance_after)
+
+
 def release(reservation: Reservation, *, status: int, outcome: str, problem: str | None = None) -> None:
     """Give the whole hold back, at cost 0: the upstream failed before any output, or refused the request.
 
-    Raises `ServiceUnavailable` when that cannot be recorded; the sweeper then gives the hold back. Safe to repeat.
+    Raises `ServiceUnavailable` when that cannot be recorded; the sweep then gives the hold back. Safe to repeat.
     """
-    source = RequestLog.UsageSource.NONE
-    price = reservation.price
-    _finish(reservation, Usage(), price=price, source=source, problem=problem, status=status, outcome=outcome)
+    source, price = RequestLog.UsageSource.NONE, reservation.price
+    log = _log(reservation, Usage(), price=price, source=source, problem=problem, status=status, outcome=outcome)
+    close(log, patience_seconds=settings.RECORD_PATIENCE_SECONDS)
     if UpstreamTimeout.code in outcome:  # What it used is not known, and not billed.
         note_unbilled_timeout(username=reservation.username)
 
@@ -250,7 +270,7 @@ def _own_cost(reservation: Reservation, usage: Usage, told: Decimal | None, pric
     return None if reckoned is None else (reckoned, RequestLog.OwnCostSource.RECKONED)
 
 
-def _finish(
+def _log(
     reservation: Reservation,
     usage: Usage,
     *,
@@ -260,10 +280,9 @@ def _finish(
     status: int,
     outcome: str,
     own_cost: OwnCost | None = None,
-) -> Receipt:
-    full_cost, hold = price.cost(usage, reservation.priced.terms), reservation.hold
-    cost = min(full_cost, hold.amount)
-    document = log_document(
+) -> Document:
+    hold = reservation.hold
+    return log_document(
         request_id=reservation.request_id,
         username=hold.username,
         key_prefix=reservation.key_prefix,
@@ -274,7 +293,7 @@ def _finish(
         usage=usage,
         usage_source=source,
         usage_problem=problem,
-        full_cost=full_cost,
+        full_cost=price.cost(usage, reservation.priced.terms),
         hold=hold.amount,
         price=price,
         terms=reservation.priced.terms,
@@ -285,22 +304,3 @@ def _finish(
         latency_ms=int((time.monotonic() - reservation.started) * 1000),
         created_at=reservation.started_at,
     )
-    if not record(document):
-        logger.error("request %s had been given up by the sweeper when it ended", reservation.request_id)
-        return Receipt(ZERO, full_cost, None)
-    try:
-        settlement = credits.settle(
-            username=hold.username,
-            request_id=reservation.request_id,
-            balance=hold.balance,
-            cost=cost,
-            input_tokens=usage.total_input_tokens,
-            output_tokens=usage.total_output_tokens,
-        )
-    except DATABASE_FAILURES as error:
-        # It is recorded, so it is billed: the sweeper settles by the record.
-        logger.error("request %s is recorded but not settled yet: %s", reservation.request_id, error)
-        return Receipt(cost, full_cost - cost, None)
-    if full_cost > cost:
-        note_uncollected(username=hold.username, amount=full_cost - cost)
-    return Receipt(cost, full_cost - cost, settlement.balance_after)

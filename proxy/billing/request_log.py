@@ -4,8 +4,6 @@ A log is inserted once, by its `_id`: whoever inserts it (the request, or the sw
 and everyone settles by that.
 """
 
-import logging
-import time
 from datetime import datetime
 from decimal import Decimal
 
@@ -15,13 +13,10 @@ from accounts.invariants import check_cost
 from accounts.models import Balance
 from money.amounts import ZERO, to_bson
 from mongo.collections import Document, collection_of, insert_one
+from mongo.patience import keep_trying
 from proxy.billing.pricing import PLAIN, Price, Terms, Usage
 from proxy.errors import ServiceUnavailable
 from proxy.models import RequestLog
-
-logger = logging.getLogger(__name__)
-
-RECORD_ATTEMPTS = 4
 
 
 def log_document(
@@ -89,24 +84,22 @@ def log_document(
     return {name: value for name, value in document.items() if value is not None}
 
 
-def record(document: Document) -> bool:
-    """Insert the write-ahead record; False if the sweeper gave the request up before and wrote its own.
+def record(document: Document, *, patience_seconds: float) -> tuple[Document, bool]:
+    """Insert the write-ahead record; returns the log that decides, and whether it was inserted here.
 
-    Tried several times over a change of the primary: an answer must not go unbilled for a moment without database.
-    Raises `ServiceUnavailable` if it cannot be kept. Safe to repeat with the same document.
+    The other one is the same document, of a try that had arrived, or what the sweep wrote when it gave the request up.
+    Tried again for `patience_seconds`: an answer must not go unbilled for a moment without database. Raises
+    `ServiceUnavailable` after that; it may still arrive. Safe to repeat with the same document.
     """
-    for attempt in range(RECORD_ATTEMPTS):
+
+    def write() -> tuple[Document, bool]:
         try:
             insert_one(RequestLog, document)
         except DuplicateKeyError:
-            # A retry of ours that had arrived is the same document; anything else was written by the sweeper.
-            stored = collection_of(RequestLog).find_one({"_id": document["_id"]}, projection={"outcome": 1})
-            return stored is not None and stored["outcome"] == document["outcome"]
-        except PyMongoError as error:
-            logger.error("request %s cannot be recorded: %s", document["_id"], error)
-            if attempt + 1 == RECORD_ATTEMPTS:
-                raise ServiceUnavailable(f"request {document['_id']} could not be recorded") from error
-            time.sleep(0.2 * 2**attempt)
-        else:
-            return True
-    raise AssertionError("unreachable")
+            return collection_of(RequestLog).find_one({"_id": document["_id"]}) or document, False
+        return document, True
+
+    try:
+        return keep_trying(write, seconds=patience_seconds, name=f"the log of request {document['_id']}")
+    except PyMongoError as error:
+        raise ServiceUnavailable(f"request {document['_id']} could not be recorded") from error

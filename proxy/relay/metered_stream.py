@@ -10,7 +10,7 @@ from django.conf import settings
 from accounts.errors import BillingError
 from proxy.billing import metering
 from proxy.billing.metering import Reservation
-from proxy.errors import InternalError, UpstreamError, UpstreamTimeout
+from proxy.errors import InternalError, OutcomeUnknown, UpstreamError, UpstreamTimeout
 from proxy.formats.api_format import ApiFormat, StreamReader
 from proxy.relay.upstream_errors import mask, passing_error
 from proxy.upstream.http import NothingInTime, TransportError, UpstreamAnswer
@@ -26,7 +26,7 @@ BROKE_OFF = "The model's provider broke off this answer. You pay for what you re
 class MeteredStream:
     """The body of an answer that is passed on as it comes. Bills exactly once: at its end, or in `close` when the
     client has gone. `begun` is what of it has been read: the reader has seen it. Without a format to tell an error in,
-    an answer that breaks off is cut, so that the client sees it is not whole. `at_end` is called once it is billed.
+    an answer that breaks off is cut, so that the client sees it is not whole. `at_end` is called when all is done.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class MeteredStream:
         *,
         begun: bytes,
         input_text_bytes: int,
+        at_end: Callable[[], None],
         told_cost: Decimal | None = None,
         error_format: ApiFormat | None = None,
-        at_end: Callable[[], None] | None = None,
     ) -> None:
         self._response = response
         self._reader = reader
@@ -82,8 +82,7 @@ class MeteredStream:
                 self._read_on_and_bill()
         finally:
             self._let_go()
-            if self._at_end:
-                self._at_end()
+            self._at_end()
 
     def _read_on_and_bill(self) -> None:
         outcome, has_failed = "client_disconnected", False
@@ -130,7 +129,7 @@ class MeteredStream:
         if has_failed and not self._reader.text_bytes and not (report.usage and report.is_exact):
             metering.release(self._reservation, status=502, outcome=outcome)
             return
-        metering.charge(
+        bill = metering.make_bill(
             self._reservation,
             report=report,
             output_text_bytes=self._reader.text_bytes,
@@ -139,6 +138,10 @@ class MeteredStream:
             told_cost=self._told_cost,
             answered_model=self._reader.answered_model,
         )
+        try:
+            metering.collect(bill, is_sent=True)
+        except OutcomeUnknown as error:  # The client has its answer: that it ends in an error would help nobody.
+            logger.error("request %s: %s", self._reservation.request_id, error)
 
     def _error_event(self, failure: BillingError, error_format: ApiFormat) -> bytes:
         """Why the stream ends, as an event of its own: an event that was begun is ended first."""

@@ -3,18 +3,20 @@
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from decimal import Decimal
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
 from django.utils import timezone
+from pymongo.errors import PyMongoError
 
 from accounts.errors import BillingError
 from proxy.api.responses import STATUS_OF, ApiResponse, json_response
 from proxy.billing import metering
 from proxy.billing.idempotency import Claim
 from proxy.billing.metering import FreeRequest, Reservation
-from proxy.errors import InternalError, UpstreamError, UpstreamTimeout, WrongKindOfAnswer
+from proxy.errors import InternalError, OutcomeUnknown, UpstreamError, UpstreamTimeout, WrongKindOfAnswer
 from proxy.formats.api_format import ApiFormat
 from proxy.formats.generated_text import decoded_size
 from proxy.formats.json_body import JsonObject, parse_answer
@@ -49,12 +51,14 @@ def forward(
     body: bytes,
     parsed: JsonObject,
     headers: Mapping[str, str],
-    claim: Claim | None = None,
+    claim: Claim | None,
+    at_end: ExitStack,
 ) -> Answer:
     """Send a reserved request on and answer with what comes. Releases or charges the hold, whatever happens.
 
     `parsed` is what `body` says. A plain answer is stored for its idempotency key before it is billed. One that is too
-    large for that keeps the key until it has ended.
+    large for that keeps the key until it has ended. `at_end` is what is to be done at the request's end: an answer that
+    is passed on as it comes takes it over.
     """
     try:
         response = _send(
@@ -62,7 +66,7 @@ def forward(
         )
         if response.status >= 300:
             return _relay_refusal(response, api_format, reservation)
-        return _relay_answer(response, api_format, reservation, body=body, claim=claim)
+        return _relay_answer(response, api_format, reservation, body=body, claim=claim, at_end=at_end)
     except BillingError:
         raise  # Whoever raised it has ended the request.
     except Exception:
@@ -175,7 +179,13 @@ def _reported_error(data: bytes) -> ReportedError | None:
 
 
 def _relay_answer(
-    response: UpstreamAnswer, api_format: ApiFormat, reservation: Reservation, *, body: bytes, claim: Claim | None
+    response: UpstreamAnswer,
+    api_format: ApiFormat,
+    reservation: Reservation,
+    *,
+    body: bytes,
+    claim: Claim | None,
+    at_end: ExitStack,
 ) -> Answer:
     """An answer that the upstream calls good, judged by its body. What is none costs nothing, and gives the key back.
 
@@ -184,7 +194,7 @@ def _relay_answer(
     try:
         start, kind = _read_start(response, reservation)
         if kind is BodyKind.EVENTS and reservation.call.is_stream:
-            return _relay_stream(response, api_format, reservation, start=start, body=body)
+            return _relay_stream(response, api_format, reservation, start=start, body=body, at_end=at_end)
         if kind is BodyKind.EVENTS:
             raise WrongKindOfAnswer("the upstream answered a plain request with a stream, which it may charge for")
         if kind is not BodyKind.OBJECT:
@@ -193,7 +203,7 @@ def _relay_answer(
             LARGEST_KEPT_ANSWER_BYTES if claim else LARGEST_BUFFERED_BYTES, start, response, reservation
         )
         if not is_whole:
-            return _relay_large(response, api_format, reservation, data=data, body=body, claim=claim)
+            return _relay_large(response, api_format, reservation, data=data, body=body, at_end=at_end)
         answer = parse_answer(data)
         if not api_format.is_answer(answer):
             raise UpstreamError(f"the answer is an error, or nothing: {_beginning(data)}")
@@ -208,9 +218,7 @@ def _relay_answer(
     except Exception:
         response.close()
         raise
-    if claim:
-        claim.store(data)
-    return _bill_plain(response, api_format, reservation, data=data, answer=answer, body=body)
+    return _bill_plain(response, api_format, reservation, data=data, answer=answer, body=body, claim=claim)
 
 
 def _bill_plain(
@@ -221,10 +229,14 @@ def _bill_plain(
     data: bytes,
     answer: JsonObject,
     body: bytes,
+    claim: Claim | None,
 ) -> ApiResponse:
-    """A plain answer that was read whole: billed, then sent, so that the balance is exact when the client has it."""
+    """A plain answer that was read whole: billed, then sent, so that the balance is exact when the client has it.
+
+    Raises `OutcomeUnknown`: the client does not get what may never be billed.
+    """
     report, model = api_format.read_usage(answer), answer.get("model")
-    receipt = metering.charge(
+    bill = metering.make_bill(
         reservation,
         report=report,
         output_text_bytes=0 if report.is_exact else api_format.output_text_bytes(data, answer),
@@ -232,6 +244,12 @@ def _bill_plain(
         told_cost=_told_cost(response),
         answered_model=model if isinstance(model, str) else None,
     )
+    try:
+        if claim:
+            claim.store(data, bill)
+        receipt = metering.collect(bill)
+    except (OutcomeUnknown, PyMongoError) as error:
+        raise OutcomeUnknown(reservation.request_id, is_keyed=claim is not None) from error
     result = ApiResponse(data, request_id=reservation.request_id)
     result.headers |= reservation.hold.rate.headers | reservation.priced.headers | receipt.headers
     return result
@@ -250,7 +268,13 @@ def _read_start(response: UpstreamAnswer, reservation: Reservation) -> tuple[byt
 
 
 def _relay_stream(
-    response: UpstreamAnswer, api_format: ApiFormat, reservation: Reservation, *, start: bytes, body: bytes
+    response: UpstreamAnswer,
+    api_format: ApiFormat,
+    reservation: Reservation,
+    *,
+    start: bytes,
+    body: bytes,
+    at_end: ExitStack,
 ) -> StreamingHttpResponse:
     """A streamed answer: passed on as it comes, billed when it ends. Its first event decides whether it is one."""
     reader = api_format.stream_reader(reservation.call)
@@ -272,6 +296,7 @@ def _relay_stream(
         input_text_bytes=decoded_size(body),
         told_cost=_told_cost(response),
         error_format=api_format,
+        at_end=at_end.pop_all().close,
     )
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **_headers(reservation)}
     return StreamingHttpResponse(stream, content_type="text/event-stream", headers=headers)
@@ -284,7 +309,7 @@ def _relay_large(
     *,
     data: bytes,
     body: bytes,
-    claim: Claim | None,
+    at_end: ExitStack,
 ) -> StreamingHttpResponse:
     """A plain answer that is too large to wait for: passed on as it comes, billed at its end."""
     if not begins_like_an_answer(data, api_format):
@@ -297,7 +322,7 @@ def _relay_large(
         begun=reader.feed(data),
         input_text_bytes=decoded_size(body),
         told_cost=_told_cost(response),
-        at_end=claim.release if claim else None,
+        at_end=at_end.pop_all().close,
     )
     return StreamingHttpResponse(stream, content_type="application/json", headers=_headers(reservation))
 

@@ -209,7 +209,7 @@ def make_reservation(request_id: str) -> metering.Reservation:
 
 
 def bill(reservation: metering.Reservation) -> metering.Receipt:
-    return metering.charge(reservation, report=UsageReport(Usage(100, 20)), output_text_bytes=0)
+    return metering.collect(metering.make_bill(reservation, report=UsageReport(Usage(100, 20)), output_text_bytes=0))
 
 
 COST = (100 + 20 * 5) * 105 / 10**8

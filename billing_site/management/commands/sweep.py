@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from accounts.processes import keep_beating
 from billing_site.jobs import run_jobs
 
 
@@ -27,6 +28,7 @@ class Command(BaseCommand):
         if options["loop"]:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stopped.set())
+            keep_beating()
         has_failed = run_jobs(self.stdout.write)
         while options["loop"] and not stopped.wait(options["loop"]):
             run_jobs(self.stdout.write)

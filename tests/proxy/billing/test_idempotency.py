@@ -1,6 +1,7 @@
 """`Idempotency-Key`: the retry has the first answer and costs nothing, whoever sends it again and however often."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -8,9 +9,14 @@ from django.utils import timezone
 
 from accounts.models import Account
 from development.fake_upstream.server import FakeUpstream
+from proxy.billing import idempotency, metering
+from proxy.billing.idempotency import Claim, StoredAnswer
+from proxy.billing.pricing import Usage
+from proxy.formats.api_format import UsageReport
 from proxy.models import IdempotentRequest, RequestLog
+from tests.conftest import key_of
 from tests.factories import InsertUser, InThreads
-from tests.faults.test_crash import open_request, wait_for
+from tests.faults.test_crash import make_reservation, open_request, sweep_later, wait_for
 from tests.proxy.requests import MESSAGES, assert_reconciles, chat, post
 from tests.serving import Server
 
@@ -102,6 +108,77 @@ def test_a_claim_whose_process_died_is_free_again(server: Server, insert_user: I
     long_ago = timezone.now() - timedelta(seconds=settings.LONGEST_REQUEST_SECONDS + 1)
     IdempotentRequest.objects.update(created_at=long_ago)
     assert post(server, chat(), headers=KEY).status == 200
+
+
+# --- A crash between any two steps, by doing only the steps before it ----------------------------------------------
+
+BODY = b"the same body"
+
+
+def claim(request_id: str) -> Claim | StoredAnswer:
+    return idempotency.claim(
+        api_key=key_of("alice"), endpoint="x", idempotency_key="order-66", body=BODY, request_id=request_id
+    )
+
+
+def begin(request_id: str = "req_first") -> tuple[Claim, dict[str, Any]]:
+    """The first request with its key, up to its answer; returns its claim, and its bill that is not collected."""
+    claimed = claim(request_id)
+    assert isinstance(claimed, Claim)
+    reservation = make_reservation(request_id)
+    report = UsageReport(Usage(100, 20))
+    return claimed, metering.make_bill(reservation, report=report, output_text_bytes=0)
+
+
+@pytest.fixture
+def alice(insert_user: InsertUser, prices: None) -> None:
+    insert_user("alice", creditsNew=1)
+
+
+def assert_paid_once() -> None:
+    log = RequestLog.objects.get()
+    assert (log.outcome, log.cost > 0) == ("ok", True)
+    account = Account.objects.get(pk="alice")
+    assert account.credits_new == 1 - log.cost
+    assert not account.holds
+    assert_reconciles()
+
+
+def test_an_answer_that_is_stored_but_not_billed_is_billed_by_the_sweep(alice: None) -> None:
+    claimed, bill = begin()
+    claimed.store(b"{}", bill)
+    assert sweep_later() == 1
+    assert_paid_once()
+    assert claim("req_retry") == StoredAnswer(b"{}", "req_first")
+
+
+def test_an_answer_that_is_stored_but_not_billed_is_billed_before_a_retry_gets_it(
+    alice: None, in_threads: InThreads
+) -> None:
+    claimed, bill = begin()
+    claimed.store(b"{}", bill)
+    answers = in_threads(8, lambda index: claim(f"req_retry_{index}") if index < 6 else sweep_later())
+    assert answers[:6] == [StoredAnswer(b"{}", "req_first")] * 6
+    assert_paid_once()
+
+
+def test_an_answer_that_comes_after_its_request_was_given_up_is_not_kept(alice: None) -> None:
+    claimed, bill = begin()
+    assert sweep_later() == 1
+    claimed.store(b"{}", bill)
+    assert isinstance(claim("req_retry"), Claim)
+    assert RequestLog.objects.get().outcome == "abandoned"
+    assert_reconciles()
+
+
+def test_an_answer_that_nobody_paid_for_is_not_given_away(alice: None) -> None:
+    """It was stored after the sweep had looked for it, and before the sweep wrote that the request was given up."""
+    claimed, bill = begin()
+    IdempotentRequest.objects.update(request_id="hidden")
+    assert sweep_later() == 1
+    IdempotentRequest.objects.update(request_id="req_first")
+    claimed.store(b"{}", bill)
+    assert isinstance(claim("req_retry"), Claim), "the retry pays for an answer of its own"
 
 
 def test_an_expired_answer_is_gone(server: Server, insert_user: InsertUser) -> None:

@@ -52,7 +52,8 @@ def reserve(insert_user: Callable[..., str]) -> Callable[..., metering.Reservati
 
 
 def charge(reservation: metering.Reservation, usage: Usage, told: Decimal | None = None) -> dict[str, Any]:
-    metering.charge(reservation, report=UsageReport(usage), output_text_bytes=0, told_cost=told)
+    bill = metering.make_bill(reservation, report=UsageReport(usage), output_text_bytes=0, told_cost=told)
+    metering.collect(bill)
     log = collection_of(RequestLog).find_one({"_id": "req_own"})
     assert log
     return log
