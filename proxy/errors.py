@@ -165,6 +165,19 @@ class OutcomeUnknown(BillingError):
         )
 
 
+class RotationUnknown(BillingError):
+    """The database did not say whether a key was replaced."""
+
+    code = "outcome_unknown"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a key may have been replaced or not",
+            customer_message="The database did not confirm that your key was replaced. Try the old one: if it is "
+            "refused, it was replaced, and the new one is lost: ask support for another.",
+        )
+
+
 class PriceRowChanged(BillingError):
     """A price row that somebody changed between the preview of a change and the change."""
 

@@ -15,6 +15,7 @@ from proxy.errors import (
     InvalidRequest,
     MethodNotAllowed,
     OutcomeUnknown,
+    RotationUnknown,
     UnsupportedParameter,
     UpstreamError,
     WrongKindOfAnswer,
@@ -104,7 +105,7 @@ def error_response(error: BillingError, api_format: ApiFormat, request_id: str) 
         response.headers["Retry-After"] = error.retry_after
     if isinstance(error, OutcomeUnknown) and error.is_keyed:
         response.headers["Retry-After"] = str(error.retry_seconds)
-    elif isinstance(error, WrongKindOfAnswer | OutcomeUnknown):
+    elif isinstance(error, WrongKindOfAnswer | OutcomeUnknown | RotationUnknown):
         response.headers["X-Should-Retry"] = "false"  # Both vendors' SDKs obey it.
     return response
 

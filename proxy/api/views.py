@@ -32,6 +32,7 @@ from proxy.errors import (
     MethodNotAllowed,
     NotFound,
     RequestTooLarge,
+    RotationUnknown,
     ServiceUnavailable,
 )
 from proxy.formats.anthropic_betas import passing_betas
@@ -249,7 +250,10 @@ def rotate(request: HttpRequest, balance: Balance, request_id: str) -> ApiRespon
     """`POST /v1/keys/rotate`: a new API key, shown once; the key used for this call stops working."""
     api_key = _api_key(request)
     account = find_account_by_key(api_key)
-    new_key = rotate_key(username=account.pk, current_key=api_key)
+    try:
+        new_key = rotate_key(username=account.pk, current_key=api_key)
+    except DATABASE_FAILURES as error:
+        raise RotationUnknown from error
     response = json_response(
         {"object": "api_key", "api_key": new_key, "prefix": mask_key(new_key)}, request_id=request_id
     )
