@@ -113,6 +113,8 @@ DATABASES = {
             "serverSelectionTimeoutMS": env.int("DATABASE_TIMEOUT_MS", default=5000),
             "connectTimeoutMS": 5000,
             "socketTimeoutMS": 30000,
+            # A request that finds every connection in use for so long is refused; it would wait for ever.
+            "waitQueueTimeoutMS": 10000,
             "maxPoolSize": env.int("DATABASE_POOL_SIZE", default=100),
         },
     }

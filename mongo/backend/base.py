@@ -95,7 +95,22 @@ class DatabaseWrapper(MongoDatabaseWrapper):
     ops_class = DatabaseOperations
     SchemaEditorClass = DatabaseSchemaEditor
 
+    connection: Any  # The process's client, of all its threads; None in a thread that has not connected.
+
     _writer_of_process: ClassVar[Writer | None] = None
+
+    def connect(self) -> None:
+        """Connect this thread, wholly or not at all: after a failure the next use of the database tries again.
+
+        Connecting asks the server for its version, so it fails while no server answers. What Django keeps then would
+        pass for a connection, in this thread and for good. Raises `PyMongoError`.
+        """
+        try:
+            super().connect()
+        except BaseException:
+            self.connection = None
+            self.__dict__.pop("database", None)
+            raise
 
     def init_connection_state(self) -> None:
         self._collections: dict[str, Any] = {}
@@ -104,8 +119,7 @@ class DatabaseWrapper(MongoDatabaseWrapper):
     @property
     def writer(self) -> Writer:
         """The short way to write one document outside a transaction, shared by all threads."""
-        if self.connection is None:
-            self.ensure_connection()
+        self.ensure_connection()
         writer, name = DatabaseWrapper._writer_of_process, self.settings_dict["NAME"]
         if writer is None or writer.client is not self.connection or writer.database != name:
             writer = DatabaseWrapper._writer_of_process = make_writer(self.connection, name)
@@ -113,7 +127,8 @@ class DatabaseWrapper(MongoDatabaseWrapper):
 
     def get_collection(self, name: str, **kwargs: Any) -> Any:
         """A collection as the driver has it: stateless, so a collection without options is made once per connection."""
-        if kwargs or self.connection is None or self.queries_logged:
+        self.ensure_connection()
+        if kwargs or self.queries_logged:
             return super().get_collection(name, **kwargs)
         if name not in self._collections:
             self._collections[name] = super().get_collection(name)

@@ -53,7 +53,7 @@ class PriceBook:
 
     def _current(self) -> dict[str, dict[str, PriceRow]]:
         # One thread reads and the others wait for it: a moment if they have prices to go on with, not at all once a
-        # read has failed.
+        # read has failed, and a moment again without any: this read may be the one that finds the database back.
         if time.monotonic() >= self._expires and self._lock.acquire(timeout=self._patience()):
             try:
                 if time.monotonic() >= self._expires:
@@ -65,9 +65,10 @@ class PriceBook:
         return self._models
 
     def _patience(self) -> float:
-        if self._failure is not None:
-            return 0
-        return WAIT_SECONDS if time.monotonic() < self._stale_until else -1
+        has_prices = time.monotonic() < self._stale_until
+        if self._failure is None:
+            return WAIT_SECONDS if has_prices else -1
+        return 0 if has_prices else WAIT_SECONDS
 
     def _read(self) -> None:
         try:

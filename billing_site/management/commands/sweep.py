@@ -2,9 +2,10 @@
 
 import signal
 import threading
+import time
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.processes import keep_beating
 from billing_site.jobs import run_jobs
@@ -22,6 +23,14 @@ class Command(BaseCommand):
             metavar="SECONDS",
             help="Run again after every SECONDS (default 10) until stopped.",
         )
+        parser.add_argument(
+            "--give-up-after",
+            type=float,
+            default=60.0,
+            metavar="SECONDS",
+            help="End a loop with an error when every job has failed for SECONDS (default 60). Whatever watches the"
+            " sweeper starts a new process then, in case it is this one that cannot do them.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         stopped = threading.Event()
@@ -29,8 +38,16 @@ class Command(BaseCommand):
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stopped.set())
             keep_beating()
-        has_failed = run_jobs(self.stdout.write)
-        while options["loop"] and not stopped.wait(options["loop"]):
-            run_jobs(self.stdout.write)
-        if has_failed and not options["loop"]:
+        hopeless_since: float | None = None
+        while True:
+            started = time.monotonic()
+            sweep = run_jobs(self.stdout.write)
+            if not options["loop"]:
+                break
+            hopeless_since = (hopeless_since or started) if sweep.is_hopeless else None
+            if hopeless_since is not None and time.monotonic() - hopeless_since >= options["give_up_after"]:
+                raise CommandError("Every job keeps failing, the log says why. Start the sweeper again.")
+            if stopped.wait(options["loop"]):
+                return
+        if sweep.has_failed:
             raise SystemExit(1)
