@@ -37,6 +37,7 @@ _NOT_YET_INITIALIZED = 94
 # A mongod whose parent was killed needs about a second to stop; a start right after that waits for it.
 _DATA_DIR_PATIENCE_SECONDS = 3.0
 _FREE_PORT_ATTEMPTS = 3
+_KILLED_ATTEMPTS = 3
 _POLL_SECONDS = 0.02
 _given_ports: set[int] = set()
 
@@ -63,6 +64,10 @@ class _DataDirInUseError(MongodError):
 
 class _PortTakenError(MongodError):
     """Another process listens on the port."""
+
+
+class _KilledError(MongodError):
+    """A signal ended it while it started: nothing that another try would meet again."""
 
 
 def find_mongod() -> Path:
@@ -181,6 +186,7 @@ class Mongod:
         }
         self._pass_fds = pass_fds
         self._process: subprocess.Popen[bytes] | None = None
+        self.settling_seconds = 0.0  # One that is primary works.
 
     @property
     def port(self) -> int:
@@ -212,15 +218,38 @@ class Mongod:
         """How the last process ended by itself (negative: the signal); None while it runs and after `stop`."""
         return None if self._process is None else self._process.poll()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it runs and is primary; a quick look, which a frozen one can make wait for 3 s."""
+        if self.pid is None or not self._is_listening():
+            return False
+        try:
+            with self._connect(milliseconds=500) as client:
+                return self._is_primary(client, self.pid)
+        except PyMongoError:
+            return False
+
+    def is_clear(self) -> bool:
+        """Whether nothing is left of a process that ended: it has no children."""
+        return not self.is_running
+
+    def start_again(self) -> None:
+        """Start after an end, on the port and the data that it had, without waiting: `is_ready` tells the rest.
+
+        Raises MongodError if there is nothing that could be started.
+        """
+        self._launch()
+
     def start(self) -> None:
         """Start and wait until primary; does nothing if it runs. Works after any kind of end of the run before.
 
-        Raises MongodError, and leaves no process, if it is not primary within `start_seconds`.
+        Tries again if something kills it meanwhile. Raises MongodError, and leaves no process, if it is not primary
+        within `start_seconds`.
         """
         if self.is_running:
             return
         choose_port = self._port is None
-        attempts_left = _FREE_PORT_ATTEMPTS
+        ports_left, kills_left = _FREE_PORT_ATTEMPTS, _KILLED_ATTEMPTS
         patient_until = time.monotonic() + _DATA_DIR_PATIENCE_SECONDS
         while not self.is_running:
             if choose_port:
@@ -232,8 +261,12 @@ class Mongod:
                     raise
                 time.sleep(0.2)
             except _PortTakenError:
-                attempts_left -= 1
-                if not choose_port or attempts_left == 0:
+                ports_left -= 1
+                if not choose_port or ports_left == 0:
+                    raise
+            except _KilledError:
+                kills_left -= 1
+                if kills_left == 0:
                     raise
 
     def stop(self, seconds: float = 20) -> None:
@@ -258,6 +291,13 @@ class Mongod:
         self.stop()
 
     def _start_once(self) -> None:
+        try:
+            self._wait_until_primary(self._launch(), time.monotonic() + self._start_seconds)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _launch(self) -> subprocess.Popen[bytes]:
         binary = self._binary or find_mongod()
         if not is_port_free(self.port):
             raise self._port_error()
@@ -277,11 +317,16 @@ class Mongod:
             )
         finally:
             os.close(log)
-        try:
-            self._wait_until_primary(self._process, time.monotonic() + self._start_seconds)
-        except BaseException:
-            self.stop()
-            raise
+        return self._process
+
+    def _connect(self, *, milliseconds: int) -> MongoClient[dict[str, Any]]:
+        return MongoClient(
+            HOST,
+            self.port,
+            directConnection=True,
+            serverSelectionTimeoutMS=milliseconds,
+            socketTimeoutMS=5 * milliseconds,
+        )
 
     def _command(self, binary: Path) -> list[str]:
         command = [str(binary), "--replSet", REPLICA_SET, "--bind_ip", HOST, "--port", str(self.port)]
@@ -295,9 +340,7 @@ class Mongod:
         while not self._is_listening():
             self._check_start(process, deadline)
             time.sleep(_POLL_SECONDS)
-        with MongoClient[dict[str, Any]](
-            HOST, self.port, directConnection=True, serverSelectionTimeoutMS=1000, socketTimeoutMS=5000
-        ) as client:
+        with self._connect(milliseconds=1000) as client:
             while True:
                 try:
                     if self._is_primary(client, process.pid):
@@ -372,7 +415,8 @@ class Mongod:
                 "This processor lacks an instruction (AVX) that MongoDB 5.0 and newer need. "
                 "Set DATABASE_URL to a replica set that runs elsewhere."
             )
-        return MongodError(f"mongod ended with code {exit_code} while starting. {excerpt}")
+        kind = _KilledError if -exit_code in (signal.SIGKILL, signal.SIGTERM) else MongodError
+        return kind(f"mongod ended with code {exit_code} while starting. {excerpt}")
 
     def _port_error(self) -> MongodError:
         return _PortTakenError(

@@ -15,8 +15,7 @@ from development.mongod import MongodError, start_log, tied_to_parent
 
 ROOT = Path(__file__).resolve().parents[1]
 _FIRST_DELAY_SECONDS = 0.5
-_LAST_DELAY_SECONDS = 30.0
-_STABLE_SECONDS = 30.0
+_LAST_DELAY_SECONDS = 5.0
 
 
 def say(text: str = "") -> None:
@@ -31,17 +30,33 @@ class Service(Protocol):
     """What the supervisor keeps running: a child process, or the embedded MongoDB."""
 
     log_path: Path
+    settling_seconds: float
+    """Once it has been ready for so long, it has shown that it works."""
 
     @property
     def is_running(self) -> bool: ...
     @property
+    def is_ready(self) -> bool:
+        """Whether it does what it is for, as far as a quick look can tell."""
+
+    @property
     def exit_code(self) -> int | None: ...
-    def start(self) -> None: ...
+    def start(self) -> None:
+        """Start it for the first time, and wait as long as that takes."""
+
+    def is_clear(self) -> bool:
+        """Whether nothing is left of a process that ended; ends what is left. Called until it is true; never waits."""
+
+    def start_again(self) -> None:
+        """Start it after it ended and is clear. Never waits."""
+
     def stop(self) -> None: ...
 
 
 class Child:
     """A process in its own group, with its output in a log file. It gets SIGTERM if the supervisor dies."""
+
+    settling_seconds = 5.0
 
     def __init__(
         self, command: list[str], *, environment: Mapping[str, str], log_path: Path, grace_seconds: float, lock: int
@@ -52,10 +67,15 @@ class Child:
         self._grace_seconds = grace_seconds
         self._lock = lock
         self._process: subprocess.Popen[bytes] | None = None
+        self._kill_at: float | None = None
 
     @property
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def is_ready(self) -> bool:
+        return self.is_running
 
     @property
     def exit_code(self) -> int | None:
@@ -66,11 +86,30 @@ class Child:
 
         What is left is asked to stop, and killed after the grace time.
         """
+        while not self.is_clear():
+            time.sleep(0.05)
+        self.start_again()
+
+    def is_clear(self) -> bool:
+        """Whether nothing is left of the process that ended. What is left is asked to stop at the first call, and
+        killed at one after the grace time."""
+        now = time.monotonic()
+        try:
+            if self._kill_at is None:
+                self._kill_at = now + self._grace_seconds
+                self._signal_group(signal.SIGTERM)
+            self._signal_group(signal.SIGKILL if now > self._kill_at else 0)  # 0 only asks whether something is left.
+        except ProcessLookupError:
+            return True
+        return self._process is None
+
+    def start_again(self) -> None:
+        """Start it, in the log of the processes before."""
         if self._process is None:
             log = start_log(self.log_path)
         else:
-            self._end_group()
             log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._kill_at = None
         try:
             self._process = spawn(self._command, self._environment, stdout=log, stderr=log, lock=self._lock)
         finally:
@@ -89,15 +128,6 @@ class Child:
     def kill(self) -> None:
         """SIGKILL for the whole group. Does not wait: a signal handler may call it."""
         with contextlib.suppress(ProcessLookupError):
-            self._signal_group(signal.SIGKILL)
-
-    def _end_group(self) -> None:
-        deadline = time.monotonic() + self._grace_seconds
-        with contextlib.suppress(ProcessLookupError):
-            self._signal_group(signal.SIGTERM)
-            while time.monotonic() < deadline:
-                time.sleep(0.05)
-                self._signal_group(0)  # only asks whether something is left
             self._signal_group(signal.SIGKILL)
 
     def _signal_group(self, number: int) -> None:
@@ -124,36 +154,52 @@ def spawn(
 
 @dataclass
 class Watched:
-    """A service that is started again when it ends, each time after a longer pause until it has run for a while."""
+    """A service that is started again when it ends, each time after a longer pause until it has shown that it works.
+
+    Nothing here waits, so that each of any number of services is looked after, whatever another one needs.
+    """
 
     name: str
     service: Service
-    started_at: float = field(default_factory=time.monotonic)
-    delay: float = _FIRST_DELAY_SECONDS
-    retry_at: float | None = None
+    ends: int = 0
+    """How often it ended, or did not start, since it last worked."""
+    _ready_at: float | None = field(default_factory=time.monotonic)
+    _retry_at: float | None = None
 
     def check(self) -> None:
-        """Announce an end, or start again what ended when its pause is over. Call it often."""
+        """Announce an end, start again what ended when its pause is over, or note that it works. Call it often."""
         now = time.monotonic()
         if self.service.is_running:
-            if now - self.started_at > _STABLE_SECONDS:
-                self.delay = _FIRST_DELAY_SECONDS
-        elif self.retry_at is None:
+            self._check_ready(now)
+        elif self._retry_at is None:
             self._plan(f"{self.name} {describe_exit(self.service.exit_code)}")
-        elif now >= self.retry_at:
-            self.retry_at = None
+        elif now >= self._retry_at and self.service.is_clear():
+            self._retry_at = self._ready_at = None
             try:
-                self.service.start()
+                self.service.start_again()
             except (MongodError, OSError) as error:
                 self._plan(f"{self.name} did not start: {error}")
-            else:
-                self.started_at = time.monotonic()
-                say(f"{self.name} runs again.")
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it worked when it was last looked at."""
+        return self.service.is_running and self._ready_at is not None
+
+    def _check_ready(self, now: float) -> None:
+        if self._ready_at is None:
+            if not self.service.is_ready:
+                return
+            self._ready_at = now
+            say(f"{self.name} runs again.")
+        if now - self._ready_at >= self.service.settling_seconds:
+            self.ends = 0
 
     def _plan(self, reason: str) -> None:
-        say(f"{reason}. Starting it again in {self.delay:g} s; log: {self.service.log_path}")
-        self.retry_at = time.monotonic() + self.delay
-        self.delay = min(self.delay * 2, _LAST_DELAY_SECONDS)
+        delay = min(_FIRST_DELAY_SECONDS * 2**self.ends, _LAST_DELAY_SECONDS)
+        self.ends += 1
+        say(f"{reason}. Starting it again in {delay:g} s; log: {self.service.log_path}")
+        self._retry_at = time.monotonic() + delay
+        self.service.is_clear()  # What is left has the pause to stop.
 
 
 def describe_exit(code: int | None) -> str:

@@ -34,6 +34,8 @@ _STEP_SECONDS = 300
 _READY_SECONDS = 60
 _EARLIER_RUN_SECONDS = 45
 _WATCH_SECONDS = 0.2
+_START_ATTEMPTS = 3
+"""A service that ends so often before it has worked for a while will not start at all."""
 
 
 class StartError(Exception):
@@ -166,8 +168,7 @@ class Supervisor:
                 try:
                     self._start()
                     while True:
-                        for watched in self._watched:
-                            watched.check()
+                        self._check()
                         time.sleep(_WATCH_SECONDS)
                 finally:
                     self._is_stopping = True
@@ -184,6 +185,19 @@ class Supervisor:
         for watched in self._watched:
             if isinstance(watched.service, Child):
                 watched.service.kill()
+
+    def _check(self) -> None:
+        """Look after every service. Never waits; call it often."""
+        for watched in self._watched:
+            watched.check()
+
+    def _check_start(self) -> None:
+        """The same while not everything runs yet. Raises StartError if a service keeps ending."""
+        self._check()
+        for watched in self._watched:
+            if watched.ends >= _START_ATTEMPTS:
+                ending = describe_exit(watched.service.exit_code)
+                raise StartError(f"{watched.name} {ending} while starting. {log_tail(watched.service.log_path)}")
 
     def _stop(self) -> None:
         if self._watched:
@@ -266,16 +280,35 @@ class Supervisor:
         return demo
 
     def _step(self, name: str, *arguments: str) -> str:
-        """Run a management command to its end and return what it printed. Raises StartError if it fails."""
+        """Run a management command to its end and return what it printed. If it fails, it is run once more.
+
+        Raises StartError if it fails then too.
+        """
         say(f"manage.py {name} ...")
+        try:
+            return self._run_command(name, *arguments)
+        except StartError as error:
+            # What it needs may have been away for a moment.
+            say(f"{str(error).splitlines()[0]} Trying again ...")
+            self._wait_for("every service", lambda: all(watched.is_ready for watched in self._watched))
+            return self._run_command(name, *arguments)
+
+    def _run_command(self, name: str, *arguments: str) -> str:
         log_path = self._var / "log" / f"{name}.log"
         log = start_log(log_path)
         command = [sys.executable, "manage.py", name, *arguments]
         process = spawn(command, self._environment, stdout=subprocess.PIPE, stderr=log, lock=self._lock)
+        deadline = time.monotonic() + _STEP_SECONDS
         try:
-            output, _ = process.communicate(timeout=_STEP_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise StartError(f"manage.py {name} took more than {_STEP_SECONDS} s. {log_tail(log_path)}") from None
+            while True:
+                try:
+                    output, _ = process.communicate(timeout=_WATCH_SECONDS)
+                    break
+                except subprocess.TimeoutExpired:
+                    if time.monotonic() > deadline:
+                        message = f"manage.py {name} took more than {_STEP_SECONDS} s. {log_tail(log_path)}"
+                        raise StartError(message) from None
+                self._check_start()
         finally:
             os.close(log)
             if process.returncode is None:
@@ -307,10 +340,7 @@ class Supervisor:
     def _wait_for(self, what: str, is_ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _READY_SECONDS
         while not is_ready():
-            for watched in self._watched:
-                if not watched.service.is_running:
-                    ending = describe_exit(watched.service.exit_code)
-                    raise StartError(f"{watched.name} {ending} while starting. {log_tail(watched.service.log_path)}")
+            self._check_start()
             if time.monotonic() > deadline:
                 last = self._watched[-1]
                 raise StartError(f"No answer from {what} in {_READY_SECONDS} s. {log_tail(last.service.log_path)}")

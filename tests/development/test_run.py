@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from pymongo import MongoClient
 
 from development.fake_upstream.server import FakeUpstream
 from development.mongod import Mongod, free_port, is_port_free
+from development.processes import Watched
 from development.run import (
     PORTS,
     Child,
@@ -96,14 +97,18 @@ class Installation:
                 start_new_session=True,
             )
 
+    def begin(self) -> None:
+        """Start without waiting until it is ready."""
+        self._process = self.launch()
+
     def start(self) -> None:
         """Start, unless it runs, and wait until it is ready."""
         if self._process is not None and self._process.poll() is None:
             return
-        self._process = self.launch()
+        self.begin()
         deadline = time.monotonic() + START_SECONDS
         while "Ready." not in self.output:
-            assert self._process.poll() is None, self.output
+            assert self.process.poll() is None, self.output
             assert time.monotonic() < deadline, self.output
             time.sleep(0.05)
 
@@ -304,6 +309,26 @@ def test_database_that_runs_elsewhere_is_used_and_its_customers_are_left_alone(
             assert installation.stop() == 0
 
 
+def test_what_is_killed_while_the_run_starts_is_started_again(tmp_path: Path) -> None:
+    with FakeUpstream(api_key=OPENHANDS_KEY) as upstream:
+        installation = Installation(tmp_path, upstream)
+
+        def kill(word: str) -> None:
+            wait_for(lambda: any(word in command_of(pid) for pid in descendants(installation.process.pid)), 30)
+            os.kill(installation.child(word), signal.SIGKILL)
+
+        installation.begin()
+        try:
+            kill("mongod --replSet")
+            wait_for(lambda: "manage.py migrate ..." in installation.output, 30)
+            kill("mongod --replSet")
+            kill("gunicorn")
+            wait_for(lambda: "Ready." in installation.output, 60)
+            assert installation.run_line("Spend on OpenHands")["choices"]
+        finally:
+            assert installation.stop() == 0, installation.output
+
+
 # What does not start says why; no process is left.
 
 
@@ -442,6 +467,73 @@ def test_what_an_ended_child_left_is_killed_after_the_grace_time_before_the_next
 
     wait_for(lambda: stat_of(left) is None, 1)
     child.stop()
+    os.close(lock)
+
+
+def watch(*watched: Watched, until: Callable[[], bool], seconds: float = 20) -> None:
+    """What the supervisor does all the time, until something is so."""
+
+    def look() -> bool:
+        for one in watched:
+            one.check()
+        return until()
+
+    wait_for(look, seconds)
+
+
+def test_a_mongod_killed_again_and_again_is_back_at_once_each_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Mongod(tmp_path / "data") as mongod:
+        watched = Watched("MongoDB", mongod)
+        for _ in range(4):
+            assert mongod.pid is not None
+            os.kill(mongod.pid, signal.SIGKILL)
+            wait_for(lambda: not mongod.is_running)
+            watch(watched, until=lambda: mongod.is_running and watched.is_ready)
+    assert re.findall("again in (.+?) s", capsys.readouterr().out) == ["0.5"] * 4
+
+
+def test_what_keeps_ending_is_started_again_more_and_more_seldom_within_seconds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
+    child = Child(["false"], environment=os.environ, log_path=tmp_path / "log", grace_seconds=1, lock=lock)
+    child.start()
+    watched = Watched("Child", child)
+    watch(watched, until=lambda: watched.ends == 4)
+    watched.ends = 20
+    watch(watched, until=lambda: watched.ends == 21)
+    os.close(lock)
+    assert re.findall("again in (.+?) s", capsys.readouterr().out) == ["0.5", "1", "2", "4", "5"]
+
+
+def test_what_is_left_of_one_service_keeps_no_other_waiting(tmp_path: Path) -> None:
+    """As a request in flight does after `kill -9` of gunicorn's master, twice."""
+    lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
+
+    def child(name: str, script: str) -> Watched:
+        log_path = tmp_path / name
+        command = ["bash", "-c", f"echo $$; {script}"]
+        service = Child(command, environment=os.environ, log_path=log_path, grace_seconds=4, lock=lock)
+        service.start()
+        return Watched(name, service)
+
+    def kill_leader(name: str, *, lines: int) -> None:
+        words = wait_for(lambda: len(found := (tmp_path / name).read_text().split()) == lines and found)
+        os.kill(int(words[-1]), signal.SIGKILL)
+
+    stubborn = child("stubborn", "trap '' TERM; sleep 60; true")
+    other = child("other", "exec sleep 60")
+    for kills in (1, 2):
+        kill_leader("stubborn", lines=kills)
+        kill_leader("other", lines=kills)
+        watch(stubborn, other, until=lambda: stubborn.ends > 0 and other.ends > 0)
+        watch(stubborn, other, until=lambda: other.is_ready, seconds=3)
+        assert not stubborn.is_ready, "what is left of it has its time first"
+        watch(stubborn, other, until=lambda: stubborn.is_ready)
+    for watched in (stubborn, other):
+        watched.service.stop()
     os.close(lock)
 
 
