@@ -519,22 +519,26 @@ def test_what_is_left_of_one_service_keeps_no_other_waiting(tmp_path: Path) -> N
         service.start()
         return Watched(name, service)
 
-    def kill_leader(name: str, *, lines: int) -> None:
-        words = wait_for(lambda: len(found := (tmp_path / name).read_text().split()) == lines and found)
-        os.kill(int(words[-1]), signal.SIGKILL)
+    def kill_leader(name: str, *, times: int) -> None:
+        log_path = tmp_path / name
+        wait_for(lambda: log_path.read_text().count("\n\n") == times)
+        os.kill(int(log_path.read_text().split()[-1]), signal.SIGKILL)
 
-    stubborn = child("stubborn", "trap '' TERM; sleep 60; true")
-    other = child("other", "exec sleep 60")
-    for kills in (1, 2):
-        kill_leader("stubborn", lines=kills)
-        kill_leader("other", lines=kills)
-        watch(stubborn, other, until=lambda: stubborn.ends > 0 and other.ends > 0)
-        watch(stubborn, other, until=lambda: other.is_ready, seconds=3)
-        assert not stubborn.is_ready, "what is left of it has its time first"
-        watch(stubborn, other, until=lambda: stubborn.is_ready)
-    for watched in (stubborn, other):
-        watched.service.stop()
-    os.close(lock)
+    stubborn = child("stubborn", "trap '' TERM; echo; sleep 60; true")
+    other = child("other", "echo; exec sleep 60")
+    try:
+        for kills in (1, 2):
+            kill_leader("stubborn", times=kills)
+            kill_leader("other", times=kills)
+            watch(stubborn, other, until=lambda: stubborn.ends > 0 and other.ends > 0)
+            watch(stubborn, other, until=lambda: stubborn.is_ready or other.is_ready)
+            assert other.is_ready
+            assert not stubborn.is_ready, "what is left of it has its time first"
+            watch(stubborn, other, until=lambda: stubborn.is_ready)
+    finally:
+        stubborn.service.stop()
+        other.service.stop()
+        os.close(lock)
 
 
 def test_shown_url_has_no_password() -> None:
