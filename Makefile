@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test check fix clean reset system browser bench bench-admin bench-compare
+.PHONY: help run test check fix clean reset system browser bench bench-admin bench-compare faults
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ bench-admin: system ## measure every page of the admin with a million accounts (
 
 bench-compare: system ## compare speed with another checkout, taking turns, in 3 minutes: `make bench-compare TREE=../other`
 	@$(BIN)/python -m benchmarks.compare $(TREE)
+
+faults: system ## break the platform under load and audit it: `make faults MINUTES=5 SEED=1 MEMBERS=3 TIMES=short`
+	@exec $(BIN)/python -m faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(MEMBERS),--members $(MEMBERS)) $(if $(TIMES),--times $(TIMES)) $(if $(FREEZE),--freeze $(FREEZE)) \
+		$(if $(ROUND),--round $(ROUND))
 
 check: $(INSTALLED) ## style, types, directions of imports
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ import contextlib
 import heapq
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from pymongo.errors import PyMongoError
 
 from faults.answers import exchange
 from faults.audit import Audit
-from faults.clients import CHAT, Clients
+from faults.clients import CHAT, Cast, Clients
 from faults.journal import Journal
 from faults.processes import Supervised, send_signal
 from faults.replica_set import Member
@@ -47,7 +48,10 @@ PROBES = 8
 
 @dataclass(frozen=True)
 class Options:
-    """What to run. `longest_freeze` in seconds; `round_seconds` is how long faults go on before an audit."""
+    """What to run. `longest_freeze` in seconds; `round_seconds` is how long faults go on before an audit.
+
+    With `is_gentle` no request loses its process, so that quiet comes at once: the smoke of the tests.
+    """
 
     seed: int
     minutes: float
@@ -55,6 +59,7 @@ class Options:
     has_short_times: bool
     longest_freeze: float
     round_seconds: float
+    is_gentle: bool = False
 
 
 class Campaign:
@@ -68,34 +73,45 @@ class Campaign:
         self.system = System(
             directory, members=options.members, has_short_times=options.has_short_times, journal=self.journal
         )
-        self._plan = plan_episodes(seed=options.seed, members=options.members, longest_freeze=options.longest_freeze)
+        self._plan = plan_episodes(
+            seed=options.seed,
+            members=options.members,
+            longest_freeze=options.longest_freeze,
+            is_gentle=options.is_gentle,
+        )
         self._chance = random.Random(f"campaign {options.seed}")
         self._timeline: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._pool = ThreadPoolExecutor(4)
+        self._is_over = threading.Event()
 
     def run(self) -> None:
         """All of it. Whatever happens, no process is left. Raises RuntimeError if the platform does not start."""
         try:
-            cast = self.system.start()
-            self._clients = Clients(
-                journal=self.journal,
-                ports=self.system.ports,
-                cast=cast,
-                staff=self.system.staff,
-                usersnew=self.system.database["usersNew"],
-                webhook_secret=self.system.webhook_secret,
-                seed=self._options.seed,
-            )
+            self._clients = self._make_clients(self.system.start())
             self._clients.start(CLIENTS, pause_seconds=CLIENT_PAUSE_SECONDS)
-            end = time.monotonic() + self._options.minutes * 60
-            while time.monotonic() < end:
-                self._round(min(end, time.monotonic() + self._options.round_seconds))
-        finally:
-            if hasattr(self, "_clients"):
+            try:
+                end = time.monotonic() + self._options.minutes * 60
+                while time.monotonic() < end:
+                    self._round(min(end, time.monotonic() + self._options.round_seconds))
+            finally:
                 self._clients.stop()
+        finally:
+            self._is_over.set()
             self.system.stop()
             self._pool.shutdown(wait=False, cancel_futures=True)
+            self.journal.close()
+
+    def _make_clients(self, cast: Cast) -> Clients:
+        return Clients(
+            journal=self.journal,
+            ports=self.system.ports,
+            cast=cast,
+            staff=self.system.staff,
+            usersnew=self.system.database["usersNew"],
+            webhook_secret=self.system.webhook_secret,
+            seed=self._options.seed,
+        )
 
     def _round(self, until: float) -> None:
         self.rounds += 1
@@ -257,21 +273,28 @@ class Campaign:
         for kind, details in problems.items():
             self.journal.violation(f"not well {WELL_SECONDS:g} s after all is back", f"{name}: {kind}", details)
         if problems:
-            waited = self._in_background(partial(self._until, lambda: not self._find_problems()))
+            waited = self._in_background(partial(self._until, lambda: not self._find_problems(), pause=1.0))
             after = "never" if waited is None else f"after {time.monotonic() - back:.0f} s"
             self.journal.write("well again", episode=self.episodes, when=after)
             if waited is None:
                 self.journal.violation("never well again", name, "; ".join(problems))
+                self._start_anew()
                 return
         self.journal.well_seconds.append(time.monotonic() - ended)
 
-    def _until(self, condition: Callable[[], bool]) -> float | None:
-        """Seconds until it was so; None if it never was."""
+    def _start_anew(self) -> None:
+        """What an operator would do with a platform that does not recover; without it nothing more would be found."""
+        for process in (self.system.sweeper, *self.system.masters):
+            if process.pid is not None:
+                send_signal(process.pid, signal.SIGKILL)
+        self._in_background(partial(self._until, self._is_back))
+
+    def _until(self, condition: Callable[[], bool], pause: float = 0.2) -> float | None:
+        """Seconds until it was so; None if it never was. It is asked again after a pause."""
         started = time.monotonic()
         while not condition():
-            if time.monotonic() - started > GIVE_UP_SECONDS:
+            if time.monotonic() - started > GIVE_UP_SECONDS or self._is_over.wait(pause):
                 return None
-            time.sleep(0.2)
         return time.monotonic() - started
 
     def _is_back(self) -> bool:

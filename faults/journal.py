@@ -153,8 +153,14 @@ class Journal:
         """One line of the file in which everything is found again."""
         line = json.dumps({"at": round(time.time(), 3), "what": what, **details}, default=str)
         with self._lock:
-            self._file.write(line + "\n")
-            self._file.flush()
+            if not self._file.closed:  # A client that ends late has nothing more to say.
+                self._file.write(line + "\n")
+                self._file.flush()
+
+    def close(self) -> None:
+        """Write nothing any more."""
+        with self._lock:
+            self._file.close()
 
     def new_request(
         self, account: Account, *, path: str, is_stream: bool, output_tokens: int, key: str | None = None

@@ -26,7 +26,7 @@ class Supervised:
         self.log_path = log_path
         self.starts = 0
         self._command = command
-        self._environment = environment
+        self.environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._died_at: float | None = None
         self._not_before = 0.0
@@ -53,7 +53,7 @@ class Supervised:
         return subprocess.Popen(
             command,
             cwd=ROOT,
-            env=self._environment,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

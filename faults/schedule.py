@@ -56,12 +56,17 @@ ROLL_BACK_SECONDS = 12.0
 """The member whose writes are to be rolled back stays away for so long, so that the others have written meanwhile."""
 
 
-def plan_episodes(*, seed: int, members: int, longest_freeze: float) -> Iterator[Episode]:
-    """An endless plan. `members` is the number of mongods (1 or 3); no process stays frozen beyond `longest_freeze`."""
+def plan_episodes(*, seed: int, members: int, longest_freeze: float, is_gentle: bool = False) -> Iterator[Episode]:
+    """An endless plan. `members` is the number of mongods (1 or 3); no process stays frozen beyond `longest_freeze`.
+
+    A gentle plan spares the processes that serve requests from being killed.
+    """
     chance = random.Random(f"episodes {seed}")
     kinds = [_kills, _freeze, _freeze, _several, _cold_start, _cold_start]
     if members > 1:
         kinds += [_step_downs, _step_downs, _lost_primary, _lost_primary, _roll_back]
+    if is_gentle:
+        kinds = [_gentle]
     while True:
         # Each kind once in random order, then again: a short run meets all of them too.
         for make in chance.sample(kinds, len(kinds)):
@@ -116,6 +121,17 @@ def _cold_start(chance: random.Random, members: int, longest: float) -> list[Fau
     else:
         first = Fault(0.0, Kind.KILL, Target.PRIMARY, min(away, LONGEST_AWAY_SECONDS))
     return [first, Fault(0.5, Kind.KILL, Target.ALL_WORKERS), Fault(0.6, Kind.KILL, Target.SWEEPER)]
+
+
+def _gentle(chance: random.Random, members: int, longest: float) -> list[Fault]:
+    """Kills and freezes that no request dies of."""
+    return [
+        Fault(0.0, Kind.KILL, Target.SWEEPER),
+        Fault(0.2, Kind.KILL, Target.STAFF),
+        Fault(0.4, Kind.FREEZE, Target.WORKER, min(longest, 1.0), chance.random()),
+        Fault(0.6, Kind.FREEZE, Target.PRIMARY, min(longest, 1.0)),
+        Fault(2.0, Kind.KILL, Target.PRIMARY),
+    ]
 
 
 def _step_downs(chance: random.Random, members: int, longest: float) -> list[Fault]:

@@ -28,7 +28,7 @@ class Staff(Supervised):
     def spawn(self, command: list[str], log: int) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             command,
-            env=self._environment,
+            env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
