@@ -17,8 +17,6 @@ from development.processes import ROOT
 from faults.campaign import Campaign, Options
 from faults.report import command, render
 
-INTERRUPTED = 130
-
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m faults", description="Kill and freeze the platform under load.")
@@ -51,7 +49,7 @@ def main() -> int:
     try:
         campaign.run()
     except KeyboardInterrupt:
-        say("Interrupted: what was found so far, without the last audit.")
+        say("Interrupted: this is what was found up to the last audit.")
     seconds = time.monotonic() - started
     report = render(campaign, options, seconds=seconds, directory=str(directory))
     (directory / "report.txt").write_text(report + "\n")

@@ -30,8 +30,8 @@ from faults.system import System
 
 Result = TypeVar("Result")
 
-CLIENTS = 8
-CLIENT_PAUSE_SECONDS = 0.5
+CLIENTS = 12
+CLIENT_PAUSE_SECONDS = 0.8
 """About a dozen requests a second in all."""
 WELL_SECONDS = 5.0
 """So soon after the processes run and the database takes writes, every endpoint works."""
@@ -118,8 +118,10 @@ class Campaign:
         self._clients.resume()
         self._idle(1.0)
         while True:
+            began = time.monotonic()
             self._play(next(self._plan))
             self._heal()
+            self.journal.gap_seconds.append(self.journal.longest_gap(began))
             if time.monotonic() >= until:
                 break
             self._idle(self._chance.uniform(0, 2))

@@ -135,7 +135,8 @@ class Clients:
         path = chance.choice((CHAT, MESSAGES))
         request = self.journal.new_request(account, path=path, is_stream=is_stream, output_tokens=output)
         leave = chance.uniform(0.01, 0.5) if chance.random() < 1 / 6 else None
-        self._send(request, _question(request, output, chance.uniform(0, 0.03)), leave_after=leave)
+        delay = chance.choice((0.0, 0.0, 0.02, 0.02, 0.3))  # The last: some are always under way when a process dies.
+        self._send(request, _question(request, output, delay), leave_after=leave)
 
     def ask_with_key(self, account: Account, chance: random.Random) -> None:
         """A request with a key, tried until there is an answer; some clients leave and come back for it."""

@@ -1,6 +1,7 @@
 """The campaign's own books: what was asked, what came back, and what is wrong with it. Shared by all threads."""
 
 import heapq
+import itertools
 import json
 import threading
 import time
@@ -135,6 +136,8 @@ class Journal:
         self.events: Counter[str] = Counter()
         self.first_billed_seconds: list[float] = []
         self.well_seconds: list[float] = []
+        self.gap_seconds: list[float] = []
+        self.billed_at: list[float] = []
         self.uncollected: Counter[str] = Counter()
         self._seen: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
@@ -157,6 +160,11 @@ class Journal:
                 self._file.write(line + "\n")
                 self._file.flush()
 
+    def longest_gap(self, since: float) -> float:
+        """The longest time without a billed answer since then (of the monotonic clock), in seconds."""
+        moments = [since, *sorted(at for at in list(self.billed_at) if at > since), time.monotonic()]
+        return max(later - earlier for earlier, later in itertools.pairwise(moments))
+
     def close(self) -> None:
         """Write nothing any more."""
         with self._lock:
@@ -176,6 +184,8 @@ class Journal:
     def add_attempt(self, request: Request, answer: Answer) -> None:
         """Note how an attempt at a request ended."""
         request.attempts.append(answer)
+        if answer.is_ok:
+            self.billed_at.append(time.monotonic())
         code, text = answer.error if answer.status != 200 else ("", "")
         self.write(
             "request",

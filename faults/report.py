@@ -32,6 +32,7 @@ def render(campaign: Campaign, options: Options, *, seconds: float, directory: s
         "not collected, by rule: "
         + (", ".join(f"{count} x {reason}" for reason, count in journal.uncollected.items()) or "nothing"),
         f"seconds from the end of an episode to the first billed answer: {_spread(journal.first_billed_seconds)}",
+        f"longest wait of all clients for a billed answer, an episode: {_spread(journal.gap_seconds)}",
         f"seconds until all endpoints were seen to work: {_spread(journal.well_seconds)}",
         f"logs and journal: {directory}",
         "",

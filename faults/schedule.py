@@ -62,7 +62,7 @@ def plan_episodes(*, seed: int, members: int, longest_freeze: float, is_gentle: 
     A gentle plan spares the processes that serve requests from being killed.
     """
     chance = random.Random(f"episodes {seed}")
-    kinds = [_kills, _freeze, _freeze, _several, _cold_start, _cold_start]
+    kinds = [_kills, _freeze, _freeze, _several, _cold_start, _cold_start, _outage]
     if members > 1:
         kinds += [_step_downs, _step_downs, _lost_primary, _lost_primary, _roll_back]
     if is_gentle:
@@ -123,14 +123,19 @@ def _cold_start(chance: random.Random, members: int, longest: float) -> list[Fau
     return [first, Fault(0.5, Kind.KILL, Target.ALL_WORKERS), Fault(0.6, Kind.KILL, Target.SWEEPER)]
 
 
+def _outage(chance: random.Random, members: int, longest: float) -> list[Fault]:
+    """The database stands still for longer than the driver waits, with requests between hold and record."""
+    return [Fault(0.0, Kind.FREEZE, Target.PRIMARY, chance.uniform(min(35.0, longest), longest))]
+
+
 def _gentle(chance: random.Random, members: int, longest: float) -> list[Fault]:
     """Kills and freezes that no request dies of."""
     return [
-        Fault(0.0, Kind.KILL, Target.SWEEPER),
-        Fault(0.2, Kind.KILL, Target.STAFF),
-        Fault(0.4, Kind.FREEZE, Target.WORKER, min(longest, 1.0), chance.random()),
-        Fault(0.6, Kind.FREEZE, Target.PRIMARY, min(longest, 1.0)),
-        Fault(2.0, Kind.KILL, Target.PRIMARY),
+        Fault(0.0, Kind.KILL, Target.STAFF),
+        Fault(0.2, Kind.FREEZE, Target.WORKER, min(longest, 1.0), chance.random()),
+        Fault(0.4, Kind.FREEZE, Target.PRIMARY, min(longest, 1.0)),
+        Fault(1.6, Kind.KILL, Target.PRIMARY),
+        Fault(9.0, Kind.KILL, Target.SWEEPER),
     ]
 
 

@@ -32,6 +32,8 @@ SHORT_TIMES = {
     "HOLD_MAX_AGE_SECONDS": "40",
 }
 """Settings of time with which holds grow old within a round; the other setting is the shipped one."""
+SHORT_SWEEP = ("3",)
+"""Seconds between two sweeps, with them."""
 GUNICORNS: dict[str, dict[str, str]] = {"gunicorn": {}}
 """The gunicorns that serve together, each with what its environment has of its own."""
 
@@ -72,7 +74,8 @@ class System:
         python = sys.executable
         gunicorn = [python, "-m", "gunicorn", "-c", "billing_site/gunicorn.conf.py", "billing_site.wsgi:application"]
         self.masters = [self._supervised(name, gunicorn, own) for name, own in GUNICORNS.items()]
-        self.sweeper = self._supervised("sweeper", [python, "manage.py", "sweep", "--loop"], {})
+        sweep = [python, "manage.py", "sweep", "--loop", *(SHORT_SWEEP if has_short_times else ())]
+        self.sweeper = self._supervised("sweeper", sweep, {})
         self.staff = Staff(
             "staff", [python, "-m", "faults.staff"], environment=self.environment, log_path=directory / "staff.log"
         )

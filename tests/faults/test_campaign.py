@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -52,28 +53,27 @@ def processes_of(directory: Path) -> list[str]:
 # --- The whole of it ----------------------------------------------------------------------------------------------
 
 
-def test_a_short_gentle_campaign_finds_nothing_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_gentle_round_finds_nothing_and_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     directory = tmp_path / "campaign"
-    process = start_campaign(directory, "--minutes=0.05", "--seed=1")
-    output, _ = process.communicate(timeout=240)
+    process = start_campaign(directory, "--seed=1", "--minutes=5", "--round=1")
+    assert process.stdout is not None
+    stop_late = threading.Timer(240, process.kill)
+    stop_late.start()
+    lines = list(itertools.takewhile(lambda line: not line.startswith("round 1:"), process.stdout))
+    assert lines[0].startswith("make faults SEED=1 MEMBERS=1")
+    assert processes_of(directory)
+
+    process.send_signal(signal.SIGINT)
+
+    output, _ = process.communicate(timeout=60)
+    stop_late.cancel()
     assert process.returncode == 0, output
-    assert "make faults SEED=1" in output
+    assert "Interrupted" in output
     assert "no violation" in output
     for event in ("kill -9 primary", "kill -9 sweeper", "kill -9 staff", "freeze worker", "freeze primary"):
         assert f"1 x {event}" in output
     assert "lost: 0, doubled: 0, given away: 0" in output
     assert (directory / "report.txt").read_text().strip() in output
-    assert processes_of(directory) == []
-
-
-def test_ctrl_c_ends_a_campaign_and_every_process_of_it(tmp_path: Path) -> None:
-    directory = tmp_path / "campaign"
-    process = start_campaign(directory)
-    wait_for((directory / "gunicorn.log").exists, seconds=90)
-    assert processes_of(directory)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert "Interrupted" in output
     assert processes_of(directory) == []
 
 
