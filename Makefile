@@ -36,7 +36,7 @@ bench-compare: system ## compare speed with another checkout, taking turns, in 3
 faults: system ## break the platform under load and audit it: `make faults MINUTES=5 SEED=1 MEMBERS=3 TIMES=short`
 	@exec $(BIN)/python -m faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(MEMBERS),--members $(MEMBERS)) $(if $(TIMES),--times $(TIMES)) $(if $(FREEZE),--freeze $(FREEZE)) \
-		$(if $(ROUND),--round $(ROUND))
+		$(if $(ROUND),--round $(ROUND)) $(foreach kind,$(ONLY),--only $(kind))
 
 check: $(INSTALLED) ## style, types, directions of imports
 	$(BIN)/ruff check .

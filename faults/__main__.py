@@ -16,6 +16,7 @@ from pathlib import Path
 from development.processes import ROOT
 from faults.campaign import Campaign, Options
 from faults.report import command, render
+from faults.schedule import EPISODES
 
 
 def main() -> int:
@@ -26,7 +27,7 @@ def main() -> int:
     parser.add_argument("--times", choices=("shipped", "short"), default="shipped", help="the platform's time-outs")
     parser.add_argument("--freeze", type=float, default=70, help="the longest that a process stands still, in seconds")
     parser.add_argument("--round", type=float, default=90, help="seconds of faults before each audit")
-    parser.add_argument("--gentle", action="store_true", help="no fault that a request dies of: a short smoke")
+    parser.add_argument("--only", action="append", choices=EPISODES, help="these kinds of episodes alone")
     parser.add_argument("--directory", type=Path, help="for logs and data; var/faults/<seed> by default")
     asked = parser.parse_args()
     options = Options(
@@ -36,7 +37,7 @@ def main() -> int:
         has_short_times=asked.times == "short",
         longest_freeze=asked.freeze,
         round_seconds=asked.round,
-        is_gentle=asked.gentle,
+        only=tuple(asked.only or ()),
     )
     directory: Path = asked.directory or ROOT / "var" / "faults" / str(options.seed)
     if directory.exists():

@@ -50,7 +50,7 @@ PROBES = 8
 class Options:
     """What to run. `longest_freeze` in seconds; `round_seconds` is how long faults go on before an audit.
 
-    With `is_gentle` no request loses its process, so that quiet comes at once: the smoke of the tests.
+    `only` names kinds of episodes; by default it is all of them.
     """
 
     seed: int
@@ -59,7 +59,7 @@ class Options:
     has_short_times: bool
     longest_freeze: float
     round_seconds: float
-    is_gentle: bool = False
+    only: tuple[str, ...] = ()
 
 
 class Campaign:
@@ -77,7 +77,7 @@ class Campaign:
             seed=options.seed,
             members=options.members,
             longest_freeze=options.longest_freeze,
-            is_gentle=options.is_gentle,
+            only=options.only,
         )
         self._chance = random.Random(f"campaign {options.seed}")
         self._timeline: list[tuple[float, int, Callable[[], None]]] = []

@@ -47,9 +47,10 @@ def render(campaign: Campaign, options: Options, *, seconds: float, directory: s
 def command(options: Options) -> str:
     """What to type for the same plan again."""
     times = "short" if options.has_short_times else "shipped"
+    only = f' ONLY="{" ".join(options.only)}"' if options.only else ""
     return (
         f"make faults SEED={options.seed} MEMBERS={options.members} MINUTES={options.minutes:g} TIMES={times} "
-        f"FREEZE={options.longest_freeze:g} ROUND={options.round_seconds:g}"
+        f"FREEZE={options.longest_freeze:g} ROUND={options.round_seconds:g}{only}"
     )
 
 

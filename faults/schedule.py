@@ -1,7 +1,7 @@
 """Which faults happen when: a plan made from a seed, the same for the same seed. Pure."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -56,21 +56,18 @@ ROLL_BACK_SECONDS = 12.0
 """The member whose writes are to be rolled back stays away for so long, so that the others have written meanwhile."""
 
 
-def plan_episodes(*, seed: int, members: int, longest_freeze: float, is_gentle: bool = False) -> Iterator[Episode]:
+def plan_episodes(*, seed: int, members: int, longest_freeze: float, only: tuple[str, ...] = ()) -> Iterator[Episode]:
     """An endless plan. `members` is the number of mongods (1 or 3); no process stays frozen beyond `longest_freeze`.
 
-    A gentle plan spares the processes that serve requests from being killed.
+    `only` names the kinds of episodes (`EPISODES`) that are wanted; by default it is all that make sense.
     """
     chance = random.Random(f"episodes {seed}")
-    kinds = [_kills, _freeze, _freeze, _several, _cold_start, _cold_start, _outage]
-    if members > 1:
-        kinds += [_step_downs, _step_downs, _lost_primary, _lost_primary, _roll_back]
-    if is_gentle:
-        kinds = [_gentle]
+    kinds = only or (ONE_MEMBER if members == 1 else (*ONE_MEMBER, *MORE_MEMBERS))
     while True:
         # Each kind once in random order, then again: a short run meets all of them too.
-        for make in chance.sample(kinds, len(kinds)):
-            yield tuple(sorted(make(chance, members, longest_freeze), key=lambda fault: fault.at))
+        for kind in chance.sample(kinds, len(kinds)):
+            faults = EPISODES[kind](chance, members, longest_freeze)
+            yield tuple(sorted(faults, key=lambda fault: fault.at))
 
 
 def _duration(chance: random.Random, longest: float) -> float:
@@ -154,3 +151,19 @@ def _lost_primary(chance: random.Random, members: int, longest: float) -> list[F
 def _roll_back(chance: random.Random, members: int, longest: float) -> list[Fault]:
     """The primary writes what no other member gets, and is killed: what it wrote is rolled back when it returns."""
     return [Fault(0.0, Kind.ROLL_BACK, Target.PRIMARY, ROLL_BACK_SECONDS)]
+
+
+EPISODES: dict[str, Callable[[random.Random, int, float], list[Fault]]] = {
+    "kills": _kills,
+    "freeze": _freeze,
+    "several": _several,
+    "cold-start": _cold_start,
+    "outage": _outage,
+    "step-downs": _step_downs,
+    "lost-primary": _lost_primary,
+    "roll-back": _roll_back,
+    "gentle": _gentle,
+}
+ONE_MEMBER = ("kills", "kills", "freeze", "several", "cold-start", "outage")
+MORE_MEMBERS = ("step-downs", "step-downs", "lost-primary", "lost-primary", "roll-back")
+"""What a plan is made of, with one mongod and what comes with three."""

@@ -30,7 +30,7 @@ CHAT = "/v1/chat/completions"
 
 
 def start_campaign(directory: Path, *arguments: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "faults", "--gentle", "--times=short", f"--directory={directory}", *arguments]
+    command = [sys.executable, "-m", "faults", "--only=gentle", "--times=short", f"--directory={directory}", *arguments]
     environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "VIRTUAL_ENV")}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
