@@ -23,6 +23,7 @@ from faults.staff import Staff
 
 MODEL = "claude-haiku-4-5-20251001"
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
+CHUNKS = 8
 MAX_TOKENS = 8000
 """What is held for it pays for more than any request of a campaign costs."""
 RETRIED = {409, 429, 500, 502, 503, 504, None}
@@ -117,7 +118,7 @@ class Clients:
         account = chance.choice(self.cast.spenders)
         choices: list[tuple[int, Callable[[], None]]] = [
             (30, partial(self.ask_with_key, account, chance)),
-            (12, partial(self.ask, account, chance, is_stream=False)),
+            (20, partial(self.ask, account, chance, is_stream=False)),
             (25, partial(self.ask, account, chance, is_stream=True)),
             (10, partial(self.buy, account, chance)),
             (8, partial(self.look, account, chance)),
@@ -135,7 +136,7 @@ class Clients:
         path = chance.choice((CHAT, MESSAGES))
         request = self.journal.new_request(account, path=path, is_stream=is_stream, output_tokens=output)
         leave = chance.uniform(0.01, 0.5) if chance.random() < 1 / 6 else None
-        delay = chance.choice((0.0, 0.0, 0.02, 0.02, 0.3))  # The last: some are always under way when a process dies.
+        delay = chance.choice((0.0, 0.02, 0.3))  # The last: some are always under way when a process dies.
         self._send(request, _question(request, output, delay), leave_after=leave)
 
     def ask_with_key(self, account: Account, chance: random.Random) -> None:
@@ -144,7 +145,7 @@ class Clients:
         key = f"key-{chance.getrandbits(64):x}"
         request = self.journal.new_request(account, path=path, is_stream=False, output_tokens=output, key=key)
         leave = chance.uniform(0.01, 0.3) if chance.random() < 1 / 10 else None
-        self._try_key(request, _question(request, output, chance.choice((0.0, 0.0, 0.5))), leave)
+        self._try_key(request, _question(request, output, chance.choice((0.0, 0.02, 0.3))), leave)
 
     def _try_key(self, request: Request, body: bytes, leave_after: float | None = None) -> None:
         answer = self._send(request, body, leave_after=leave_after)
@@ -324,9 +325,12 @@ class Clients:
 
 
 def _question(request: Request, output_tokens: int, delay: float = 0.0) -> bytes:
-    """A body for which the fake upstream reports the request's number as input tokens, and these output tokens."""
-    asked = f"prompt_tokens={request.serial} completion_tokens={output_tokens} chunks=8"
-    asked += f" chunk_delay={delay:.3f}" if request.is_stream else f" delay={delay:.3f}" if delay else ""
+    """A body for which the fake upstream reports the request's number as input tokens, and these output tokens.
+
+    It takes `CHUNKS` times `delay` (seconds) for its answer.
+    """
+    asked = f"prompt_tokens={request.serial} completion_tokens={output_tokens} chunks={CHUNKS}"
+    asked += f" chunk_delay={delay:.3f}" if request.is_stream else f" delay={CHUNKS * delay:.3f}"
     content = f"[[fake {asked}]] word"
     body: dict[str, Any] = {
         "model": MODEL,
