@@ -122,6 +122,10 @@ class RateLimitExceeded(BillingError):
         self.retry_seconds = retry_seconds
 
 
+class RequestThrottled(RateLimitExceeded):
+    """Refused without asking the database: what costs nothing, or is refused each time, came too often."""
+
+
 class InvalidAmount(BillingError):
     code = "invalid_amount"
 

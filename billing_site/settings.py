@@ -225,6 +225,19 @@ UNBILLED_TIMEOUTS_LIMIT = env.int("UNBILLED_TIMEOUTS_LIMIT", default=50)
 REQUESTS_PER_MINUTE = env.int("REQUESTS_PER_MINUTE", default=600)
 CONCURRENT_REQUESTS = env.int("CONCURRENT_REQUESTS", default=100)
 """Limits of an API key; an account can have its own."""
+FREE_REQUESTS_PER_MINUTE = env.int("FREE_REQUESTS_PER_MINUTE", default=300)
+"""What a key may ask that is not billed, of each process; also an address without a key. 0 = no limit, as below."""
+REFUSALS_PER_MINUTE = env.int("REFUSALS_PER_MINUTE", default=60)
+"""Refused requests of a key for which each process asks the database; an accepted one takes one off."""
+UNKNOWN_KEYS_PER_MINUTE = env.int("UNKNOWN_KEYS_PER_MINUTE", default=600)
+"""Keys of no account, from one address, for which each process asks the database."""
+PUBLIC_READS_PER_MINUTE = env.int("PUBLIC_READS_PER_MINUTE", default=600)
+"""How often each process reads anew what anybody may read; between them it answers what it read last."""
+KEY_ROTATIONS_PER_MINUTE = env.int("KEY_ROTATIONS_PER_MINUTE", default=10)
+STATEMENTS_PER_MINUTE = env.int("STATEMENTS_PER_MINUTE", default=30)
+"""How often an account may ask each process for `/v1/usage`; each second that the database works counts as five."""
+STATEMENT_MAX_SECONDS = env.float("STATEMENT_MAX_SECONDS", default=5.0)
+"""The database gives up adding up such a statement after this; the answer asks for a shorter period."""
 PURCHASE_URL = env.str("PURCHASE_URL", default="")
 """Where customers buy credits: named in the refusals that a purchase would mend."""
 PRICE_CACHE_SECONDS = env.float("PRICE_CACHE_SECONDS", default=5.0)
@@ -260,6 +273,8 @@ ORDER_CODE_PREFIX = env.str("ORDER_CODE_PREFIX", default="NAP")
 ORDER_MIN_CREDITS = env.int("ORDER_MIN_CREDITS", default=20)
 ORDER_MAX_CREDITS = env.int("ORDER_MAX_CREDITS", default=100)
 ORDER_VND_PER_USD = env.int("ORDER_VND_PER_USD", default=2500)
+OPEN_ORDERS_LIMIT = env.int("OPEN_ORDERS_LIMIT", default=5)
+"""Orders that an account may have at a time that are neither paid nor over; 0 = no limit."""
 ORDER_LIFETIME_MINUTES = env.int("ORDER_LIFETIME_MINUTES", default=15)
 LATE_PAYMENT_GRACE_HOURS = env.int("LATE_PAYMENT_GRACE_HOURS", default=24)
 """Money for an expired order is credited this long after the expiry; later it waits for review."""

@@ -2,10 +2,9 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView
 
 from billing_site import health
-from billing_site.api_docs import ApiDocsView
+from billing_site.api_docs import ApiDocsView, ApiDocumentView
 from support.pages.home import home
 
 urlpatterns = [
@@ -15,6 +14,6 @@ urlpatterns = [
     path("healthz", health.alive),
     path("readyz", health.ready),
     path("api/payment/", include("payments.api.urls")),
-    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/schema", ApiDocumentView.as_view(), name="schema"),
     path("api/docs", ApiDocsView.as_view(url_name="schema")),
 ]

@@ -11,17 +11,17 @@ from mongo.errors import DATABASE_FAILURES
 logger = logging.getLogger(__name__)
 
 
-def count(collection: str, name: str, *, part: str = "", now: datetime | None = None) -> None:
-    """Add one to the counter `name` of today; `part` tells apart what is counted by day and, say, upstream.
+def count(collection: str, name: str, *, part: str = "", by: int = 1, now: datetime | None = None) -> None:
+    """Add `by` to the counter `name` of today; `part` tells apart what is counted by day and, say, upstream.
 
     Every call counts. Never raises: what is counted has been answered already, and a counter that cannot be written is
     no reason to answer otherwise.
     """
     day = (now or timezone.now()).astimezone(UTC).date()
     try:
-        wrapper().get_collection(collection).update_one({"_id": _key(day, part)}, {"$inc": {name: 1}}, upsert=True)
+        wrapper().get_collection(collection).update_one({"_id": _key(day, part)}, {"$inc": {name: by}}, upsert=True)
     except DATABASE_FAILURES as error:
-        logger.warning("%s: one %s was not counted: %s", collection, name, error)
+        logger.warning("%s: %s %s not counted: %s", collection, by, name, error)
 
 
 def read_counts(collection: str, *, day: date, part: str = "") -> dict[str, int]:

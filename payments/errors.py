@@ -9,6 +9,20 @@ class InvalidOrder(BillingError):
     code = "invalid_order"
 
 
+class TooManyOpenOrders(BillingError):
+    """The account has as many unpaid orders as it may have; `retry_seconds` is when the first of them is over."""
+
+    code = "too_many_open_orders"
+
+    def __init__(self, *, count: int, retry_seconds: int) -> None:
+        minutes = max(1, -(-retry_seconds // 60))
+        super().__init__(
+            f"You have {count} unpaid orders, which is the most. Pay one of them, or order again in {minutes} "
+            f"minute{'' if minutes == 1 else 's'}, when the first of them is over."
+        )
+        self.retry_seconds = retry_seconds
+
+
 class PurchasingOff(BillingError):
     """Staff have turned purchasing off; the message is theirs."""
 

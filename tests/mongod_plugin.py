@@ -28,6 +28,13 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
             "STRIPE_LIVE_MODE": "true",
             "STANDARD_WEBHOOK_SECRETS": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
             "STANDARD_ACCEPTS_TESTS": "false",
+            # Tests use the same few keys and one address; those of these limits set their own.
+            "FREE_REQUESTS_PER_MINUTE": "0",
+            "REFUSALS_PER_MINUTE": "0",
+            "UNKNOWN_KEYS_PER_MINUTE": "0",
+            "PUBLIC_READS_PER_MINUTE": "0",
+            "KEY_ROTATIONS_PER_MINUTE": "0",
+            "STATEMENTS_PER_MINUTE": "0",
             "OPENHANDS_BASE_URL": "",
             "OHMYGPT_BASE_URL": "",
         }

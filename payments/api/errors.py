@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 STATUS: dict[type[BillingError], int] = {
     account_errors.InvalidApiKey: 401,
     account_errors.AccountDisabled: 403,
+    account_errors.RequestThrottled: 429,
     account_errors.BrokenInvariant: 500,
     errors.InvalidOrder: 400,
     errors.MalformedEvent: 400,
@@ -26,6 +27,7 @@ STATUS: dict[type[BillingError], int] = {
     errors.PaymentNotFound: 404,
     errors.ChangedMeanwhile: 409,
     errors.BodyTooLarge: 413,
+    errors.TooManyOpenOrders: 429,
     errors.ProviderUnavailable: 502,
     errors.EndpointOff: 503,
     errors.PaymentMethodUnavailable: 503,
@@ -64,15 +66,25 @@ def handle_exception(error: Exception, context: dict[str, object]) -> Response |
         logger.error("the database cannot be reached", exc_info=error)
         error = errors.StorageUnavailable()
     if isinstance(error, BillingError):
-        headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, account_errors.InvalidApiKey) else None
         refusal = refusal_of(error)
         answer = ErrorResponse({"error": refusal.message, "code": refusal.code}).data
-        return Response(answer, status=refusal.status, headers=headers)
+        return Response(answer, status=refusal.status, headers=_headers_of(error))
     response = drf_exception_handler(error, context)
     if response is not None and isinstance(error, APIException):
         code = "invalid_request" if response.status_code == 400 else error.default_code
         response.data = ErrorResponse({"error": _flatten(error), "code": code}).data
     return response
+
+
+def _headers_of(error: BillingError) -> dict[str, str]:
+    match error:
+        case account_errors.InvalidApiKey():
+            return {"WWW-Authenticate": "Bearer"}
+        case account_errors.RequestThrottled(rate=rate, retry_seconds=seconds):
+            return {"Retry-After": str(seconds), **rate.headers}
+        case errors.TooManyOpenOrders(retry_seconds=seconds):
+            return {"Retry-After": str(seconds)}
+    return {}
 
 
 def _flatten(error: APIException) -> str:

@@ -12,7 +12,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.authentication import find_account_by_key, read_key
+from accounts import throttle
+from accounts.authentication import read_key
+from accounts.errors import BillingError
 from accounts.models import Account
 from payments import orders
 from payments.api import serializers
@@ -28,7 +30,13 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Account, str]:
         key = read_key(request.headers.get("Authorization"), request.headers.get("x-api-key"))
-        return find_account_by_key(key), "api-key"
+        address = str(request.META.get("REMOTE_ADDR") or "")
+        throttle.admit(key, address)
+        try:
+            return throttle.find_free_caller(key), "api-key"
+        except BillingError as error:
+            throttle.note_refused(key, address, error)
+            raise
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -50,7 +58,7 @@ class HasAccount(BasePermission):
 
 def _answers(success: Any, *refusals: int) -> dict[int, Any]:
     """The documented answers of an endpoint: its success, its refusals, and those of every endpoint with a key."""
-    return _public_answers(success, 401, 403, *refusals)
+    return _public_answers(success, 401, 403, 429, *refusals)
 
 
 def _public_answers(success: Any, *refusals: int) -> dict[int, Any]:
@@ -171,4 +179,7 @@ class ConfigView(PaymentView):
     )
     def get(self, request: Request) -> Response:
         """What a client needs to know before a purchase. Public."""
-        return Response(serializers.ConfigResponse(checkout.read_offer(at=timezone.now())).data)
+        return Response(serializers.ConfigResponse(_OFFER.read()).data)
+
+
+_OFFER = throttle.Shared(lambda: checkout.read_offer(at=timezone.now()), limit=throttle.PUBLIC_READS)

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from math import ceil
 
 from bson import ObjectId
 from bson.errors import InvalidId
@@ -11,13 +12,18 @@ from django.utils import timezone
 
 from accounts.errors import AccountDisabled
 from accounts.models import Account
-from payments.errors import InvalidOrder, PaymentNotFound
+from mongo.collections import current_session, wrapper
+from mongo.transactions import run_in_transaction
+from payments.errors import InvalidOrder, PaymentNotFound, TooManyOpenOrders
 from payments.models import Payment
 from payments.orders import codes
 from payments.orders.prices import price_of
 from payments.orders.promotions import find_promotion
 from payments.orders.purchasing import check_purchasing
 from payments.providers import get_seller
+
+COUNTERS = "order_counters"
+"""Collection: how many orders an account has ever tried to make. Written so that two at once are made in turn."""
 
 _CODE_ATTEMPTS = 5
 
@@ -33,8 +39,8 @@ def create_order(
     """Make a pending order of whole USD `credits`, with price, rate, promotion and expiry fixed on it.
 
     `method` is the name of the provider to pay through; None = the first one that sells. Expired accounts may buy.
-    Raises `AccountDisabled`, `InvalidOrder`, `PurchasingOff`, and `PaymentMethodUnavailable` for a provider that sells
-    nothing. Not safe to repeat: every call makes an order.
+    Raises `AccountDisabled`, `InvalidOrder`, `PurchasingOff`, `PaymentMethodUnavailable` for a provider that sells
+    nothing, and `TooManyOpenOrders`. Not safe to repeat: every call makes an order.
     """
     now = now or timezone.now()
     check_purchasing()
@@ -61,25 +67,47 @@ def create_order(
         created_at=now,
         expires_at=now + lifetime,
     )
-    return _insert_with_code(order)
+    return _insert_with_code(order, now)
 
 
-def _insert_with_code(payment: Payment) -> Payment:
-    """Store a new payment under a new code; the unique key decides whether the code is new.
+def _insert_with_code(payment: Payment, now: datetime) -> Payment:
+    """Store a new payment under a new code; the unique key decides whether the code is new. `now` is the clock.
 
-    Not inside a transaction: a taken code would end it.
+    A taken code ends its transaction, and the next code has one of its own.
     """
     for attempt in range(_CODE_ATTEMPTS):
         payment.order_code = codes.generate_code(settings.ORDER_CODE_PREFIX)
         try:
-            payment.save(force_insert=True)
+            run_in_transaction(lambda: _insert_within_limit(payment, now))
         except IntegrityError:
             if attempt == _CODE_ATTEMPTS - 1:
                 raise
-            payment.pk = None
         else:
             return payment
     raise AssertionError("unreachable")
+
+
+def _insert_within_limit(payment: Payment, now: datetime) -> None:
+    """Store a new payment, in the caller's transaction, if the account may have one more that is unpaid.
+
+    Raises `TooManyOpenOrders`. Of several at once each writes the account's counter, so that no two of them count the
+    same orders: MongoDB lets one go on, and repeats the others.
+    """
+    counters = wrapper().get_collection(COUNTERS)
+    counters.update_one({"_id": payment.user_id}, {"$inc": {"orders": 1}}, upsert=True, session=current_session())
+    pending = Payment.objects.filter(user_id=payment.user_id, status=Payment.Status.PENDING, expires_at__gt=now)
+    deadlines = sorted(
+        order.expires_at
+        for order in pending
+        # What the payer's bank is at work on has been paid, as far as the customer can.
+        if order.expires_at is not None and Payment.Flag.PROCESSING not in (order.flags or ())
+    )
+    limit = settings.OPEN_ORDERS_LIMIT
+    if 0 < limit <= len(deadlines):
+        first = deadlines[len(deadlines) - limit]  # When fewer than the limit are left.
+        raise TooManyOpenOrders(count=len(deadlines), retry_seconds=ceil((first - now).total_seconds()))
+    payment.pk = None
+    payment.save(force_insert=True)
 
 
 def expire_pending(*, now: datetime | None = None) -> int:

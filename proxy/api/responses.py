@@ -110,6 +110,15 @@ def error_response(error: BillingError, api_format: ApiFormat, request_id: str) 
     return response
 
 
+def is_refusal(error: BillingError) -> bool:
+    """Whether the client must do something about it, and would be refused again if it did not.
+
+    Not where credits are held for its own requests in flight: it is told to try again.
+    """
+    is_freed_soon = isinstance(error, CannotAfford) and error.is_freed_soon
+    return 400 <= STATUS_OF.get(error.code, 500) < 500 and not is_freed_soon
+
+
 def _details(error: BillingError) -> JsonObject:
     if isinstance(error, InvalidRequest | UnsupportedParameter):
         return {"param": error.param}

@@ -2,9 +2,13 @@
 
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from time import monotonic
 
+from django.conf import settings
 from django.utils import timezone
+from pymongo.errors import ExecutionTimeout
 
+from accounts import throttle
 from accounts.models import Account, Balance
 from money.amounts import from_bson, usd_text
 from money.expressions import exact, whole
@@ -114,7 +118,8 @@ def usage_statement(*, account: Account, start: str | None, end: str | None, gro
     """Requests, tokens and cost of an account from `start` up to and including `end` (dates, UTC), grouped.
 
     Default: the last 30 days by day. Raises `InvalidRequest` for what is no date, a period that is backwards or
-    longer than a year, or an unknown group.
+    longer than a year, or an unknown group, and for a period with more requests than the database adds up in
+    STATEMENT_MAX_SECONDS. Raises `RequestThrottled` where the account's statements were too much work of late.
     """
     last = _date("to", end) or timezone.now().date()
     first = _date("from", start) or last - timedelta(days=DEFAULT_PERIOD_DAYS - 1)
@@ -124,12 +129,20 @@ def usage_statement(*, account: Account, start: str | None, end: str | None, gro
         by = Group(group or Group.DAY)
     except ValueError as error:
         raise InvalidRequest("'group' must be day or model.", param="group") from error
+    throttle.STATEMENTS.take(account.pk)
+    started = monotonic()
+    try:
+        rows = _aggregate(account.pk, first, last, by)
+    except ExecutionTimeout as error:
+        raise InvalidRequest("There are too many requests in this period. Ask for a shorter one.") from error
+    finally:
+        throttle.STATEMENTS.count(account.pk, (monotonic() - started) * throttle.DATABASE_SECOND)
     return {
         "object": "usage",
         "from": first.isoformat(),
         "to": last.isoformat(),
         "group": by.value,
-        "data": [_usage_row(row, by) for row in _aggregate(account.pk, first, last, by)],
+        "data": [_usage_row(row, by) for row in rows],
     }
 
 
@@ -162,7 +175,8 @@ def _aggregate(username: str, first: date, last: date, by: Group) -> list[Docume
         },
         {"$sort": {"_id": 1}},
     ]
-    return list(collection_of(RequestLog).aggregate(pipeline))
+    limit_ms = int(settings.STATEMENT_MAX_SECONDS * 1000)
+    return list(collection_of(RequestLog).aggregate(pipeline, maxTimeMS=limit_ms))
 
 
 def _usage_row(row: Document, by: Group) -> JsonObject:

@@ -9,8 +9,8 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
-from accounts import rate_limits
-from accounts.authentication import find_account_by_key, read_key
+from accounts import rate_limits, throttle
+from accounts.authentication import find_account_by_key
 from accounts.errors import BillingError
 from accounts.keys import mask_key
 from accounts.models import Balance
@@ -19,7 +19,8 @@ from accounts.rate_limits import RateLimit
 from accounts.registration import rotate_key
 from money.amounts import ZERO, usd_text
 from mongo.errors import DATABASE_FAILURES
-from proxy.api.responses import ApiResponse, error_response, json_response
+from proxy.api.callers import find_free_caller, note_refused, read_caller_key
+from proxy.api.responses import ApiResponse, error_response, is_refusal, json_response
 from proxy.api.statements import balance_statement, receipt, usage_statement
 from proxy.billing import idempotency, metering
 from proxy.billing.idempotency import StoredAnswer
@@ -81,6 +82,8 @@ def _endpoint(method: str | None, api_format: ApiFormat | None) -> Callable[[End
                     raise MethodNotAllowed(f"{path} answers {method} only.", allowed=allowed)
                 return function(request, Balance(upstream), request_id, **kwargs)
             except BillingError as error:
+                if is_refusal(error):
+                    note_refused(request, error)
                 return error_response(error, shape, request_id)
             except DATABASE_FAILURES as error:
                 logger.exception("request %s: the database failed", request_id)
@@ -107,7 +110,7 @@ def messages(request: HttpRequest, balance: Balance, request_id: str) -> Answer:
 
 
 def _metered(request: HttpRequest, balance: Balance, request_id: str, api_format: ApiFormat) -> Answer:
-    api_key = _api_key(request)
+    api_key = read_caller_key(request)
     body, parsed, priced = _read_call(request, balance, api_format, api_key)
     idempotency_key = request.META.get("HTTP_IDEMPOTENCY_KEY")
     with ExitStack() as at_end:  # A stream takes it over, and closes it when it has ended.
@@ -126,6 +129,7 @@ def _metered(request: HttpRequest, balance: Balance, request_id: str, api_format
         reservation = metering.reserve(
             request_id=request_id, api_key=api_key, balance=balance, endpoint=api_format.path, priced=priced
         )
+        throttle.note_accepted(api_key)
         return forward(
             upstream=get_upstream(balance),
             api_format=api_format,
@@ -158,6 +162,7 @@ def _read_call(
 def _replay(stored: StoredAnswer, api_key: str, balance: Balance) -> ApiResponse:
     """A stored answer: it costs nothing, but it counts as a request."""
     _, rate = rate_limits.take_one(api_key)
+    throttle.note_accepted(api_key)
     account = find_account_by_key(api_key)
     response = ApiResponse(stored.body, request_id=stored.request_id)
     response.headers["Idempotent-Replayed"] = "true"
@@ -169,9 +174,10 @@ def _replay(stored: StoredAnswer, api_key: str, balance: Balance) -> ApiResponse
 @_endpoint("POST", ANTHROPIC)
 def count_tokens(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
     """`POST /v1/messages/count_tokens`: passed on at no charge, within the rate limit."""
-    api_key = _api_key(request)
+    api_key = read_caller_key(request)
     body, parsed, priced = _read_call(request, balance, TOKEN_COUNT, api_key)
     username, rate = rate_limits.take_one(api_key)
+    throttle.note_accepted(api_key)
     body = ANTHROPIC.prepare(
         body,
         parsed,
@@ -209,7 +215,7 @@ def _passed_headers(request: HttpRequest, price: Price) -> dict[str, str]:
 @_endpoint("GET", OPENAI)
 def list_models(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
     """`GET /v1/models`: the models that have a price on this upstream."""
-    find_account_by_key(_api_key(request))
+    find_free_caller(request)
     data = [
         {
             "id": model.model_id,
@@ -225,21 +231,21 @@ def list_models(request: HttpRequest, balance: Balance, request_id: str) -> ApiR
 @_endpoint("GET", OPENAI)
 def balance_of(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
     """`GET /v1/balance`: both balances, what is held, and when they expire."""
-    account = find_account_by_key(_api_key(request))
+    account = find_free_caller(request)
     return json_response(balance_statement(account), request_id=request_id)
 
 
 @_endpoint("GET", OPENAI)
 def request_receipt(request: HttpRequest, balance: Balance, request_id: str, wanted_id: str) -> ApiResponse:
     """`GET /v1/requests/<id>`: the receipt of one's own request."""
-    account = find_account_by_key(_api_key(request))
+    account = find_free_caller(request)
     return json_response(receipt(account=account, request_id=wanted_id), request_id=request_id)
 
 
 @_endpoint("GET", OPENAI)
 def usage(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
     """`GET /v1/usage?from&to&group=day|model`: what one has used, on both balances."""
-    account = find_account_by_key(_api_key(request))
+    account = find_free_caller(request)
     query = request.GET
     statement = usage_statement(account=account, start=query.get("from"), end=query.get("to"), group=query.get("group"))
     return json_response(statement, request_id=request_id)
@@ -248,8 +254,9 @@ def usage(request: HttpRequest, balance: Balance, request_id: str) -> ApiRespons
 @_endpoint("POST", OPENAI)
 def rotate(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
     """`POST /v1/keys/rotate`: a new API key, shown once; the key used for this call stops working."""
-    api_key = _api_key(request)
-    account = find_account_by_key(api_key)
+    api_key = read_caller_key(request)
+    account = find_free_caller(request)
+    throttle.KEY_ROTATIONS.take(account.pk)  # By account: a new key begins with nothing counted.
     try:
         new_key = rotate_key(username=account.pk, current_key=api_key)
     except DATABASE_FAILURES as error:
@@ -275,10 +282,6 @@ def not_found(request: HttpRequest, balance: Balance, request_id: str, path: str
 
 def _format_of(request: HttpRequest) -> ApiFormat:
     return ANTHROPIC if "HTTP_ANTHROPIC_VERSION" in request.META else OPENAI
-
-
-def _api_key(request: HttpRequest) -> str:
-    return read_key(request.META.get("HTTP_AUTHORIZATION"), request.META.get("HTTP_X_API_KEY"))
 
 
 def _read_body(request: HttpRequest, api_key: str) -> bytes:

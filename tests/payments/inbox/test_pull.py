@@ -155,7 +155,10 @@ def test_a_retry_of_sepay_after_a_short_outage_credits(
     assert balance_of() == 20
 
 
-def test_the_pull_reads_all_pages_of_its_window_and_waits_when_asked(sepay: FakeSePay, make_order: MakeOrder) -> None:
+def test_the_pull_reads_all_pages_of_its_window_and_waits_when_asked(
+    sepay: FakeSePay, make_order: MakeOrder, settings: Any
+) -> None:
+    settings.OPEN_ORDERS_LIMIT = 0
     sepay.page_size = 2
     sepay.slow_downs = 2
     for _ in range(5):
