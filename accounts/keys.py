@@ -9,6 +9,9 @@ from accounts.errors import InvalidApiKey
 KEY_PREFIX = "sk-trollllm-"
 """New keys keep the replaced system's form, `sk-trollllm-` and 64 hex digits, so that clients' checks still pass."""
 
+_KEY_IN_TEXT = re.compile(r"sk-[\w.-]{29,}+(?!…)|[0-9a-f]{40,}+", re.IGNORECASE)
+"""A whole key, or the random part of one, anywhere in a text; request ids, which have 32 hex digits, are no keys."""
+
 _SENDABLE_KEY = re.compile(r"[\x21-\x7e]{8,256}")
 
 
@@ -25,6 +28,11 @@ def hash_key(key: str) -> str:
 def mask_key(key: str) -> str:
     """What pages and logs may show of a key: enough to recognise it, not to use or guess it."""
     return f"{key[:16]}…" if len(key) >= 32 else f"{key[:8]}…"
+
+
+def mask_keys_in(text: str) -> str:
+    """A text that people or clients wrote, such as a search or an address, with the keys in it masked."""
+    return _KEY_IN_TEXT.sub(lambda found: mask_key(found.group()), text)
 
 
 def check_key(key: str) -> None:

@@ -24,6 +24,8 @@ graceful_timeout = int(float(os.environ.get("GRACEFUL_TIMEOUT_SECONDS") or _long
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 limit_request_line = 8190
 accesslog = os.environ.get("ACCESS_LOG")
+# Neither the query, nor the page before, nor a user's name: people search for keys, and send them by HTTP's own log-in.
+access_log_format = '%(h)s %(t)s "%(m)s %(U)s %(H)s" %(s)s %(b)s "%(a)s"'
 control_socket_disable = True
 
 

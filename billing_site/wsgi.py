@@ -18,6 +18,8 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.core.wsgi import get_wsgi_application
 from django.urls import ResolverMatch, resolve
 
+from accounts.keys import mask_keys_in
+
 logger = logging.getLogger(__name__)
 
 _site = get_wsgi_application()
@@ -55,7 +57,7 @@ def _serve_proxy(environ: dict[str, Any], start_response: Any) -> Iterable[bytes
     except Exception as error:  # The outermost: the server's own answer would be HTML.
         response = _failed(error)
     if response.status_code >= 500:
-        logger.error("%s: %s", response.reason_phrase, environ["PATH_INFO"])
+        logger.error("%s: %s", response.reason_phrase, mask_keys_in(environ["PATH_INFO"]))
     start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
     # The bytes alone where there is no stream: a plain answer has nothing to close.
     return response if response.streaming else _in_one_piece(response.content, environ.get("gunicorn.socket"))

@@ -8,6 +8,7 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 
+from accounts.keys import mask_keys_in
 from support.audit.actors import actor_of
 from support.audit.trail import record_refusal
 
@@ -30,7 +31,8 @@ class DeniedAttemptsMiddleware:
         if request.method != "GET" or match.url_name == "export":
             action, target = _attempt(request, match)
             actor = actor_of(request.user)
-            record_refusal(actor=actor, action=action[:60], target=target[:200], error="No permission")
+            target = mask_keys_in(target)[:200]  # In this order: not half a key.
+            record_refusal(actor=actor, action=action[:60], target=target, error="No permission")
 
 
 def _attempt(request: HttpRequest, match: Any) -> tuple[str, str]:

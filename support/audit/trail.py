@@ -10,6 +10,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from accounts.errors import BillingError
+from accounts.keys import mask_keys_in
 from mongo.errors import DATABASE_FAILURES
 from mongo.transactions import run_in_transaction
 from support.errors import AlreadyDone, NotFinished
@@ -49,8 +50,7 @@ def perform(
     def run() -> Result:
         before = read_state()
         result = change()
-        done = AuditEntry.Outcome.DONE
-        AuditEntry(id=operation, at=timezone.now(), outcome=done, before=before, after=read_state(), **fields).save()
+        _insert(AuditEntry.Outcome.DONE, operation, before=before, after=read_state(), **fields)
         return result
 
     try:
@@ -76,15 +76,31 @@ def record(
     *, actor: str, action: str, target: str, reason: str = "", before: State = None, after: State = None
 ) -> None:
     """Record something that was done elsewhere. Every call is another entry."""
-    _insert(
-        AuditEntry.Outcome.DONE, actor=actor, action=action, target=target, reason=reason, before=before, after=after
-    )
+    fields = {"actor": actor, "action": action, "target": target, "reason": reason}
+    _insert(AuditEntry.Outcome.DONE, _new_entry(), before=before, after=after, **fields)
 
 
 def record_refusal(*, actor: str, action: str, target: str, error: str, reason: str = "") -> None:
     """Record an attempt that was refused, outside of any transaction that was rolled back."""
-    _insert(AuditEntry.Outcome.REFUSED, actor=actor, action=action, target=target, reason=reason, error=error[:500])
+    fields = {"actor": actor, "action": action, "target": target, "reason": reason}
+    _insert(AuditEntry.Outcome.REFUSED, _new_entry(), error=mask_keys_in(error)[:500], **fields)
 
 
-def _insert(outcome: AuditEntry.Outcome, **fields: Any) -> None:
-    AuditEntry(id=f"entry:{secrets.token_hex(12)}", at=timezone.now(), outcome=outcome, **fields).save()
+def _new_entry() -> str:
+    return f"entry:{secrets.token_hex(12)}"
+
+
+def _insert(outcome: AuditEntry.Outcome, key: str, **fields: Any) -> None:
+    """Write an entry. It is kept for good, so no API key stands in it, whatever people typed or an address held."""
+    AuditEntry(id=key, at=timezone.now(), outcome=outcome, **_without_keys(fields)).save()
+
+
+def _without_keys(value: Any) -> Any:
+    match value:
+        case str():
+            return mask_keys_in(value)
+        case dict():
+            return {name: _without_keys(part) for name, part in value.items()}
+        case list() | tuple():
+            return [_without_keys(part) for part in value]
+    return value

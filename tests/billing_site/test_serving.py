@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
+from tests.conftest import key_of
 from tests.factories import ServeWith
 from tests.serving import HOST, Server, serve
 
@@ -172,3 +175,19 @@ def test_a_stopping_worker_answers_what_comes_and_closes(serve_with: ServeWith, 
     assert clients[0].receive()["connection"] == "close"
     assert all(client.is_closed() for client in clients)
     assert server.process.wait(10) == 0
+
+
+def test_the_access_log_has_no_key(serve_with: ServeWith, tmp_path: Path) -> None:
+    log, key = tmp_path / "access.log", key_of("alice")
+    server = serve_with(ACCESS_LOG=str(log), GUNICORN_WORKERS="1")
+    headers = {"Referer": f"{server.site}/admin/?q={key}", "Authorization": basic_auth_header(key)}
+    server.http.request("GET", f"{server.site}/admin/accounts/account/?q={key}", headers=headers, redirect=False)
+    server.http.request("GET", f"{server.openhands}/v1/balance?key={key}", headers=headers)
+    written = log.read_text()
+    assert '"GET /admin/accounts/account/ HTTP/1.1" 302' in written
+    assert '"GET /openhands/v1/balance HTTP/1.1" 401' in written
+    assert key[:20] not in written
+
+
+def basic_auth_header(name: str) -> str:
+    return urllib3.make_headers(basic_auth=f"{name}:")["authorization"]

@@ -35,3 +35,10 @@ def test_what_fails_before_the_view_is_told_as_json(method: str, caplog: pytest.
 def test_the_port_of_an_upstream_is_its_prefix_on_the_site(port: str, path: str) -> None:
     status, _, body = call(**{"REQUEST_METHOD": "GET", "SERVER_PORT": port, "PATH_INFO": path, "wsgi.input": BytesIO()})
     assert (status, json.loads(body)["upstream"]) == ("200 OK", "openhands")
+
+
+def test_an_address_is_logged_without_the_key_in_it(caplog: pytest.LogCaptureFixture) -> None:
+    key = "sk-trollllm-" + 32 * "ab"
+    call(REQUEST_METHOD="GET", SERVER_PORT="8004", PATH_INFO=f"/v1/requests/{key}")
+    assert f"/v1/requests/{key[:16]}" in caplog.text
+    assert key[:24] not in caplog.text

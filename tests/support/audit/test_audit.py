@@ -15,6 +15,7 @@ from support.admin.edits import RecordedEdits
 from support.audit.trail import perform, record
 from support.errors import AlreadyDone
 from support.models import AuditEntry
+from tests.conftest import key_of
 from tests.factories import InsertUser, InThreads, LogIn
 from tests.pages import page
 from tests.support.conftest import ADMIN_MODELS
@@ -220,3 +221,22 @@ def test_log_ins_and_refused_log_ins_are_recorded(client: Client, db: None) -> N
         ("staff:sam", "log-out", "done"),
     ]
     assert "by-mistake" not in str(AuditEntry.objects.values_list())
+
+
+def test_no_key_is_kept_whoever_wrote_it_where(log_in: LogIn, insert_user: InsertUser) -> None:
+    insert_user("alice")
+    key = key_of("alice")
+    act("staff:1", reason=f"lost {key}", target=key)
+    record(actor="staff:sam", action="x", target="alice", before={"note": [key]}, after={"note": {"deep": key}})
+
+    def refuse() -> None:
+        raise BillingError(f"no {key}")
+
+    with pytest.raises(BillingError):
+        act("staff:2", change=refuse)
+    viewer = log_in("Viewer", "v")
+    assert viewer.post(f"/admin/accounts/account/{key}/change/").status_code == 403
+    assert viewer.post("/admin/support/accounts/disable/", {"account": [key]}).status_code in (403, 404)
+    kept = str(list(AuditEntry.objects.values()))
+    assert key[:16] in kept
+    assert key[16:32] not in kept

@@ -32,6 +32,26 @@ def export(client: Client, path: str) -> list[list[str]]:
         ("-1", "'-1"),
         ("@SUM(A1)", "'@SUM(A1)"),
         ("\t=1", "'\t=1"),
+        (" =1+1", "' =1+1"),
+        ("  \t +1", "'  \t +1"),
+        ("\n=1", "'\n=1"),
+        ("\r\n@SUM(A1)", "'\r\n@SUM(A1)"),
+        ("\n plain", "'\n plain"),
+        ("\x0b=1", "'\x0b=1"),
+        ("\xa0=1", "'\xa0=1"),
+        ("\u200b=1", "'\u200b=1"),
+        ("\ufeff-1", "'\ufeff-1"),
+        ("\u3000\uff1d1", "'\u3000\uff1d1"),
+        ("\uff1d1+1", "'\uff1d1+1"),
+        ("\uff0b1", "'\uff0b1"),
+        ("\uff0d1", "'\uff0d1"),
+        ("\uff20SUM(A1)", "'\uff20SUM(A1)"),
+        ("\ufe631", "'\ufe631"),
+        ("\u22121", "'\u22121"),
+        ('"=1+1"', '\'"=1+1"'),
+        (" alice", " alice"),
+        ("a=1", "a=1"),
+        ("", ""),
         ("alice", "alice"),
         (None, ""),
         (True, "yes"),
@@ -57,6 +77,18 @@ def test_rows_are_written_as_they_are_read() -> None:
     assert next(lines) == "\ufeffa\r\n"
     assert next(lines) == "0\r\n"
     assert read == [0]
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_no_other_separator_divides_a_cell(separator: str) -> None:
+    _, line = stream_csv(["a", "b"], [[f"x{separator}=1+1", 7]])
+    assert line == f'"x{separator}=1+1","7"\r\n'
+
+
+def test_no_cell_of_an_export_is_a_formula(admin_client: Client, insert_user: InsertUser) -> None:
+    insert_user(" \n=HYPERLINK(1)", role="\uff1dcmd")
+    _, row = export(admin_client, "accounts/account/")
+    assert row[:2] == ["' \n=HYPERLINK(1)", "'\uff1dcmd"]
 
 
 def test_an_export_holds_what_is_filtered(admin_client: Client, insert_user: InsertUser) -> None:
@@ -96,6 +128,34 @@ def test_no_whole_key_of_an_address_is_kept(admin_client: Client, insert_user: I
     insert_user("alice")
     export(admin_client, f"accounts/account/?{name}={key_of('alice')}")
     assert AuditEntry.objects.get(action="export").reason == f"{name}={key_of('alice')[:16]}…"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "q=%20{key}",
+        "q=Bearer+{key}",
+        "q=key:{key},",
+        "q=alice&q={key}",
+        "{key}=1",
+        "q={upper}",
+        "q={random}",
+        "q=" + 480 * "x" + "+{key}",
+        "q={odd}",
+        "q=+{odd}+bob",
+    ],
+)
+def test_no_key_is_kept_wherever_it_stands_in_the_address(
+    admin_client: Client, insert_user: InsertUser, written: str
+) -> None:
+    key, odd = key_of("alice"), "Old.Key!2019"
+    insert_user("alice")
+    insert_user("old", apiKey=odd)
+    address = written.format(key=key, upper=key.upper(), random=key.removeprefix("sk-trollllm-"), odd=odd)
+    admin_client.get(f"/admin/support/export/accounts/account/?{address}")
+    for entry in AuditEntry.objects.exclude(action="log-in"):
+        assert key[16:32].lower() not in entry.reason.lower()
+        assert odd not in entry.reason
 
 
 @pytest.mark.parametrize(
