@@ -17,7 +17,7 @@ MAX_AMOUNT = Decimal("1000000")
 
 LARGEST_DOUBLE = sys.float_info.max
 _LARGEST = Decimal(LARGEST_DOUBLE)  # Compared with as a Decimal: a float is converted anew each time, at 2 µs.
-_WIDE = Context(prec=400)  # A stored double may have 309 digits before the point; reading it must not raise.
+WIDE = Context(prec=400)  # A stored double may have 309 digits before the point; reading it must not raise.
 
 
 def round_usd(value: Decimal) -> Decimal:
@@ -52,7 +52,7 @@ def number_from_bson(value: object) -> Decimal | None:
     number = Decimal(value)
     if not number.is_finite() or abs(number) > _LARGEST:
         return None
-    return number.quantize(QUANTUM, rounding=ROUND_HALF_EVEN, context=_WIDE)
+    return number.quantize(QUANTUM, rounding=ROUND_HALF_EVEN, context=WIDE)
 
 
 def to_bson(value: Decimal) -> float:

@@ -1,12 +1,12 @@
 """Model fields of amounts and counts, which read old documents as they are: absent, null, or another number type."""
 
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from bson import Int64
 from django.db import models
 
-from money.amounts import from_bson, number_from_bson, round_usd, to_bson
+from money.amounts import WIDE, from_bson, number_from_bson, round_usd, to_bson
 
 
 class MoneyField(models.DecimalField):
@@ -65,3 +65,21 @@ class CountField(models.FloatField):
 
     def get_prep_value(self, value: Any) -> Any:
         return value if value is None or hasattr(value, "resolve_expression") else Int64(int(value))
+
+
+class PercentField(models.DecimalField):
+    """A percentage with two places, stored as `Decimal128`. Reads any type of number; what is none, or NaN, as None.
+
+    To migrations it is the field that it stores like.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"max_digits": 6, "decimal_places": 2} | kwargs)
+
+    def from_db_value(self, value: object, expression: object, connection: object) -> Decimal | None:
+        number = number_from_bson(value)
+        return None if number is None else number.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP, context=WIDE)
+
+    def deconstruct(self) -> Any:
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.DecimalField", args, kwargs

@@ -3,20 +3,22 @@
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
-from money.fields import MoneyField
+from money.fields import MoneyField, PercentField
 
 OLD_PROVIDER = "sepay"
 """The only provider of the replaced system: what absent means in its documents."""
+
+
+MOST_PERCENT = 500
+"""The largest bonus; anything above is a mistake."""
 
 
 class Promotion(models.Model):
     """A bonus on what is bought while it runs: from `starts_at` up to, not including, `ends_at`."""
 
     name = models.CharField(max_length=100)
-    percent = models.DecimalField(
-        max_digits=6,
-        decimal_places=2,
-        validators=[MinValueValidator(0), MaxValueValidator(500)],
+    percent = PercentField(
+        validators=[MinValueValidator(0), MaxValueValidator(MOST_PERCENT)],
         help_text="20 gives 20 % more credits.",
     )
     starts_at = models.DateTimeField("starts", db_column="startsAt")
@@ -91,9 +93,7 @@ class Payment(models.Model):
         default=None,
         help_text="Units of the currency for one USD, fixed with the order; absent in old documents.",
     )
-    bonus_percent = models.DecimalField(
-        db_column="bonusPercent", max_digits=6, decimal_places=2, null=True, help_text="Promotion when it was ordered."
-    )
+    bonus_percent = PercentField(db_column="bonusPercent", null=True, help_text="Promotion when it was ordered.")
     order_code = models.CharField(db_column="orderCode", max_length=60, null=True)
     payment_method = models.CharField(
         db_column="paymentMethod", max_length=20, null=True, help_text="The provider that the customer chose."

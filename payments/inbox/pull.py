@@ -15,8 +15,6 @@ from payments.providers.base import Provider
 
 logger = logging.getLogger(__name__)
 
-_MAX_OPEN_SESSIONS = 200
-
 
 def pull_due_payments(*, now: datetime | None = None) -> int:
     """Pull from each provider that is configured for it and was not asked for `PULL_INTERVAL_MINUTES`.
@@ -48,28 +46,26 @@ def _pull_all(providers: list[Provider], now: datetime, window: timedelta) -> tu
     """How many events were new, and what went wrong with which provider."""
     found, failures = 0, []
     for provider in providers:
+        bodies = provider.pull(since=now - window, until=now, open_sessions=_open_sessions(provider, now - window))
+        new = 0
         try:
-            found += _pull(provider, now, window)
-        except ProviderUnavailable as error:
+            for body in bodies:
+                new += receive_pulled(provider=provider, body=body)
+        except ProviderUnavailable as error:  # What came before it is stored, and counts.
             logger.warning("pull from %s failed: %s", provider.name, error)
             failures.append(f"{provider.name}: {error}")
+        if new:
+            logger.warning("the pull from %s found %s events that no webhook brought", provider.name, new)
+        found += new
     return found, failures
 
 
-def _pull(provider: Provider, now: datetime, window: timedelta) -> int:
-    since = now - window
-    bodies = provider.pull(since=since, until=now, open_sessions=_open_sessions(provider, since))
-    found = sum(receive_pulled(provider=provider, body=body) for body in bodies)
-    if found:
-        logger.warning("the pull from %s found %s events that no webhook brought", provider.name, found)
-    return found
-
-
 def _open_sessions(provider: Provider, since: datetime) -> list[str]:
+    """The payment pages of all orders of the window that are not paid; the oldest, which is over first, comes first."""
     unpaid = [Payment.Status.PENDING, Payment.Status.EXPIRED, Payment.Status.FAILED]
     orders = Payment.objects.filter(created_at__gte=since, payment_method=provider.name, status__in=unpaid)
-    keys = orders.exclude(session_id=None).order_by("-created_at").values_list("session_id", flat=True)
-    return [key for key in keys[:_MAX_OPEN_SESSIONS] if key]
+    keys = orders.exclude(session_id=None).order_by("created_at").values_list("session_id", flat=True)
+    return [key for key in keys if key]
 
 
 def _claim(provider: Provider, now: datetime) -> bool:

@@ -11,7 +11,8 @@ from django.conf import settings
 
 from money.amounts import round_usd
 from mongo.collections import Document
-from payments.currencies import decimals_of
+from payments.currencies import smallest_amount
+from payments.errors import InvalidOrder
 from payments.models import Payment
 from payments.providers import get_seller, selling_providers
 
@@ -31,11 +32,13 @@ class OrderPrice:
 def price_of(*, credits: int, method: str | None = None) -> OrderPrice:
     """The price of whole USD `credits` now, by the provider `method` (None = the first one that sells).
 
-    Rounded half-up to what the currency can pay. Raises `PaymentMethodUnavailable` for what sells nothing.
+    Rounded half-up to what the currency can pay. Raises `PaymentMethodUnavailable` for what sells nothing, and
+    `InvalidOrder` for what would cost nothing.
     """
     rate = get_seller(method).rate()
-    smallest_unit = Decimal(1).scaleb(-decimals_of(rate.currency))
-    amount = (credits * rate.units).quantize(smallest_unit, rounding=ROUND_HALF_UP)
+    amount = (credits * rate.units).quantize(smallest_amount(rate.currency), rounding=ROUND_HALF_UP)
+    if amount <= 0:
+        raise InvalidOrder(f"{credits} USD of credits cost less than can be paid in {rate.currency}. Order more.")
     return OrderPrice(amount=amount, currency=rate.currency, rate=rate.units)
 
 

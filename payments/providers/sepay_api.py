@@ -16,7 +16,8 @@ from payments.errors import ProviderUnavailable
 
 TIMEOUT_SECONDS = 20
 _PAGE = 100
-_MAX_PAGES = 100
+_MAX_PAGES = 5000
+"""More transfers than one account receives in any window; only an answer without an end has more."""
 _MAX_WAIT_SECONDS = 10.0
 _ATTEMPTS = 3
 

@@ -15,7 +15,7 @@ from typing import Any
 from django.conf import settings
 
 from payments.currencies import decimals_of
-from payments.errors import InvalidSignature, MalformedEvent, StaleSignature
+from payments.errors import InvalidSignature, MalformedEvent, ProviderUnavailable, StaleSignature
 from payments.models import Payment
 from payments.orders.codes import find_candidates
 from payments.providers import stripe_api
@@ -48,6 +48,8 @@ from payments.providers.events import (
 
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 _MAX_SIGNATURES = 10
+_FAILURES_IN_A_ROW = 5
+"""After so many payment pages that cannot be read it is Stripe that does not answer, not a page."""
 
 EVENT_TYPES = (
     "checkout.session.completed",
@@ -139,11 +141,26 @@ class Stripe(Provider):
         return bool(settings.STRIPE_SECRET_KEY)
 
     def pull(self, *, since: datetime, until: datetime, open_sessions: Sequence[str]) -> Iterator[bytes]:
-        yield from stripe_api.list_events(types=EVENT_TYPES, since=since, until=until)
+        failures: list[str] = []
+        try:
+            yield from stripe_api.list_events(types=EVENT_TYPES, since=since, until=until)
+        except ProviderUnavailable as error:
+            failures.append(str(error))
+        in_a_row = 0
         for session_id in open_sessions:
-            session = stripe_api.read_session(session_id)
+            try:
+                session = stripe_api.read_session(session_id)
+            except ProviderUnavailable as error:  # One that is gone or odd does not keep the others.
+                failures.append(f"{session_id}: {error}")
+                in_a_row += not isinstance(error, stripe_api.NoSuchThing)
+                if in_a_row == _FAILURES_IN_A_ROW:
+                    break
+                continue
+            in_a_row = 0
             if session.get("payment_status") == "paid":
                 yield _event_of(session)
+        if failures:
+            raise ProviderUnavailable(f"{len(failures)} questions were not answered: {'; '.join(failures[:3])}")
 
 
 def _event_of(session: dict[str, Any]) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import stripe
 from django.conf import settings
@@ -19,7 +19,12 @@ from payments.models import Payment
 
 TIMEOUT_SECONDS = 20
 _PAGE = 100
-_MAX_PAGES = 100
+_MAX_PAGES = 5000
+"""More events than Stripe keeps of any shop like ours; only an answer without an end has more."""
+
+
+class NoSuchThing(ProviderUnavailable):
+    """Stripe answers, but not about this: it is gone, or another account's."""
 
 
 @lru_cache(maxsize=4)
@@ -78,22 +83,29 @@ def list_events(*, types: Sequence[str], since: datetime, until: datetime) -> It
     for _ in range(_MAX_PAGES):
         page = _get(f"/v1/events?{urlencode([*query.items(), *wanted, *cursor.items()])}")
         events = page.get("data") or []
+        if not isinstance(events, list):
+            raise ProviderUnavailable("Stripe's list of events has an unknown form")
         yield from (json.dumps(event).encode() for event in events)
         if not page.get("has_more") or not events:
             return
-        cursor = {"starting_after": str(events[-1]["id"])}
+        last = events[-1].get("id") if isinstance(events[-1], dict) else None
+        if last is None or cursor == {"starting_after": str(last)}:
+            raise ProviderUnavailable("Stripe's list of events does not say where it goes on")
+        cursor = {"starting_after": str(last)}
     raise ProviderUnavailable(f"Stripe's list of events does not end after {_MAX_PAGES} pages")
 
 
 def read_session(session_id: str) -> dict[str, Any]:
-    """One Checkout session as it is now."""
-    return _get(f"/v1/checkout/sessions/{session_id}")
+    """One Checkout session as it is now. Raises `NoSuchThing`, `ProviderUnavailable`."""
+    return _get(f"/v1/checkout/sessions/{quote(session_id, safe='')}")
 
 
 def _get(path: str) -> dict[str, Any]:
     try:
         response = _configured_client().raw_request("get", path)
         page = json.loads(response.body)
+    except stripe.InvalidRequestError as error:
+        raise NoSuchThing(f"Stripe has no such thing: {error}") from error
     except (stripe.StripeError, ValueError) as error:
         raise ProviderUnavailable(f"Stripe did not answer: {error}") from error
     if not isinstance(page, dict):

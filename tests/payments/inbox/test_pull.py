@@ -235,6 +235,80 @@ def test_a_paid_page_without_any_event_is_found(
     assert balance_of() == 20
 
 
+def paid_pages_without_events(api: CallApi, stripe: FakeStripe, count: int) -> list[str]:
+    """The payment pages of so many orders, all of them paid, whose events were lost."""
+    for _ in range(count):
+        api("POST", "checkout", user="alice", json={"credits": 20, "method": "stripe"})
+    pages = [str(order.session_id) for order in Payment.objects.order_by("created_at")]
+    for page in pages:
+        stripe.pay(page)
+    stripe.events.clear()
+    return pages
+
+
+def test_a_page_that_cannot_be_read_does_not_keep_the_others(
+    stripe: FakeStripe, api: CallApi, insert_user: InsertUser, settings: Any
+) -> None:
+    settings.OPEN_ORDERS_LIMIT = 0
+    insert_user("alice")
+    pages = paid_pages_without_events(api, stripe, 10)
+    for page in pages[:6]:
+        del stripe.sessions[page]
+    stripe.sessions[pages[7]] = ["no object"]  # type: ignore[assignment]
+    with pytest.raises(ProviderUnavailable, match="7 questions"):
+        pull_payments()
+    assert balance_of() == 60
+    assert pull_due_payments() == 0  # The sweeper goes on, too.
+
+
+def test_a_list_of_events_that_cannot_be_read_does_not_keep_the_pages(
+    stripe: FakeStripe, api: CallApi, insert_user: InsertUser
+) -> None:
+    insert_user("alice")
+    paid_pages_without_events(api, stripe, 2)
+    stripe.events = [{"created": int(time.time()), "type": "refund.created"} for _ in range(5)]
+    with pytest.raises(ProviderUnavailable, match="where it goes on"):
+        pull_payments()
+    assert balance_of() == 40
+
+
+def test_stripe_that_does_not_answer_is_not_asked_for_every_page(
+    stripe: FakeStripe, api: CallApi, insert_user: InsertUser, settings: Any
+) -> None:
+    settings.OPEN_ORDERS_LIMIT = 0
+    insert_user("alice")
+    paid_pages_without_events(api, stripe, 12)
+    stripe.is_down = True
+    before = len(stripe.requests)
+    with pytest.raises(ProviderUnavailable):
+        pull_payments()
+    assert len(stripe.requests) - before < 12
+
+
+def test_every_open_page_is_asked_for_however_many_there_are(
+    stripe: FakeStripe, insert_user: InsertUser, usersnew: Any
+) -> None:
+    insert_user("alice")
+    now = datetime.now(UTC)
+    order = {"userId": "alice", "credits": 20.0, "amount": 20.0, "currency": "USD", "rate": 1.0, "status": "expired"}
+    documents = [
+        order
+        | {
+            "orderCode": f"NAP{number:08d}",
+            "paymentMethod": "stripe",
+            "sessionId": f"cs_{number}",
+            "createdAt": now - timedelta(seconds=500 - number),
+            "expiresAt": now,
+        }
+        for number in range(260)
+    ]
+    usersnew.database["payments"].insert_many(documents)
+    for number in range(260):
+        stripe.sessions[f"cs_{number}"] = session(None, f"pi_{number}", payment_status="unpaid")
+    assert pull_payments() == 0
+    assert {f"GET /v1/checkout/sessions/cs_{number}" for number in range(260)} <= set(stripe.requests)
+
+
 def test_several_sweepers_ask_once_per_interval(sepay: FakeSePay, make_order: MakeOrder, in_threads: InThreads) -> None:
     sepay.add(transfer(make_order().order_code))
     now = datetime.now(UTC)

@@ -5,11 +5,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from bson import Decimal128, Int64
+from django.db import connection
 
 from accounts.models import Account, LedgerEntry
-from payments.models import Payment, Promotion
+from payments.models import Payment, Promotion, WebhookEvent
 from payments.orders.promotions import bonus_of
-from tests.factories import Deliver, MakeOrder
+from tests.factories import CallApi, Deliver, InsertUser, MakeOrder
 from tests.payments.conftest import transfer
 
 
@@ -70,3 +72,49 @@ def test_a_second_transfer_gets_no_bonus(promotion: Promotion, deliver: Deliver,
 def test_bonus_is_a_percentage(credits: str, percent: str | None, bonus: str) -> None:
     given: Any = None if percent is None else Decimal(percent)
     assert bonus_of(credits=Decimal(credits), percent=given) == Decimal(bonus)
+
+
+@pytest.mark.parametrize(
+    ("stored", "bonus"),
+    [
+        (20, "4"),
+        (Int64(20), "4"),
+        (12.1, "2.42"),
+        (0.1 + 0.2, "0.06"),
+        (Decimal128("12.5"), "2.5"),
+        (Decimal128("1.25E1"), "2.5"),
+        (Decimal128("NaN"), "0"),
+        (float("nan"), "0"),
+        (float("inf"), "0"),
+        (Decimal128("Infinity"), "0"),
+        (1e20, "0"),
+        (-5, "0"),
+        (0, "0"),
+        (501, "0"),
+    ],
+)
+def test_a_percentage_of_any_number_type_is_read(
+    promotion: Promotion, api: CallApi, deliver: Deliver, insert_user: InsertUser, stored: object, bonus: str
+) -> None:
+    insert_user("alice")
+    connection.database["promotions"].update_one({"_id": promotion.pk}, {"$set": {"percent": stored}})
+    assert api("GET", "config").status_code == 200
+    answer = api("POST", "checkout", user="alice", json={"credits": 20})
+    assert answer.status_code == 200
+    assert deliver(transfer(answer.json()["orderCode"])).status_code == 200
+    assert Payment.objects.get().bonus == Decimal(bonus)
+    assert balance_of() == 20 + float(bonus)
+
+
+@pytest.mark.parametrize(
+    ("stored", "status", "bonus"),
+    [(20, "done", 4), (12.5, "done", 2.5), (Decimal128("NaN"), "done", 0), (1e20, "review", 0), (-5, "review", 0)],
+)
+def test_an_old_orders_percentage_is_read_and_an_impossible_one_is_asked_about(
+    deliver: Deliver, make_order: MakeOrder, stored: object, status: str, bonus: float
+) -> None:
+    order = make_order()
+    connection.database["payments"].update_one({"_id": order.pk}, {"$set": {"bonusPercent": stored}})
+    assert deliver(transfer(order.order_code)).status_code == 200
+    assert WebhookEvent.objects.get().status == status
+    assert balance_of() == (20 + bonus if status == "done" else 0)
