@@ -106,6 +106,14 @@ class Payment(models.Model):
     provider_transaction_id = models.CharField(
         "provider transaction", db_column="providerTransactionId", max_length=100, null=True
     )
+    provider_charge_id = models.CharField(
+        "provider charge",
+        db_column="providerChargeId",
+        max_length=100,
+        null=True,
+        editable=False,
+        help_text="Another name of the money, which some of its refunds and disputes have alone.",
+    )
     transfer_key = models.CharField(
         db_column="transferKey", max_length=80, null=True, help_text="The same for every report of this money."
     )
@@ -148,6 +156,7 @@ class Payment(models.Model):
         indexes = (
             models.Index(fields=["order_code"], name="payment_order_code"),
             models.Index(fields=["provider_transaction_id"], name="payment_transaction"),
+            models.Index(fields=["provider_charge_id"], name="payment_charge"),
             models.Index(fields=["transfer_key"], name="payment_transfer"),
             models.Index(fields=["user_id", "-created_at"], name="payment_account_time"),
             models.Index(fields=["status", "expires_at"], name="payment_status_expiry"),

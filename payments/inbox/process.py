@@ -11,10 +11,11 @@ from accounts.errors import BillingError
 from mongo.each_item import sum_one_by_one
 from mongo.errors import DATABASE_FAILURES
 from mongo.transactions import run_in_transaction
-from payments.errors import ChangedMeanwhile
+from payments.errors import ChangedMeanwhile, ProviderUnavailable
 from payments.inbox.events import finish, record_failure
 from payments.models import WebhookEvent
 from payments.providers import get_provider
+from payments.providers.base import Provider
 from payments.providers.events import ProviderEvent, reversal_key
 from payments.rules.receipts import Outcome, PaymentNotYetKnown, apply_event
 
@@ -109,12 +110,28 @@ def _attempt(event: WebhookEvent, now: datetime) -> bool:
 def _apply_or_refuse(event: WebhookEvent, now: datetime) -> None:
     """Apply the rules; what they refuse waits for review, as trying again would not help."""
     try:
-        provider_event = get_provider(event.provider).read(body=bytes(event.body), headers=event.headers)
-        run_in_transaction(lambda: _apply(event, provider_event, now))
+        provider = get_provider(event.provider)
+        provider_event = provider.read(body=bytes(event.body), headers=event.headers)
+        try:
+            run_in_transaction(lambda: _apply(event, provider_event, now))
+        except PaymentNotYetKnown:
+            resolved = _resolve(provider, provider_event)
+            if resolved == provider_event:
+                raise
+            run_in_transaction(lambda: _apply(event, resolved, now))
     except ChangedMeanwhile:
         raise
     except BillingError as error:
         finish(event=event, outcome=Outcome(Status.REVIEW, str(error)), now=now)
+
+
+def _resolve(provider: Provider, provider_event: ProviderEvent) -> ProviderEvent:
+    """The event with what the provider adds to it; the same if it does not answer: then the event waits."""
+    try:
+        return provider.resolve(provider_event)
+    except ProviderUnavailable as error:
+        logger.warning("%s could not be asked about event %s: %s", provider.name, provider_event.event_id, error)
+        return provider_event
 
 
 def _apply(event: WebhookEvent, provider_event: ProviderEvent, now: datetime) -> None:

@@ -1,6 +1,7 @@
 """Asks the providers for what their webhooks missed, and feeds it to the same inbox."""
 
 import logging
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -60,12 +61,15 @@ def _pull_all(providers: list[Provider], now: datetime, window: timedelta) -> tu
     return found, failures
 
 
-def _open_sessions(provider: Provider, since: datetime) -> list[str]:
-    """The payment pages of all orders of the window that are not paid; the oldest, which is over first, comes first."""
+def _open_sessions(provider: Provider, since: datetime) -> Iterator[str]:
+    """The payment pages of all orders of the window that are not paid; the oldest, which is over first, comes first.
+
+    Read when the first is asked for: the events before have paid some.
+    """
     unpaid = [Payment.Status.PENDING, Payment.Status.EXPIRED, Payment.Status.FAILED]
     orders = Payment.objects.filter(created_at__gte=since, payment_method=provider.name, status__in=unpaid)
     keys = orders.exclude(session_id=None).order_by("created_at").values_list("session_id", flat=True)
-    return [key for key in keys if key]
+    yield from filter(None, keys)
 
 
 def _claim(provider: Provider, now: datetime) -> bool:

@@ -2,7 +2,7 @@
 
 import hmac
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -78,6 +78,13 @@ class Provider(ABC):
         `headers` are those that are stored: `stored_headers` under exactly these names.
         """
 
+    def resolve(self, event: ProviderEvent) -> ProviderEvent:
+        """The event with what the provider must be asked for, when the payment that it reverses was not found.
+
+        Called outside of transactions, perhaps several times. Raises `ProviderUnavailable`.
+        """
+        return event
+
     # --- Selling: a provider that only reports money leaves all of this as it is ---
 
     sells: ClassVar[bool] = False
@@ -108,10 +115,10 @@ class Provider(ABC):
         """Whether the provider can be asked for what its webhooks missed, and is configured for it."""
         return False
 
-    def pull(self, *, since: datetime, until: datetime, open_sessions: Sequence[str]) -> Iterator[bytes]:
+    def pull(self, *, since: datetime, until: datetime, open_sessions: Iterable[str]) -> Iterator[bytes]:
         """The bodies of all events of the window, for the same `read`. Raises `ProviderUnavailable`.
 
-        `open_sessions` are payment pages of orders that are not paid as far as we know.
+        `open_sessions` are the payment pages of orders that are not paid, as far as is known when the first is read.
         """
         raise NotImplementedError(f"{self.name} cannot be asked for its events")
 

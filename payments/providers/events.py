@@ -22,6 +22,8 @@ class MoneyReceived:
     occurred_at: datetime
     problem: str = ""
     """Why it must not be credited without a person: wrong account, test mode."""
+    session_id: str = ""
+    """The payment page that it was paid on, where there is one: it must be the one that was made for the order."""
 
 
 class ReversalState(StrEnum):
@@ -52,6 +54,8 @@ class MoneyReversed:
     is_cumulative: bool = False
     """`amount` is all that was refunded so far, not this refund alone."""
     problem: str = ""
+    charge_id: str = ""
+    """Another name that the provider has for the money; some events have this one alone."""
 
 
 class OrderState(StrEnum):
@@ -69,6 +73,10 @@ class OrderUpdate:
 
     order_codes: tuple[str, ...]
     state: OrderState
+    session_id: str = ""
+    """As in `MoneyReceived`."""
+    problem: str = ""
+    """Why a person must look at it."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ https://developer.sepay.vn/en/sepay-webhooks
 import hashlib
 import hmac
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -103,7 +103,7 @@ class SePay(Provider):
     def can_pull(self) -> bool:
         return bool(settings.SEPAY_API_TOKEN)
 
-    def pull(self, *, since: datetime, until: datetime, open_sessions: Sequence[str]) -> Iterator[bytes]:
+    def pull(self, *, since: datetime, until: datetime, open_sessions: Iterable[str]) -> Iterator[bytes]:
         return sepay_api.list_transfers(since=since.astimezone(TIME_ZONE), until=until.astimezone(TIME_ZONE))
 
 

@@ -7,7 +7,8 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -122,10 +123,18 @@ class Stripe(Provider):
         event_id = read_identifier(event, "id")
         kind = read_identifier(event, "type")
         created = _time(event)
-        problem = _problem(event)
         obj = read_object(read_object(event, "data"), "object")
+        problem = _problem(event, obj)
         fact = _read_fact(kind, obj, created, problem)
         return ProviderEvent(event_id, fact or NoMoney("an event type that moves no credits"), kind=kind)
+
+    def resolve(self, event: ProviderEvent) -> ProviderEvent:
+        """A refund or dispute that names a charge alone: Stripe says which payment intent the charge is of."""
+        fact = event.fact
+        if not isinstance(fact, MoneyReversed) or fact.transaction_id != fact.charge_id or not self.can_pull():
+            return event
+        charge = stripe_api.read_charge(fact.charge_id)
+        return replace(event, fact=replace(fact, transaction_id=_names_of(charge)[0]))
 
     def can_sell(self) -> bool:
         return bool(settings.STRIPE_SECRET_KEY and settings.CHECKOUT_RETURN_URL) and self.is_enabled()
@@ -140,7 +149,7 @@ class Stripe(Provider):
     def can_pull(self) -> bool:
         return bool(settings.STRIPE_SECRET_KEY)
 
-    def pull(self, *, since: datetime, until: datetime, open_sessions: Sequence[str]) -> Iterator[bytes]:
+    def pull(self, *, since: datetime, until: datetime, open_sessions: Iterable[str]) -> Iterator[bytes]:
         failures: list[str] = []
         try:
             yield from stripe_api.list_events(types=EVENT_TYPES, since=since, until=until)
@@ -185,13 +194,20 @@ def _parse_signature(header: str) -> tuple[str, list[str]]:
     return timestamps[0], signatures[:_MAX_SIGNATURES]
 
 
-def _problem(event: dict[str, Any]) -> str:
+def _problem(event: dict[str, Any], obj: dict[str, Any]) -> str:
+    """Why what it reports did not happen on our own account, in our mode; or ''."""
     is_live = event.get("livemode")
     if not isinstance(is_live, bool):
         raise MalformedEvent("'livemode' must be true or false.")
-    if is_live == settings.STRIPE_LIVE_MODE:
-        return ""
-    return "a live event, but this site runs in test mode" if is_live else "a test-mode event, but this site is live"
+    if account := event.get("account"):
+        return f"an event of the connected account {str(account)[:60]}: the money came to another account"
+    if is_live != settings.STRIPE_LIVE_MODE:
+        return (
+            "a live event, but this site runs in test mode" if is_live else "a test-mode event, but this site is live"
+        )
+    if obj.get("livemode", is_live) is not is_live:
+        return "an event of one mode about a payment of the other"
+    return ""
 
 
 def _time(source: dict[str, Any]) -> datetime:
@@ -220,7 +236,8 @@ def _read_fact(
     if kind == "radar.early_fraud_warning.created":
         return MoneyReversed(
             reversal_id=read_identifier(obj, "id"),
-            transaction_id=_transaction_of(obj),
+            transaction_id=_names_of(obj)[0],
+            charge_id=_names_of(obj)[1],
             amount=Decimal(0),
             currency="",
             state=ReversalState.NOTICE,
@@ -237,10 +254,11 @@ def _read_session(
     if read_text(session, "mode") != "payment":
         return NoMoney("a Checkout session of another mode")
     codes = find_candidates([read_text(session, "client_reference_id")], settings.ORDER_CODE_PREFIX)
+    session_id = read_identifier(session, "id")
     if kind in ("completed", "async_payment_succeeded") and read_text(session, "payment_status") == "paid":
         currency = read_currency(session, "currency")
         amount = _amount(session, "amount_total", currency)
-        transaction_id = _transaction_of(session)
+        transaction_id, _ = _names_of(session)
         if amount == 0:
             raise MalformedEvent("'amount_total' must be above 0.")
         return MoneyReceived(
@@ -251,6 +269,7 @@ def _read_session(
             order_codes=codes,
             occurred_at=created,
             problem=problem,
+            session_id=session_id,
         )
     states = {
         "completed": OrderState.PROCESSING,
@@ -259,7 +278,7 @@ def _read_session(
     }
     if kind not in states:
         return None
-    return NoMoney(problem) if problem else OrderUpdate(codes, states[kind])
+    return NoMoney(problem) if problem else OrderUpdate(codes, states[kind], session_id=session_id)
 
 
 def _reversal(
@@ -272,9 +291,11 @@ def _reversal(
     is_dispute: bool = False,
 ) -> MoneyReversed:
     currency = read_currency(obj, "currency")
+    transaction_id, charge_id = _names_of(obj)
     return MoneyReversed(
         reversal_id=reversal_id,
-        transaction_id=_transaction_of(obj),
+        transaction_id=transaction_id,
+        charge_id=charge_id,
         amount=_amount(obj, "amount", currency),
         currency=currency,
         state=state,
@@ -289,7 +310,8 @@ def _cumulative_refund(charge: dict[str, Any], created: datetime, problem: str) 
     charge_id = read_identifier(charge, "id")
     return MoneyReversed(
         reversal_id=f"total:{charge_id}",
-        transaction_id=_transaction_of(charge),
+        transaction_id=_names_of(charge)[0],
+        charge_id=charge_id,
         amount=_amount(charge, "amount_refunded", currency),
         currency=currency,
         state=ReversalState.COUNTED,
@@ -299,11 +321,25 @@ def _cumulative_refund(charge: dict[str, Any], created: datetime, problem: str) 
     )
 
 
-def _transaction_of(obj: dict[str, Any]) -> str:
-    """The payment intent, which session, charge, refund and dispute have in common; else the charge."""
-    name = next((name for name in ("payment_intent", "charge") if obj.get(name) is not None), "id")
-    value = obj.get(name)
-    return read_identifier(value, "id") if isinstance(value, dict) else read_identifier(obj, name)
+def _names_of(obj: dict[str, Any]) -> tuple[str, str]:
+    """What the money is called: by its payment intent, which session, charge, refund and dispute have in common, and
+    by its charge. Where there is no intent the charge names it, and without a charge the object itself.
+    """
+    charge = obj.get("charge")
+    intent = obj.get("payment_intent")
+    if intent is None and isinstance(charge, dict):  # It may stand there in full.
+        intent = charge.get("payment_intent")
+    intent_id, charge_id = _id_of(intent), _id_of(charge)
+    if not charge_id and obj.get("object") == "charge":
+        charge_id = read_identifier(obj, "id")
+    return intent_id or charge_id or read_identifier(obj, "id"), charge_id
+
+
+def _id_of(value: Any) -> str:
+    """The id of an object that stands there in full, or as its id; '' for none."""
+    if value is None:
+        return ""
+    return read_identifier(value if isinstance(value, dict) else {"id": value}, "id")
 
 
 def _amount(obj: dict[str, Any], name: str, currency: str) -> Decimal:

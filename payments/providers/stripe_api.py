@@ -100,6 +100,11 @@ def read_session(session_id: str) -> dict[str, Any]:
     return _get(f"/v1/checkout/sessions/{quote(session_id, safe='')}")
 
 
+def read_charge(charge_id: str) -> dict[str, Any]:
+    """One charge as it is now. Raises `NoSuchThing`, `ProviderUnavailable`."""
+    return _get(f"/v1/charges/{quote(charge_id, safe='')}")
+
+
 def _get(path: str) -> dict[str, Any]:
     try:
         response = _configured_client().raw_request("get", path)

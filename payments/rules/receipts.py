@@ -4,7 +4,7 @@ Everything here runs inside the transaction that also moves the event on, so all
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -70,7 +70,7 @@ def _apply_receipt(event: WebhookEvent, receipt: MoneyReceived, now: datetime) -
     order = found[0]
     if old := _credited_by_old_system(event, order, receipt):
         return old
-    if reason := wrong_currency(order, receipt) or _too_late(order, receipt, now):
+    if reason := _foreign_page(order, receipt) or wrong_currency(order, receipt) or _too_late(order, receipt, now):
         return Outcome(Status.REVIEW, reason, order)
     payment = credit_order(event=event, order=order, receipt=receipt, actor=event.provider, now=now)
     return Outcome(Status.DONE, payment=payment)
@@ -121,6 +121,16 @@ def _why_no_order(found: list[Payment]) -> str:
     if not found:
         return "no order: the memo holds no code of an order"
     return f"several orders match: {', '.join(str(order) for order in found)}"
+
+
+def _foreign_page(order: Payment, reported: MoneyReceived | OrderUpdate) -> str:
+    """Why the payment page that is reported is not the one that was made for the order, or ''.
+
+    Whoever knows a code can have it named by a page of another shop, or by a payment link.
+    """
+    if not reported.session_id or reported.session_id == order.session_id:
+        return ""
+    return f"a payment page that was not made for this order: {reported.session_id}"
 
 
 def wrong_currency(order: Payment, receipt: MoneyReceived | MoneyReversed) -> str:
@@ -279,9 +289,7 @@ class PaymentNotYetKnown(Exception):
 
 
 def _apply_reversal(event: WebhookEvent, reversal: MoneyReversed, now: datetime) -> Outcome:
-    payment = Payment.objects.filter(
-        provider=event.provider, provider_transaction_id=reversal.transaction_id, status=Payment.Status.SUCCESS
-    ).first()
+    payment = _find_reversed(event.provider, reversal)
     if payment is None:
         if event.attempts < ATTEMPTS_BEFORE_REVIEW and not reversal.problem:
             raise PaymentNotYetKnown(f"no payment {reversal.transaction_id} yet")
@@ -299,6 +307,23 @@ def _apply_reversal(event: WebhookEvent, reversal: MoneyReversed, now: datetime)
     return Outcome(Status.DONE, payment=payment)
 
 
+def _find_reversed(provider: str, reversal: MoneyReversed) -> Payment | None:
+    """The payment that a refund or dispute reverses, by either of its names. Keeps the name that it did not know yet.
+
+    Where that is new, events which have no other name are made due.
+    """
+    paid = Payment.objects.filter(provider=provider, status=Payment.Status.SUCCESS)
+    payment = paid.filter(provider_transaction_id=reversal.transaction_id).first()
+    if not reversal.charge_id:
+        return payment
+    if payment is None:
+        return paid.filter(provider_charge_id=reversal.charge_id).first()
+    if payment.provider_charge_id != reversal.charge_id and not reversal.problem:
+        Payment.objects.filter(pk=payment.pk).update(provider_charge_id=reversal.charge_id)
+        wake_reversals(provider, reversal.charge_id, datetime.now(UTC))
+    return payment
+
+
 PROCESSING_DAYS = 14
 """How long a slow bank may take with a payment that its payer has made."""
 
@@ -308,6 +333,8 @@ def _apply_update(update: OrderUpdate, now: datetime) -> Outcome:
     if len(found) != 1:
         return Outcome(Status.IGNORED, _why_no_order(found))
     order = found[0]
+    if reason := _foreign_page(order, update):
+        return Outcome(Status.IGNORED, reason, order)
     open_order = Payment.objects.filter(pk=order.pk, status=Payment.Status.PENDING)
     match update.state:
         case OrderState.PROCESSING:

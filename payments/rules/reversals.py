@@ -88,11 +88,11 @@ def apply_reversal(
 
 def _advance(payment: Payment, provider: str, fact: MoneyReversed) -> None:
     """Bring the row of this refund or dispute up to what the event says; never back."""
-    row = Reversal.objects.filter(provider=provider, reversal_id=fact.reversal_id).first()
+    row = _row_of(payment, provider, fact.reversal_id)
     if row is None:
         Reversal.objects.create(
             provider=provider,
-            reversal_id=fact.reversal_id,
+            reversal_id=_free_id(payment, provider, fact.reversal_id),
             payment=payment,
             amount=fact.amount,
             state=fact.state.value,
@@ -110,6 +110,22 @@ def _advance(payment: Payment, provider: str, fact: MoneyReversed) -> None:
         state=max(ReversalState(row.state), fact.state, key=_RANK.__getitem__).value,
         occurred_at=max(row.occurred_at, fact.occurred_at),
     )
+
+
+def _row_of(payment: Payment, provider: str, reversal_id: str) -> Reversal | None:
+    """What is known of this refund or dispute of this payment."""
+    ids = [reversal_id, _id_within(payment, reversal_id)]
+    return Reversal.objects.filter(provider=provider, reversal_id__in=ids, payment_id=payment.pk).first()
+
+
+def _free_id(payment: Payment, provider: str, reversal_id: str) -> str:
+    """The id to keep a new one under. A shop may number the refunds of each payment from 1."""
+    is_taken = Reversal.objects.filter(provider=provider, reversal_id=reversal_id).exists()
+    return _id_within(payment, reversal_id) if is_taken else reversal_id
+
+
+def _id_within(payment: Payment, reversal_id: str) -> str:
+    return f"{payment.pk}:{reversal_id}"
 
 
 def total_reversed(rows: Iterable[Reversal], *, received: Decimal) -> Decimal:

@@ -25,6 +25,7 @@ from tests.conftest import key_of
 from tests.factories import CallApi, Deliver, InsertUser, MakeOrder, StartSite
 from tests.payments import acme as acme_module
 from tests.payments.fakes import FakeStripe
+from tests.payments.senders import session_id_of
 
 VIETNAM = ZoneInfo("Asia/Ho_Chi_Minh")
 _ids = itertools.count(1_000_000)
@@ -113,7 +114,10 @@ def make_order(insert_user: InsertUser) -> MakeOrder:
         if not Account.objects.filter(pk=username).exists():
             insert_user(username)
         now = datetime.now(UTC) - timedelta(minutes=minutes_ago)
-        return orders.create_order(account=Account.objects.get(pk=username), credits=credits, now=now, **kwargs)
+        order = orders.create_order(account=Account.objects.get(pk=username), credits=credits, now=now, **kwargs)
+        if order.payment_method == "stripe":
+            orders.record_session(order, session_id_of(order.order_code))
+        return order
 
     return make
 

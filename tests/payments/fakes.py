@@ -135,6 +135,7 @@ class FakeStripe(Fake):
         super().__init__()
         self.key = "sk_test_fake"
         self.sessions: dict[str, dict[str, Any]] = {}
+        self.charges: dict[str, dict[str, Any]] = {}
         self.parameters: dict[str, dict[str, str]] = {}
         self.events: list[dict[str, Any]] = []
         self.is_down = False
@@ -153,9 +154,10 @@ class FakeStripe(Fake):
                 return self._create(body, headers.get("Idempotency-Key"))
         if (method, path) == ("GET", "/v1/events"):
             return self._list_events(query)
-        found = self.sessions.get(path.rpartition("/")[2])
-        if method == "GET" and path.startswith("/v1/checkout/sessions/") and found:
-            return 200, found, {}
+        kind, _, identifier = path.rpartition("/")
+        kept = {"/v1/checkout/sessions": self.sessions, "/v1/charges": self.charges}.get(kind, {})
+        if method == "GET" and identifier in kept:
+            return 200, kept[identifier], {}
         return 404, {"error": {"type": "invalid_request_error", "message": "No such thing"}}, {}
 
     def _create(self, body: str, key: str | None) -> tuple[int, Any, dict[str, str]]:

@@ -37,9 +37,14 @@ def stripe_event(kind: str, obj: dict[str, Any], **changes: Any) -> dict[str, An
     }
 
 
+def session_id_of(code: str | None) -> str:
+    """The payment page of an order, as the tests number them."""
+    return f"cs_{code}"
+
+
 def session(code: str | None, intent: str, amount: int = 2000, **changes: Any) -> dict[str, Any]:
     return {
-        "id": f"cs_{intent}",
+        "id": session_id_of(code),
         "object": "checkout.session",
         "mode": "payment",
         "status": "complete",

@@ -75,7 +75,11 @@ def read_all(database: Any) -> dict[str, list[dict[str, Any]]]:
     return {name: list(database[name].find().sort("_id")) for name in names if name != "django_migrations"}
 
 
-NEW_INDEXES = {"usersNew": {"under_review"}, "idempotent_requests": {"idempotent_request_id"}}
+NEW_INDEXES = {
+    "usersNew": {"under_review"},
+    "payments": {"payment_charge"},
+    "idempotent_requests": {"idempotent_request_id"},
+}
 """What versions after the dump's added."""
 
 

@@ -12,6 +12,7 @@ from payments import errors
 from payments.api.errors import STATUS
 from payments.models import Payment
 from payments.providers.base import Instructions
+from payments.providers.stripe_api import NoSuchThing
 from tests.factories import CallApi, InsertUser
 from tests.payments.acme import Acme
 
@@ -32,6 +33,7 @@ NEVER_HERE: dict[type[BillingError], str] = {
     account_errors.ExpiryChanged: "for staff",
     account_errors.OperationConflict: "the rules raise it while an event is processed, which sends it to review",
     account_errors.BalanceWriteForbidden: "a mistake in the source, which a test finds",
+    NoSuchThing: "the pull and the rules go on without it",
     errors.NotReviewable: "for staff",
     errors.InvalidDecision: "for staff",
     errors.AlreadyCredited: "for staff",

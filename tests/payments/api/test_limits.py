@@ -135,12 +135,14 @@ def test_unknown_keys_stop_asking_the_database(api: CallApi, settings: Any, db: 
 
 def test_a_flood_of_bad_signatures_is_counted_in_few_writes(deliver: Deliver, settings: Any, db: None) -> None:
     settings.UNKNOWN_KEYS_PER_MINUTE = 10
+    today = datetime.now(UTC).date()
+    counted = read_bad_signatures(day=today).get("sepay", 0)
     before = operations()
     assert {deliver(transfer(), key="wrong").status_code for _ in range(60)} == {401}
     assert operations() - before < 50
     settings.UNKNOWN_KEYS_PER_MINUTE = 0
     assert deliver(transfer(), key="wrong").status_code == 401
-    assert read_bad_signatures(day=datetime.now(UTC).date()) == {"sepay": 61}
+    assert read_bad_signatures(day=today)["sepay"] - counted == 61
     assert deliver(transfer()).status_code == 200
 
 

@@ -20,7 +20,15 @@ from payments.providers.sepay import TIME_ZONE
 from tests.factories import CallApi, MakeOrder
 from tests.payments.conftest import transfer
 from tests.payments.providers.test_sepay_signature import SECRET, sign
-from tests.payments.senders import dispute, refund, send_stripe, session, stripe_event
+from tests.payments.senders import (
+    dispute,
+    refund,
+    send_standard,
+    send_stripe,
+    session,
+    standard_event,
+    stripe_event,
+)
 
 USD = "stripe"
 UNPAID = {"payment_status": "unpaid"}
@@ -41,6 +49,10 @@ class World:
 
     def stripe(self, kind: str, obj: dict[str, Any], **changes: Any) -> None:
         response = send_stripe(self.site, stripe_event(kind, obj, **changes))
+        assert (response.status_code, response.json()) == (200, {"success": True})
+
+    def standard(self, kind: str, **data: Any) -> None:
+        response = send_standard(self.site, standard_event(kind, **data))
         assert (response.status_code, response.json()) == (200, {"success": True})
 
     def ordered(self, method: str = "sepay", **kwargs: Any) -> "World":
@@ -95,6 +107,19 @@ def several_refunds(world: World) -> None:
         world.stripe("refund.created", refund(f"re_{number}", "pi_1", amount))
 
 
+def refund_ids_of_each_payment(world: World) -> None:
+    for name in ("p1", "p2"):
+        paid = {"payment_id": name, "order_code": world.ordered().order.order_code, "amount": 50_000}
+        world.standard("payment.succeeded", **paid)
+    for name in ("p1", "p2"):
+        world.standard("payment.refunded", refund_id="r", payment_id=name, amount=50_000)
+
+
+def refund_of_a_charge(world: World) -> None:
+    world.paid().stripe("refund.created", refund("re_1", "pi_1", 500))
+    world.stripe("refund.created", refund("re_2", "pi_1", 1500, payment_intent=None))
+
+
 def refund_first(world: World) -> None:
     world.ordered(USD).stripe("refund.created", refund("re_1", "pi_1", 2000))
     world.stripe("checkout.session.completed", world.page())
@@ -135,6 +160,12 @@ SCRIPTS: dict[str, Callable[[World], None]] = {
     "test-mode event in live mode": lambda world: world.ordered(USD).stripe(
         "checkout.session.completed", world.page(), livemode=False
     ),
+    "event of a connected account (Stripe `account`)": lambda world: world.ordered(USD).stripe(
+        "checkout.session.completed", world.page(), account="acct_other"
+    ),
+    "payment page that was not made for the order": lambda world: world.ordered(USD).stripe(
+        "checkout.session.completed", world.page(id="cs_foreign")
+    ),
     "slow bank (Stripe `unpaid`)": lambda world: world.ordered(USD).stripe(
         "checkout.session.completed", world.page(**UNPAID)
     ),
@@ -145,6 +176,8 @@ SCRIPTS: dict[str, Callable[[World], None]] = {
     "full refund": lambda world: world.paid().stripe("refund.created", refund("re_1", "pi_1", 2000)),
     "partial refund": lambda world: world.paid().stripe("refund.created", refund("re_1", "pi_1", 500)),
     "several refunds": several_refunds,
+    "refund with an id that another payment's refund has": refund_ids_of_each_payment,
+    "refund that names a charge alone": refund_of_a_charge,
     "refund before its payment": refund_first,
     "refund of an unknown payment": refund_unknown,
     "refund that failed": refund_failed,
