@@ -83,7 +83,7 @@ def store(
 ) -> Delivery:
     """Store a verified event, or count another delivery of a stored one. Safe to repeat. Raises `StorageUnavailable`.
 
-    The same event id with another body is kept as an event of its own, for review.
+    The same event id with another meaning is kept as an event of its own, for review.
     """
     event = WebhookEvent(
         provider=provider.name,
@@ -102,7 +102,7 @@ def store(
     stored = delivery.event
     if delivery.is_new:
         return delivery
-    if stored.body_sha256 != event.body_sha256 and not _says_the_same(provider, provider_event, event, stored):
+    if stored.body_sha256 != event.body_sha256 and not _says_the_same(provider, provider_event, stored):
         _store_conflict(event, stored)
     elif not stored.is_verified:
         # It was kept for review because its signature was old; now it came with a fresh one.
@@ -111,13 +111,15 @@ def store(
     return delivery
 
 
-def _says_the_same(
-    provider: Provider, provider_event: ProviderEvent, event: WebhookEvent, stored: WebhookEvent
-) -> bool:
-    """Whether a pulled event and its webhook agree: their JSON is written differently, but means one thing."""
-    if stored.source == event.source:
+def _says_the_same(provider: Provider, provider_event: ProviderEvent, stored: WebhookEvent) -> bool:
+    """Whether an event means what the stored one of its id does, however the two are written.
+
+    Retries count up what nothing depends on, and a webhook and the pull write JSON differently.
+    """
+    try:
+        return provider.read(body=bytes(stored.body), headers=stored.headers) == provider_event
+    except MalformedEvent:
         return False
-    return provider.read(body=bytes(stored.body), headers=stored.headers) == provider_event
 
 
 def _is_known(provider: Provider, provider_event: ProviderEvent) -> bool:

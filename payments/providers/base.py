@@ -4,7 +4,7 @@ import hmac
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from decimal import Decimal
 from typing import ClassVar
 
@@ -137,3 +137,15 @@ def is_one_of(presented: bytes, secrets: Iterable[str]) -> bool:
 def is_within_window(timestamp: int, now: datetime) -> bool:
     """Whether a signed Unix timestamp is near enough to `now`, in the past and in the future."""
     return abs(now.timestamp() - timestamp) <= SIGNATURE_WINDOW_SECONDS
+
+
+def read_iso_time(text: str, *, default_zone: tzinfo | None = None) -> datetime | None:
+    """A date and time in any form of ISO 8601, in its own offset or else in `default_zone`; None for what is none."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=default_zone)
+    has_time = len(text.strip()) > len("2026-11-22")  # A date alone says nothing of when.
+    return moment if has_time and moment.tzinfo and EARLIEST_YEAR <= moment.year < LATEST_YEAR else None

@@ -10,6 +10,9 @@ from payments.errors import MalformedEvent
 MAX_MONEY = Decimal(10) ** 13
 """No payment is larger, in any currency's units; keeps every number far inside a double."""
 
+MAX_NUMBER_AS_TEXT = Decimal(10) ** 40
+"""A larger number is no account, reference or code: its digits need not be written out."""
+
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 
@@ -49,6 +52,19 @@ def read_text(source: dict[str, Any], name: str) -> str:
     return value
 
 
+def read_optional_text(source: dict[str, Any], name: str) -> str:
+    """A field of text on which nothing depends alone: a number is read as its digits, anything else as ''."""
+    value = source.get(name)
+    if isinstance(value, bool):
+        return ""
+    if isinstance(value, int | Decimal):
+        number = Decimal(value)
+        if number.is_finite() and number == number.to_integral_value() and abs(number) <= MAX_NUMBER_AS_TEXT:
+            return f"{number:.0f}"  # 3079.0 is what other programs make of 3079.
+        return str(value)[:100]
+    return value if isinstance(value, str) else ""
+
+
 def read_identifier(source: dict[str, Any], name: str, *, max_length: int = 100) -> str:
     """A field that names something: a whole number, or printable ASCII. Required."""
     value = source.get(name)
@@ -66,7 +82,7 @@ def read_whole_number(source: dict[str, Any], name: str) -> Decimal:
     value = read_amount(source, name)
     if value != value.to_integral_value():
         raise MalformedEvent(f"'{name}' must be a whole number.")
-    return value
+    return value.to_integral_value()  # 50000.0 is 50000, also where its digits count.
 
 
 def read_amount(source: dict[str, Any], name: str) -> Decimal:

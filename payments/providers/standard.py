@@ -13,17 +13,15 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.utils.dateparse import parse_datetime
 
 from payments.errors import InvalidSignature, MalformedEvent, StaleSignature
 from payments.orders.codes import find_candidates
 from payments.providers.base import (
-    EARLIEST_YEAR,
-    LATEST_YEAR,
     Provider,
     as_bytes,
     is_one_of,
     is_within_window,
+    read_iso_time,
 )
 from payments.providers.event_json import (
     parse_object,
@@ -31,6 +29,7 @@ from payments.providers.event_json import (
     read_currency,
     read_identifier,
     read_object,
+    read_optional_text,
     read_text,
 )
 from payments.providers.events import MoneyReceived, MoneyReversed, NoMoney, ProviderEvent, ReversalState
@@ -45,26 +44,27 @@ class StandardWebhooks(Provider):
 
     name = "standard"
     label = "Other shop"
-    stored_headers = ("webhook-id", "webhook-timestamp")
+    stored_headers = ("webhook-id", "webhook-timestamp", "svix-id", "svix-timestamp")
 
     def is_enabled(self) -> bool:
         return bool(settings.STANDARD_WEBHOOK_SECRETS)
 
     def verify(self, *, body: bytes, headers: Mapping[str, str], now: datetime) -> None:
-        message_id = headers.get("webhook-id", "")
-        timestamp = headers.get("webhook-timestamp", "")
+        prefix = _prefix_of(headers)
+        message_id = headers.get(f"{prefix}-id", "")
+        timestamp = headers.get(f"{prefix}-timestamp", "")
         if not message_id or not _TIMESTAMP.fullmatch(timestamp):
             raise InvalidSignature("webhook-id and webhook-timestamp (a Unix time in seconds) are required.")
         message = b".".join((as_bytes(message_id), timestamp.encode(), body))
         expected = [sign(message, secret) for secret in settings.STANDARD_WEBHOOK_SECRETS if is_usable_secret(secret)]
-        presented = headers.get("webhook-signature", "").split(" ")
+        presented = headers.get(f"{prefix}-signature", "").split(" ")
         if not any(is_one_of(as_bytes(signature), expected) for signature in presented[:10]):
             raise InvalidSignature("webhook-signature does not match the body.")
         if not is_within_window(int(timestamp), now):
             raise StaleSignature("The signature is right, but its timestamp is too far from now.")
 
     def read(self, *, body: bytes, headers: Mapping[str, str]) -> ProviderEvent:
-        event_id = read_identifier(dict(headers), "webhook-id")
+        event_id = read_identifier(dict(headers), f"{_prefix_of(headers)}-id")
         payload = parse_object(body)
         kind = read_text(payload, "type")
         match kind:
@@ -75,6 +75,14 @@ class StandardWebhooks(Provider):
             case "":
                 raise MalformedEvent("'type' is required.")
         return ProviderEvent(event_id, NoMoney("an event type that moves no credits"), kind=kind[:100])
+
+
+def _prefix_of(headers: Mapping[str, str]) -> str:
+    """How the names of the headers begin: Svix, whose servers many shops use, writes its own name there.
+
+    The id that is read is thus always the one that was signed.
+    """
+    return "svix" if "webhook-id" not in headers and "svix-id" in headers else "webhook"
 
 
 def is_usable_secret(secret: str) -> bool:
@@ -102,9 +110,9 @@ def _receipt(payload: dict[str, Any]) -> MoneyReceived:
         transfer_key=f"standard:{transaction_id}",
         amount=amount,
         currency=read_currency(data, "currency"),
-        order_codes=find_candidates([read_text(data, "order_code")], settings.ORDER_CODE_PREFIX),
+        order_codes=find_candidates([read_optional_text(data, "order_code")], settings.ORDER_CODE_PREFIX),
         occurred_at=_time(payload),
-        problem=_problem(data),
+        problem=_problem(payload, data),
     )
 
 
@@ -117,19 +125,25 @@ def _refund(payload: dict[str, Any]) -> MoneyReversed:
         currency=read_currency(data, "currency"),
         state=ReversalState.COUNTED,
         occurred_at=_time(payload),
-        problem=_problem(data),
+        problem=_problem(payload, data),
     )
 
 
-def _problem(data: dict[str, Any]) -> str:
-    return "a test payment" if data.get("test") is True and not settings.STANDARD_ACCEPTS_TESTS else ""
+_SAYS_NO = ("", "0", "0.0", "false", "no", "off", "n", "f", "null", "none")
+
+
+def _problem(payload: dict[str, Any], data: dict[str, Any]) -> str:
+    is_test = _is_said(payload.get("test")) or _is_said(data.get("test"))
+    return "a test payment" if is_test and not settings.STANDARD_ACCEPTS_TESTS else ""
+
+
+def _is_said(value: Any) -> bool:
+    """Whether a mark is set, in whatever type and words: what cannot be told is."""
+    return value is not None and str(value).strip().lower() not in _SAYS_NO
 
 
 def _time(payload: dict[str, Any]) -> datetime:
-    try:
-        moment = parse_datetime(read_text(payload, "timestamp"))
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None or not EARLIEST_YEAR <= moment.year < LATEST_YEAR:
+    moment = read_iso_time(read_text(payload, "timestamp"))
+    if moment is None:
         raise MalformedEvent("'timestamp' must be an ISO 8601 time with its offset, like '2026-11-22T10:00:00Z'.")
     return moment

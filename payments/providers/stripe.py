@@ -89,6 +89,9 @@ _DISPUTE_STATES = {
 }
 
 
+_FREE = "a payment page that asked for no money: nothing was paid, so nothing is credited"
+
+
 class Stripe(Provider):
     """Verifies by `Stripe-Signature`, and sells by a Checkout page."""
 
@@ -271,6 +274,8 @@ def _read_session(
             problem=problem,
             session_id=session_id,
         )
+    if kind == "completed" and read_text(session, "payment_status") == "no_payment_required":
+        return OrderUpdate(codes, OrderState.PROCESSING, session_id, problem=problem or _FREE)
     states = {
         "completed": OrderState.PROCESSING,
         "async_payment_failed": OrderState.FAILED,

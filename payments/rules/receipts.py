@@ -330,6 +330,8 @@ PROCESSING_DAYS = 14
 
 def _apply_update(update: OrderUpdate, now: datetime) -> Outcome:
     found = _find_orders(update.order_codes)
+    if update.problem:
+        return Outcome(Status.REVIEW, update.problem, found[0] if len(found) == 1 else None)
     if len(found) != 1:
         return Outcome(Status.IGNORED, _why_no_order(found))
     order = found[0]

@@ -73,6 +73,18 @@ def promoted(world: World) -> None:
     world.ordered().sepay()
 
 
+def numbers_for_text(world: World) -> None:
+    at = datetime.now(TIME_ZONE).isoformat(timespec="milliseconds")
+    odd = {"transferType": "IN", "transactionDate": at, "referenceCode": 3079, "subAccount": 123, "description": 1.5}
+    world.ordered().sepay(**odd)
+
+
+def delivered_again(world: World, **changes: Any) -> None:
+    first = transfer(world.ordered().order.order_code)
+    for payload in (first, first | changes):
+        world.sepay(**payload)
+
+
 def second_transfer(world: World) -> None:
     world.ordered().sepay()
     world.sepay()
@@ -145,6 +157,9 @@ def disputed(world: World, *statuses: str) -> None:
 SCRIPTS: dict[str, Callable[[World], None]] = {
     "exact": lambda world: world.ordered().sepay(),
     "exact, with a promotion of 20 %": promoted,
+    "numbers for text, `IN`, an ISO time": numbers_for_text,
+    "the same event, written in another way": lambda world: delivered_again(world, accumulated=70_000),
+    "the same event id with another amount": lambda world: delivered_again(world, transferAmount=60_000),
     "over": lambda world: world.ordered().sepay(60_000),
     "under": lambda world: world.ordered().sepay(40_000),
     "late, within 24 hours": lambda world: world.ordered(minutes_ago=60).sepay(),
@@ -160,6 +175,9 @@ SCRIPTS: dict[str, Callable[[World], None]] = {
     "test-mode event in live mode": lambda world: world.ordered(USD).stripe(
         "checkout.session.completed", world.page(), livemode=False
     ),
+    "test payment of another shop, marked by any word": lambda world: world.ordered().standard(
+        "payment.succeeded", payment_id="p1", order_code=world.order.order_code, amount=50_000, test="yes"
+    ),
     "event of a connected account (Stripe `account`)": lambda world: world.ordered(USD).stripe(
         "checkout.session.completed", world.page(), account="acct_other"
     ),
@@ -168,6 +186,9 @@ SCRIPTS: dict[str, Callable[[World], None]] = {
     ),
     "slow bank (Stripe `unpaid`)": lambda world: world.ordered(USD).stripe(
         "checkout.session.completed", world.page(**UNPAID)
+    ),
+    "free payment page (Stripe `no_payment_required`)": lambda world: world.ordered(USD).stripe(
+        "checkout.session.completed", world.page(payment_status="no_payment_required", amount_total=0)
     ),
     "payment failed": lambda world: world.ordered(USD).stripe(
         "checkout.session.async_payment_failed", world.page(**UNPAID)
