@@ -1,7 +1,14 @@
-"""Who is asking: the account behind an API key. (A metered request authenticates in `credits.hold`, in one trip.)"""
+"""Who is asking: the account behind an API key. (A metered request authenticates in `credits.hold`, in one trip.)
+
+Keys are looked up by their hash. Documents of the replaced system hold theirs as plain text, and no migration touches
+them: the first use of such a key looks it up as it is and stores its hash beside it (`adopt_key`), the only command
+that carries a plain key. It is sent only for a key whose hash nobody has, and only while accounts hold plain keys.
+"""
+
+from pymongo.errors import DuplicateKeyError
 
 from accounts.errors import AccountDisabled, InvalidApiKey
-from accounts.keys import key_filter
+from accounts.keys import HASHED_FROM, PLAIN_KEY, check_key, hash_key, key_filter
 from accounts.models import Account
 from mongo.collections import collection_of, current_session
 
@@ -16,11 +23,45 @@ def find_account_by_key(api_key: str) -> Account:
 
 def find_any_account_by_key(api_key: str) -> Account:
     """The account with this key, whether it is active or disabled. Raises `InvalidApiKey`."""
-    found = collection_of(Account).find_one(key_filter(api_key), {"_id": 1}, session=current_session())
-    account: Account | None = Account.objects.filter(pk=found["_id"]).first() if found else None
+    name = _name_of(api_key)
+    if name is None and adopt_key(api_key):
+        name = _name_of(api_key)
+    account: Account | None = Account.objects.filter(pk=name).first() if name is not None else None
     if account is None:
         raise InvalidApiKey
     return account
+
+
+def adopt_key(api_key: str) -> bool:
+    """Store the hash of a key beside the plain text that an old document holds; whether any document holds it.
+
+    For a key that was not found by its hash. The plain text stays, for the programs that a roll-back returns to.
+    Raises `InvalidApiKey` for what cannot be a key. Safe to repeat and to run in parallel.
+    """
+    check_key(api_key)
+    accounts, session = collection_of(Account), current_session()
+    if accounts.find_one(PLAIN_KEY, {"_id": 1}, session=session) is None:
+        return False
+    hashed = hash_key(api_key)
+    adoption = [{"$set": {"apiKeyHash": hashed, HASHED_FROM: "$apiKey"}}]
+    try:
+        return bool(accounts.update_one({"apiKey": api_key}, adoption, session=session).matched_count)
+    except DuplicateKeyError:
+        # The replaced programs gave this account the key of another one, which had been adopted: that hash is stale.
+        is_stale = {"$expr": {"$ne": ["$apiKey", f"${HASHED_FROM}"]}}
+        stale = {"apiKeyHash": hashed, **PLAIN_KEY, **is_stale}
+        accounts.update_one(stale, {"$unset": {"apiKeyHash": "", HASHED_FROM: ""}}, session=session)
+        return bool(accounts.update_one({"apiKey": api_key}, adoption, session=session).matched_count)
+
+
+def count_plain_keys() -> int:
+    """How many accounts hold their key as plain text. Raises `PyMongoError`."""
+    return collection_of(Account).count_documents(PLAIN_KEY)
+
+
+def _name_of(api_key: str) -> str | None:
+    found = collection_of(Account).find_one(key_filter(api_key), {"_id": 1}, session=current_session())
+    return found["_id"] if found else None
 
 
 def read_key(authorization: str | None, x_api_key: str | None) -> str:

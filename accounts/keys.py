@@ -9,6 +9,10 @@ from accounts.errors import InvalidApiKey
 KEY_PREFIX = "sk-trollllm-"
 """New keys keep the replaced system's form, `sk-trollllm-` and 64 hex digits, so that clients' checks still pass."""
 
+PLAIN_KEY: dict[str, object] = {"apiKey": {"$gt": ""}}
+"""The filter of accounts that hold their key as plain text: any text that is not empty. An index serves it."""
+HASHED_FROM = "apiKeyHashedFrom"
+"""Document field: the plain key that the hash beside it was made of, when an old document's key was first used."""
 _KEY_IN_TEXT = re.compile(r"sk-[\w.-]{29,}+(?!…)|[0-9a-f]{40,}+", re.IGNORECASE)
 """A whole key, or the random part of one, anywhere in a text; request ids, which have 32 hex digits, are no keys."""
 
@@ -42,9 +46,13 @@ def check_key(key: str) -> None:
 
 
 def key_filter(key: str) -> dict[str, object]:
-    """The MongoDB filter of the account with this key: by hash, or by the plain text that older documents hold.
+    """The MongoDB filter of the account with this key, by its hash alone: the server logs the filters of slow commands.
 
-    Raises `InvalidApiKey` for what cannot be a key at all.
+    A plain key that stands in the document was written by the replaced programs after our hash, and decides: the hash
+    counts only if it was made of that very key (`accounts.authentication.adopt_key`), which the server compares within
+    the document. So a key that those programs replace stops here too. Raises `InvalidApiKey` for what cannot be a key.
     """
     check_key(key)
-    return {"$or": [{"apiKeyHash": hash_key(key)}, {"apiKey": key}]}
+    is_only_hashed = {"apiKey": {"$not": PLAIN_KEY["apiKey"]}}
+    is_hash_of_it = {"$expr": {"$eq": ["$apiKey", f"${HASHED_FROM}"]}}
+    return {"apiKeyHash": hash_key(key), "$or": [is_only_hashed, is_hash_of_it]}

@@ -134,13 +134,15 @@ def take_one(api_key: str, *, now: datetime | None = None) -> tuple[str, RateLim
     """
     now = now or timezone.now()
     query = {**key_filter(api_key), "isActive": {"$ne": False}, "$expr": rate_allows(now)}
-    after = find_one_and_update(Account, query, [{"$set": rate_update(now)}], fields=RATE_FIELDS)
-    if after is not None:
-        return str(after["_id"]), read_rate(after, now)
-    find_account_by_key(api_key)
-    document = collection_of(Account).find_one(key_filter(api_key)) or {}
-    rate = read_rate(document, now)
-    raise refusal_of(document, now) or RateLimitExceeded("Try again.", rate=rate, retry_seconds=1)
+    for _ in range(2):
+        after = find_one_and_update(Account, query, [{"$set": rate_update(now)}], fields=RATE_FIELDS)
+        if after is not None:
+            return str(after["_id"]), read_rate(after, now)
+        find_account_by_key(api_key)
+        document = collection_of(Account).find_one(key_filter(api_key)) or {}
+        if refusal := refusal_of(document, now):
+            raise refusal
+    raise RateLimitExceeded("Try again.", rate=read_rate(document, now), retry_seconds=1)
 
 
 def _limit(document: Document, field: str, default: int) -> int:

@@ -6,10 +6,12 @@ from datetime import datetime
 from django.utils import timezone
 
 from accounts import credits
+from accounts.authentication import find_any_account_by_key
 from accounts.errors import AccountNotFound, InvalidApiKey, InvalidUsername
-from accounts.keys import generate_key, hash_key, key_filter, mask_key
+from accounts.keys import HASHED_FROM, PLAIN_KEY, generate_key, hash_key, key_filter, mask_key
 from accounts.models import USERNAME_PATTERN, Account, Role
 from mongo.collections import collection_of, current_session
+from mongo.transactions import run_in_transaction
 
 
 def create_account(
@@ -52,6 +54,8 @@ def rotate_key(
     Raises `AccountNotFound`, `InvalidApiKey`. Every call makes another key, unless `new_key` says which.
     """
     key = new_key or generate_key()
+    if current_key:
+        find_any_account_by_key(current_key)  # An old document's key gets its hash here, which the update asks for.
     updated = collection_of(Account).update_one(
         {"_id": username, **(key_filter(current_key) if current_key else {})},
         {
@@ -61,7 +65,7 @@ def rotate_key(
                 "apiKeyCreatedAt": now or timezone.now(),
             },
             # Unset, not null: a stored null would collide in the old sparse unique index.
-            "$unset": {"apiKey": ""},
+            "$unset": {"apiKey": "", HASHED_FROM: ""},
         },
         session=current_session(),
     )
@@ -70,16 +74,24 @@ def rotate_key(
     return key
 
 
-def hash_stored_key(*, username: str, plain_key: str) -> bool:
+def hash_stored_key(*, username: str) -> bool:
     """Replace the plain key that an old document holds by its hash; whether this call did it. The key stays valid.
 
-    Raises `DuplicateKeyError` if another account has the same key. Safe to repeat.
+    In a transaction, so that the command need not name the key to be sure that it is still that one: the server logs
+    slow commands. Raises `IntegrityError` if another account has the same key. Safe to repeat.
     """
-    updated = collection_of(Account).update_one(
-        {"_id": username, "apiKey": plain_key},
-        {
-            "$set": {"apiKeyHash": hash_key(plain_key), "apiKeyPrefix": mask_key(plain_key)},
-            "$unset": {"apiKey": ""},
-        },
-    )
-    return bool(updated.modified_count)
+
+    def run() -> bool:
+        accounts, session = collection_of(Account), current_session()
+        document = accounts.find_one({"_id": username, **PLAIN_KEY}, {"apiKey": 1}, session=session)
+        if document is None:
+            return False
+        key = document["apiKey"]
+        update = {
+            "$set": {"apiKeyHash": hash_key(key), "apiKeyPrefix": mask_key(key)},
+            "$unset": {"apiKey": "", HASHED_FROM: ""},
+        }
+        accounts.update_one({"_id": username}, update, session=session)
+        return True
+
+    return run_in_transaction(run)

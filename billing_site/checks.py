@@ -8,7 +8,9 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
 from pymongo.errors import PyMongoError
 
+from accounts.authentication import count_plain_keys
 from mongo.backend.base import DatabaseWrapper
+from mongo.errors import DATABASE_FAILURES
 
 MINIMUM_SECRET_LENGTH = 32
 
@@ -36,6 +38,28 @@ def check_transactions(databases: Sequence[str] | None = None, **kwargs: Any) ->
         if hello.get("maxWireVersion", 0) < 17:
             messages.append(Error("MongoDB is older than 6.0.", hint="Upgrade the server.", id="billing.E003"))
     return messages
+
+
+@register(Tags.database, deploy=True)
+def check_plain_keys(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """API keys that old documents hold as plain text: each can be read in the database, and once in its slow log."""
+    if not databases:
+        return []
+    try:
+        count = count_plain_keys()
+    except DATABASE_FAILURES:
+        return []  # `check_transactions` says that the database cannot be reached.
+    if not count:
+        return []
+    accounts = "1 account holds its API key" if count == 1 else f"{count} accounts hold their API keys"
+    return [
+        Warning(
+            f"{accounts} as plain text, so a key that no hash finds is looked up as it is, and may stand in the "
+            "server's log of slow commands.",
+            hint="Once no roll-back needs them: python manage.py hash_api_keys. The keys stay valid.",
+            id="billing.W016",
+        )
+    ]
 
 
 @register()

@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from django.utils import timezone
 
+from accounts.authentication import adopt_key
 from accounts.credits.movements import format_time
 from accounts.credits.posting import Cause, Change, Kind, accounts, held_of, post, read_account
 from accounts.errors import (
@@ -132,7 +133,7 @@ def hold(
                 balance_after=balance_after,
                 rate=read_rate(after, now),
             )
-        refusal = _refusal(key, balance, minimum, now)
+        refusal = _refusal(api_key, key, balance, minimum, now)
         if refusal is not None:
             raise refusal
     rate = read_rate(accounts().find_one(key) or {}, now)
@@ -143,11 +144,11 @@ def _not_expired(now: datetime) -> Document:
     return {"$or": [{"expiresAt": None}, {"expiresAt": {"$gt": now}}]}
 
 
-def _refusal(key: Document, balance: Balance, minimum: Decimal, now: datetime) -> BillingError | None:
+def _refusal(api_key: str, key: Document, balance: Balance, minimum: Decimal, now: datetime) -> BillingError | None:
     """Why a hold matched no account, or None if it would match now."""
     document = accounts().find_one(key)
     if document is None:
-        return InvalidApiKey()
+        return None if adopt_key(api_key) else InvalidApiKey()
     if unusable := _unusable(document, now):
         return unusable
     if limited := refusal_of(document, now) or concurrency_refusal_of(document, now):

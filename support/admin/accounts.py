@@ -77,9 +77,9 @@ def status_badge(account: Account) -> SafeString:
 
 def masked_key(account: Account) -> str:
     """Enough of the API key to recognise it; never the key, nor its hash."""
-    if account.api_key_hash:
-        return account.api_key_prefix or "set (prefix unknown)"
-    return mask_key(account.legacy_api_key) if account.legacy_api_key else "none"
+    if account.legacy_api_key:
+        return mask_key(account.legacy_api_key)
+    return (account.api_key_prefix or "set (prefix unknown)") if account.api_key_hash else "none"
 
 
 def looks_like_a_key(text: str) -> bool:

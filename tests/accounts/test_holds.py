@@ -49,6 +49,8 @@ def test_hold_takes_from_the_balance_and_settle_gives_the_rest_back(insert_user:
     assert document == {
         "_id": "alice",
         "apiKey": key_of("alice"),
+        "apiKeyHash": hash_key(key_of("alice")),  # From its first use on it is found by its hash.
+        "apiKeyHashedFrom": key_of("alice"),
         "creditsNew": 0.97,
         "creditsNewUsed": 0.03,
         "tokensUserNew": 107,

@@ -5,12 +5,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
 from django.db import connections
 from django.test import override_settings
 
-from billing_site.checks import check_hold_age, check_secrets, check_transactions
+from accounts.registration import create_account
+from billing_site.checks import check_hold_age, check_plain_keys, check_secrets, check_transactions
 from development.mongod import find_mongod, free_port
 from mongo.backend.base import DatabaseWrapper
+from tests.factories import InsertUser
 from tests.serving import ROOT
 
 
@@ -58,6 +62,20 @@ def test_what_would_hurt_is_said(change: dict, expected: str) -> None:
 def test_a_replica_set_passes() -> None:
     assert check_transactions(databases=["default"]) == []
     assert check_transactions() == []
+
+
+def test_keys_that_stand_in_the_database_are_said(insert_user: InsertUser) -> None:
+    assert check_plain_keys(databases=["default"]) == []
+    insert_user("alice")
+    insert_user("bob", apiKey="")
+    (warning,) = check_plain_keys(databases=["default"])
+    assert warning.id == "billing.W016"
+    assert warning.msg.startswith("1 account holds its API key as plain text")
+    with pytest.raises(SystemCheckError, match=r"billing\.W016"):
+        call_command("check", "--deploy", "--database", "default", "--fail-level", "WARNING")
+    create_account(username="carol")
+    call_command("hash_api_keys", verbosity=0)
+    assert check_plain_keys(databases=["default"]) == check_plain_keys() == []
 
 
 def test_a_hold_must_outlive_the_longest_request() -> None:

@@ -3,8 +3,9 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from pymongo.errors import DuplicateKeyError
+from django.db import IntegrityError
 
+from accounts.keys import PLAIN_KEY
 from accounts.models import Account
 from accounts.registration import hash_stored_key
 from mongo.collections import collection_of
@@ -21,14 +22,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         hashed = failed = 0
-        plain = {"apiKey": {"$type": "string", "$gt": ""}}
-        for document in collection_of(Account).find(plain, projection={"apiKey": 1}):
+        for document in collection_of(Account).find(PLAIN_KEY, projection={"_id": 1}):
             if options["dry_run"]:
                 hashed += 1
                 continue
             try:
-                hashed += hash_stored_key(username=document["_id"], plain_key=document["apiKey"])
-            except DuplicateKeyError:
+                hashed += hash_stored_key(username=document["_id"])
+            except IntegrityError:
                 failed += 1
                 self.stderr.write(f"{document['_id']}: another account has the same key; rotate one of the two")
         self.stdout.write(f"{hashed} keys {'would be ' if options['dry_run'] else ''}hashed")
