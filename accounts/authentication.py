@@ -1,8 +1,8 @@
 """Who is asking: the account behind an API key. (A metered request authenticates in `credits.hold`, in one trip.)
 
 Keys are looked up by their hash. Documents of the replaced system hold theirs as plain text, and no migration touches
-them: the first use of such a key looks it up as it is and stores its hash beside it (`adopt_key`), the only command
-that carries a plain key. It is sent only for a key whose hash nobody has, and only while accounts hold plain keys.
+them: the first use of such a key looks it up as it is and stores its hash beside it (`adopt_key`). A key is sent as
+plain text only if nobody has its hash, and only while accounts hold plain keys.
 """
 
 from pymongo.errors import DuplicateKeyError
@@ -10,23 +10,26 @@ from pymongo.errors import DuplicateKeyError
 from accounts.errors import AccountDisabled, InvalidApiKey
 from accounts.keys import HASHED_FROM, PLAIN_KEY, check_key, hash_key, key_filter
 from accounts.models import Account
-from mongo.collections import collection_of, current_session
+from mongo.collections import Document, collection_of, current_session
 
 
 def find_account_by_key(api_key: str) -> Account:
-    """The active account with this key. Raises `InvalidApiKey`, `AccountDisabled`."""
-    account = find_any_account_by_key(api_key)
+    """The active account with this key, which is used. Raises `InvalidApiKey`, `AccountDisabled`."""
+    account = _find(key_filter(api_key))
+    if account is None and adopt_key(api_key):
+        account = _find(key_filter(api_key))
+    if account is None:
+        raise InvalidApiKey
     if not account.is_active:
         raise AccountDisabled(account.username)
     return account
 
 
 def find_any_account_by_key(api_key: str) -> Account:
-    """The account with this key, whether it is active or disabled. Raises `InvalidApiKey`."""
-    name = _name_of(api_key)
-    if name is None and adopt_key(api_key):
-        name = _name_of(api_key)
-    account: Account | None = Account.objects.filter(pk=name).first() if name is not None else None
+    """The account with this key, whether it is active or disabled, for who only looks. Raises `InvalidApiKey`."""
+    account = _find(key_filter(api_key))
+    if account is None and _plain_keys_remain():
+        account = _find({"apiKey": api_key})
     if account is None:
         raise InvalidApiKey
     return account
@@ -40,7 +43,7 @@ def adopt_key(api_key: str) -> bool:
     """
     check_key(api_key)
     accounts, session = collection_of(Account), current_session()
-    if accounts.find_one(PLAIN_KEY, {"_id": 1}, session=session) is None:
+    if not _plain_keys_remain():
         return False
     hashed = hash_key(api_key)
     adoption = [{"$set": {"apiKeyHash": hashed, HASHED_FROM: "$apiKey"}}]
@@ -59,9 +62,13 @@ def count_plain_keys() -> int:
     return collection_of(Account).count_documents(PLAIN_KEY)
 
 
-def _name_of(api_key: str) -> str | None:
-    found = collection_of(Account).find_one(key_filter(api_key), {"_id": 1}, session=current_session())
-    return found["_id"] if found else None
+def _plain_keys_remain() -> bool:
+    return collection_of(Account).find_one(PLAIN_KEY, {"_id": 1}, session=current_session()) is not None
+
+
+def _find(query: Document) -> Account | None:
+    found = collection_of(Account).find_one(query, {"_id": 1}, session=current_session())
+    return Account.objects.filter(pk=found["_id"]).first() if found else None
 
 
 def read_key(authorization: str | None, x_api_key: str | None) -> str:

@@ -3,13 +3,14 @@
 import hashlib
 import re
 import secrets
+from typing import Any
 
 from accounts.errors import InvalidApiKey
 
 KEY_PREFIX = "sk-trollllm-"
 """New keys keep the replaced system's form, `sk-trollllm-` and 64 hex digits, so that clients' checks still pass."""
 
-PLAIN_KEY: dict[str, object] = {"apiKey": {"$gt": ""}}
+PLAIN_KEY: dict[str, Any] = {"apiKey": {"$gt": ""}}
 """The filter of accounts that hold their key as plain text: any text that is not empty. An index serves it."""
 HASHED_FROM = "apiKeyHashedFrom"
 """Document field: the plain key that the hash beside it was made of, when an old document's key was first used."""
@@ -45,7 +46,7 @@ def check_key(key: str) -> None:
         raise InvalidApiKey("malformed API key")
 
 
-def key_filter(key: str) -> dict[str, object]:
+def key_filter(key: str) -> dict[str, Any]:
     """The MongoDB filter of the account with this key, by its hash alone: the server logs the filters of slow commands.
 
     A plain key that stands in the document was written by the replaced programs after our hash, and decides: the hash

@@ -6,7 +6,7 @@ from datetime import datetime
 from django.utils import timezone
 
 from accounts import credits
-from accounts.authentication import find_any_account_by_key
+from accounts.authentication import adopt_key
 from accounts.errors import AccountNotFound, InvalidApiKey, InvalidUsername
 from accounts.keys import HASHED_FROM, PLAIN_KEY, generate_key, hash_key, key_filter, mask_key
 from accounts.models import USERNAME_PATTERN, Account, Role
@@ -54,22 +54,18 @@ def rotate_key(
     Raises `AccountNotFound`, `InvalidApiKey`. Every call makes another key, unless `new_key` says which.
     """
     key = new_key or generate_key()
-    if current_key:
-        find_any_account_by_key(current_key)  # An old document's key gets its hash here, which the update asks for.
-    updated = collection_of(Account).update_one(
-        {"_id": username, **(key_filter(current_key) if current_key else {})},
-        {
-            "$set": {
-                "apiKeyHash": hash_key(key),
-                "apiKeyPrefix": mask_key(key),
-                "apiKeyCreatedAt": now or timezone.now(),
-            },
-            # Unset, not null: a stored null would collide in the old sparse unique index.
-            "$unset": {"apiKey": "", HASHED_FROM: ""},
-        },
-        session=current_session(),
-    )
-    if not updated.matched_count:
+    update = {
+        "$set": {"apiKeyHash": hash_key(key), "apiKeyPrefix": mask_key(key), "apiKeyCreatedAt": now or timezone.now()},
+        # Unset, not null: a stored null would collide in the old sparse unique index.
+        "$unset": {"apiKey": "", HASHED_FROM: ""},
+    }
+
+    def replaces() -> bool:
+        query = {"_id": username, **(key_filter(current_key) if current_key else {})}
+        return bool(collection_of(Account).update_one(query, update, session=current_session()).matched_count)
+
+    # The key of an old document may have no hash yet, which the update asks for.
+    if not (replaces() or (current_key and adopt_key(current_key) and replaces())):
         raise InvalidApiKey("the key was replaced meanwhile") if current_key else AccountNotFound(username)
     return key
 

@@ -313,7 +313,7 @@ STAFF_SECOND_FACTOR_REQUIRED = env.bool("STAFF_SECOND_FACTOR_REQUIRED", default=
 """Whether staff must set up an authenticator app before they see anything; who has set one up needs it always."""
 
 STAFF_AMOUNT_LIMITS = {role: Decimal(limit) for role, limit in env.dict("STAFF_AMOUNT_LIMITS", default={}).items()}
-"""The most that a role may transfer or adjust at once, in USD: `Support=50,Billing admin=1000`. Empty = no limit."""
+"""The most that a role may move at once, in USD: `Support=50,Billing admin=1000`. Empty = no limit."""
 
 UNFOLD = {
     "SITE_TITLE": "LLM credits",

@@ -15,6 +15,15 @@ class PermissionNeeded(BillingError):
     code = "permission_needed"
 
 
+class ChangedSincePreview(BillingError):
+    """What would happen now is not what the preview showed. Nothing was done; it is shown and asked again."""
+
+    code = "changed_since_preview"
+
+    def __init__(self) -> None:
+        super().__init__("This has changed since the preview, so nothing was done. Look at it again.")
+
+
 class AlreadyDone(BillingError):
     """The same operation was done before: a double click, or a page sent twice. Nothing was done again."""
 

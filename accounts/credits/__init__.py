@@ -18,10 +18,11 @@ from accounts.credits.movements import (
     transfer,
 )
 from accounts.credits.opening import is_ledger_open, open_account, open_ledger
-from accounts.credits.posting import Movement
+from accounts.credits.posting import Moved, Movement, watch
 
 __all__ = [
     "Hold",
+    "Moved",
     "Movement",
     "Settlement",
     "adjust",
@@ -38,4 +39,5 @@ __all__ = [
     "settle",
     "top_up",
     "transfer",
+    "watch",
 ]

@@ -3,8 +3,10 @@
 Everything here runs inside the caller's transaction.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
@@ -46,6 +48,36 @@ class Change:
     balance: Balance
     kind: Kind
     amount: Decimal
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What was moved while somebody watched."""
+
+    changes: list[Change] = field(default_factory=list)
+
+    @property
+    def amount(self) -> Decimal:
+        """What was given or what was taken, whichever is more; a transfer gives what it takes. USD.
+
+        What had expired does not count: the rules take it off, whoever comes first.
+        """
+        amounts = [change.amount for change in self.changes if change.kind is not Kind.EXPIRY]
+        return max(sum((amount for amount in amounts if sign * amount > 0), ZERO) * sign for sign in (1, -1))
+
+
+_watching: ContextVar[Moved | None] = ContextVar("watching", default=None)
+
+
+@contextmanager
+def watch() -> Iterator[Moved]:
+    """Collect what this thread moves meanwhile. Use it inside a transaction, whose every attempt watches anew."""
+    moved = Moved()
+    token = _watching.set(moved)
+    try:
+        yield moved
+    finally:
+        _watching.reset(token)
 
 
 @dataclass(frozen=True)
@@ -111,6 +143,8 @@ def post(
         there = from_bson(after[balance.field])
         check_entries(balance.label, there, before=from_bson(before.get(balance.field)), entries=total)
         check_balance(balance.label, there, moved=total, may_be_debt=allow_debt)
+    if (moved := _watching.get()) is not None:
+        moved.changes.extend(changes)
     return Movement(tuple(entries), is_repeat=False)
 
 

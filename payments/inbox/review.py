@@ -25,8 +25,15 @@ from payments.orders import codes
 from payments.orders.prices import DEFAULT_CURRENCY, currency_of, rate_of, received_of
 from payments.providers import get_provider
 from payments.providers.events import MoneyReceived, MoneyReversed, ReversalState
-from payments.rules.receipts import Outcome, credit_order, wake_reversals, wrong_currency
-from payments.rules.reversals import apply_reversal, with_reason
+from payments.rules.receipts import (
+    Outcome,
+    amount_of_event,
+    credit_order,
+    credits_of_receipt,
+    wake_reversals,
+    wrong_currency,
+)
+from payments.rules.reversals import amount_of_reversal, apply_reversal, with_reason
 
 Status = WebhookEvent.Status
 PULL = WebhookEvent.Source.PULL
@@ -120,6 +127,30 @@ def read_money(event: WebhookEvent) -> Money | None:
     is_certain = event.is_verified and not fact.problem
     value = orders.value_of(amount=fact.amount, currency=fact.currency) if is_certain else None
     return Money(fact.amount, fact.currency, value)
+
+
+def amount_of_match(*, event: WebhookEvent, payment: Payment) -> Decimal:
+    """How much `match` would credit or reverse now, bonus and all, in USD; 0 for what it would refuse. Reads only."""
+    try:
+        fact = _read_fact(event)
+    except (MalformedEvent, InvalidDecision):
+        return ZERO
+    if wrong_currency(payment, fact):
+        return ZERO
+    if isinstance(fact, MoneyReceived):
+        return sum(credits_of_receipt(payment, fact), ZERO)
+    if payment.status != Payment.Status.SUCCESS:
+        return ZERO
+    return amount_of_reversal(payment=payment, provider=event.provider, fact=replace(fact, problem=""))
+
+
+def amount_of_replay(*, event: WebhookEvent) -> Decimal:
+    """The most that `replay` would credit or reverse now, bonus and all, in USD. Reads only."""
+    try:
+        provider_event = get_provider(event.provider).read(body=bytes(event.body), headers=event.headers)
+    except (MalformedEvent, KeyError):  # The rules will say so; a provider may not be listed any more.
+        return ZERO
+    return amount_of_event(event=event, provider_event=provider_event)
 
 
 def dismiss(*, event_key: ObjectId, actor: str, reason: str, now: datetime | None = None) -> None:

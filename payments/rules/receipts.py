@@ -28,7 +28,7 @@ from payments.providers.events import (
     ProviderEvent,
     reversal_key,
 )
-from payments.rules.reversals import apply_reversal, with_reason
+from payments.rules.reversals import amount_of_reversal, apply_reversal, with_reason
 
 Flag = Payment.Flag
 Status = WebhookEvent.Status
@@ -169,9 +169,7 @@ def credit_order(
     Raises `AccountNotFound`, `InvalidAmount`, and `ChangedMeanwhile` if the order was paid after it was read.
     """
     is_second = order.status == Payment.Status.SUCCESS
-    base = _base_credits(order, receipt.amount)
-    is_full = receipt.amount >= order.amount
-    bonus = bonus_of(credits=order.credits, percent=order.bonus_percent) if is_full and not is_second else ZERO
+    base, bonus = credits_of_receipt(order, receipt)
     payment = _second_payment(order, base, receipt, now) if is_second else order
     movement = credits.top_up(
         username=order.user_id,
@@ -203,6 +201,28 @@ def credit_order(
     if event.source == WebhookEvent.Source.PULL:
         _close_stale(payment, now)
     return payment
+
+
+def credits_of_receipt(order: Payment, receipt: MoneyReceived) -> tuple[Decimal, Decimal]:
+    """The credits and the bonus that money for `order` buys now. USD."""
+    is_second = order.status == Payment.Status.SUCCESS
+    is_full = receipt.amount >= order.amount
+    bonus = bonus_of(credits=order.credits, percent=order.bonus_percent) if is_full and not is_second else ZERO
+    return _base_credits(order, receipt.amount), bonus
+
+
+def amount_of_event(*, event: WebhookEvent, provider_event: ProviderEvent) -> Decimal:
+    """The most that `apply_event` would move now, in USD: as if nothing of it had been credited. Reads only."""
+    match provider_event.fact:
+        case MoneyReceived() as receipt:
+            found = _find_orders(receipt.order_codes)
+            return ZERO if receipt.problem or len(found) != 1 else sum(credits_of_receipt(found[0], receipt), ZERO)
+        case MoneyReversed() as reversal:
+            payment = _reversed_payment(event.provider, reversal)
+            if payment is None or reversal.problem:
+                return ZERO
+            return amount_of_reversal(payment=payment, provider=event.provider, fact=reversal)
+    return ZERO
 
 
 def _mark_paid(payment: Payment, **fields: Any) -> None:
@@ -289,7 +309,9 @@ class PaymentNotYetKnown(Exception):
 
 
 def _apply_reversal(event: WebhookEvent, reversal: MoneyReversed, now: datetime) -> Outcome:
-    payment = _find_reversed(event.provider, reversal)
+    payment = _reversed_payment(event.provider, reversal)
+    if payment is not None:
+        _keep_charge_id(payment, reversal)
     if payment is None:
         if event.attempts < ATTEMPTS_BEFORE_REVIEW and not reversal.problem:
             raise PaymentNotYetKnown(f"no payment {reversal.transaction_id} yet")
@@ -307,21 +329,26 @@ def _apply_reversal(event: WebhookEvent, reversal: MoneyReversed, now: datetime)
     return Outcome(Status.DONE, payment=payment)
 
 
-def _find_reversed(provider: str, reversal: MoneyReversed) -> Payment | None:
-    """The payment that a refund or dispute reverses, by either of its names. Keeps the name that it did not know yet.
-
-    Where that is new, events which have no other name are made due.
-    """
+def _reversed_payment(provider: str, reversal: MoneyReversed) -> Payment | None:
+    """The payment that a refund or dispute is about, by either of its names."""
     paid = Payment.objects.filter(provider=provider, status=Payment.Status.SUCCESS)
     payment = paid.filter(provider_transaction_id=reversal.transaction_id).first()
-    if not reversal.charge_id:
-        return payment
-    if payment is None:
+    if payment is None and reversal.charge_id:
         return paid.filter(provider_charge_id=reversal.charge_id).first()
-    if payment.provider_charge_id != reversal.charge_id and not reversal.problem:
-        Payment.objects.filter(pk=payment.pk).update(provider_charge_id=reversal.charge_id)
-        wake_reversals(provider, reversal.charge_id, datetime.now(UTC))
     return payment
+
+
+def _keep_charge_id(payment: Payment, reversal: MoneyReversed) -> None:
+    """Keep the payment's other name, and make events due that have no other one, if it was not known yet."""
+    if (
+        not reversal.charge_id
+        or reversal.problem
+        or payment.provider_transaction_id != reversal.transaction_id
+        or payment.provider_charge_id == reversal.charge_id
+    ):
+        return
+    Payment.objects.filter(pk=payment.pk).update(provider_charge_id=reversal.charge_id)
+    wake_reversals(str(payment.provider), reversal.charge_id, datetime.now(UTC))
 
 
 PROCESSING_DAYS = 14

@@ -88,9 +88,18 @@ def apply_reversal(
 
 def _advance(payment: Payment, provider: str, fact: MoneyReversed) -> None:
     """Bring the row of this refund or dispute up to what the event says; never back."""
+    row = _advanced(payment, provider, fact)
+    if row.pk is None:
+        row.save(force_insert=True)
+        return
+    Reversal.objects.filter(pk=row.pk).update(amount=row.amount, state=row.state, occurred_at=row.occurred_at)
+
+
+def _advanced(payment: Payment, provider: str, fact: MoneyReversed) -> Reversal:
+    """The row of this refund or dispute as the event leaves it. Writes nothing."""
     row = _row_of(payment, provider, fact.reversal_id)
     if row is None:
-        Reversal.objects.create(
+        return Reversal(
             provider=provider,
             reversal_id=_free_id(payment, provider, fact.reversal_id),
             payment=payment,
@@ -100,16 +109,25 @@ def _advance(payment: Payment, provider: str, fact: MoneyReversed) -> None:
             is_cumulative=fact.is_cumulative,
             occurred_at=fact.occurred_at,
         )
-        return
-    is_newer = fact.occurred_at >= row.occurred_at
-    amount = fact.amount if is_newer and not fact.is_cumulative else row.amount
     if fact.is_cumulative:
-        amount = max(row.amount, fact.amount)
-    Reversal.objects.filter(pk=row.pk).update(
-        amount=amount,
-        state=max(ReversalState(row.state), fact.state, key=_RANK.__getitem__).value,
-        occurred_at=max(row.occurred_at, fact.occurred_at),
-    )
+        row.amount = max(row.amount, fact.amount)
+    elif fact.occurred_at >= row.occurred_at:
+        row.amount = fact.amount
+    row.state = max(ReversalState(row.state), fact.state, key=_RANK.__getitem__).value
+    row.occurred_at = max(row.occurred_at, fact.occurred_at)
+    return row
+
+
+def amount_of_reversal(*, payment: Payment, provider: str, fact: MoneyReversed) -> Decimal:
+    """How much `apply_reversal` would move now, either way, bonus and all. USD. Reads only."""
+    advanced = _advanced(payment, provider, fact)
+    rows = list(Reversal.objects.filter(payment_id=payment.pk).exclude(pk=advanced.pk))
+    if advanced.payment_id == payment.pk:  # type: ignore[attr-defined]
+        rows.append(advanced)
+    target = reversed_for(payment, total_reversed(rows, received=received_of(payment)))
+    credits_moved = target.credits - (payment.reversed_credits or ZERO)
+    bonus_moved = target.bonus - (payment.reversed_bonus or ZERO)
+    return max(abs(credits_moved + bonus_moved), abs(credits_moved), abs(bonus_moved))
 
 
 def _row_of(payment: Payment, provider: str, reversal_id: str) -> Reversal | None:

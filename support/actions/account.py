@@ -21,7 +21,7 @@ from accounts.models import Account, Balance
 from accounts.registration import rotate_key
 from accounts.review import clear_review
 from money.amounts import MAX_AMOUNT, ZERO, format_usd
-from support.actions.action import Action, ActionForm, Data, Line, Result
+from support.actions.action import Action, ActionForm, Data, Line, Result, nothing
 from support.audit.trail import State
 
 
@@ -107,7 +107,16 @@ class ExpiryForm(ActionForm):
         cleaned = super().clean() or {}
         if cleaned.get("choice") == "date" and not cleaned.get("date") and "date" not in self.errors:
             self.add_error("date", "Choose a date.")
+        if "choice" in cleaned and not self.errors:
+            cleaned["expires_at"] = _new_expiry(cleaned)
         return cleaned
+
+    def fixed_values(self) -> dict[str, str]:
+        """A number of days becomes the date that the preview showed."""
+        values = super().fixed_values()
+        if self.cleaned_data["choice"] in ("never", "date"):
+            return values
+        return values | {"choice": "date", "date": f"{self.cleaned_data['expires_at']:%Y-%m-%dT%H:%M}"}
 
 
 class LimitsForm(ActionForm):
@@ -142,6 +151,7 @@ def _money_lines(account: Account, changes: dict[Balance, Decimal]) -> list[Line
             f"{balance.label} credits",
             format_usd(account.balance(balance)),
             format_usd(account.balance(balance) + changes.get(balance, ZERO)),
+            drifts=True,
         )
         for balance in Balance
     ]
@@ -222,12 +232,14 @@ def _new_expiry(data: Data) -> datetime | None:
     if data["choice"] == "date":
         value: datetime = data["date"]
         return value.astimezone(UTC)
-    # A whole minute, so that what the preview showed is what is set a moment later.
-    return (timezone.now() + timedelta(days=int(data["choice"]))).replace(second=0, microsecond=0)
+    return (timezone.now() + timedelta(days=int(data["choice"]))).replace(
+        second=0, microsecond=0
+    )  # As the field has it.
 
 
 def _preview_expiry(account: Account, data: Data) -> list[Line]:
-    lines = [Line("Expiry", _show_expiry(account.expires_at), _show_expiry(_new_expiry(data)))]
+    # `set_expiry` knows which expiry was seen, and says what became of it.
+    lines = [Line("Expiry", _show_expiry(account.expires_at), _show_expiry(data["expires_at"]), drifts=True)]
     if account.is_expired():
         lost = {balance: -account.balance(balance) for balance in Balance if account.balance(balance) > 0}
         return lines + _money_lines(account, lost)
@@ -235,11 +247,16 @@ def _preview_expiry(account: Account, data: Data) -> list[Line]:
 
 
 def _set_expiry(account: Account, data: Data, operation: str, actor: str) -> Result:
-    expires_at = _new_expiry(data)
-    set_expiry(username=account.pk, expires_at=expires_at, seen_expires_at=data["seen_expires_at"])
-    return Result(
-        f"The credits now expire at {_show_expiry(expires_at)}." if expires_at else "The credits never expire."
-    )
+    until = data["expires_at"]
+    set_expiry(username=account.pk, expires_at=until, seen_expires_at=data["seen_expires_at"])
+    return Result(f"The credits now expire at {_show_expiry(until)}." if until else "The credits never expire.")
+
+
+def _at_stake(account: Account, data: Data) -> Decimal:
+    """What lives longer or shorter by another expiry, held or not. What has expired is lost whatever is set."""
+    if account.is_expired():
+        return ZERO
+    return sum((max(account.balance(balance) + account.held(balance), ZERO) for balance in Balance), ZERO)
 
 
 def _status_action(slug: str, title: str, icon: str, *, is_active: bool, note: str) -> Action:
@@ -259,6 +276,7 @@ def _status_action(slug: str, title: str, icon: str, *, is_active: bool, note: s
         submit=title,
         preview=preview,
         change=change,
+        amount=nothing,
         note=note,
         is_offered=lambda account: account.is_active is not is_active,
     )
@@ -332,6 +350,7 @@ ACTIONS = {
             form_class=ExpiryForm,
             preview=_preview_expiry,
             change=_set_expiry,
+            amount=_at_stake,
             note="Both balances share one expiry. Credits that have already expired do not come back.",
         ),
         _status_action(
@@ -350,6 +369,7 @@ ACTIONS = {
             submit="End it",
             preview=lambda account, data: [Line("Review", f"since {_show_expiry(account.review_since)}", "ended")],
             change=_clear_review,
+            amount=nothing,
             note="It is refused because its requests cost more than they held. Look at their uncollected cost first.",
             is_offered=lambda account: account.review_since is not None,
         ),
@@ -361,6 +381,7 @@ ACTIONS = {
             submit="Replace",
             preview=lambda account, data: [Line("API key", account.api_key_prefix or "the old key", "a new key")],
             change=_rotate,
+            amount=nothing,
             note="The old key stops working at once. The new key is shown only once.",
         ),
         Action(
@@ -372,6 +393,7 @@ ACTIONS = {
             form_class=LimitsForm,
             preview=_preview_limits,
             change=_set_limits,
+            amount=nothing,
             note="Sets the limits of this account alone. Leave both empty to use the platform's limits.",
         ),
     )

@@ -1,6 +1,8 @@
 """What an action is: a form, a permission, a preview, and the one domain function that it calls."""
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -10,21 +12,27 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from accounts import credits
+from accounts.errors import BillingError
 from money.amounts import ZERO, format_usd
 from support.audit.actors import actor_of
 from support.audit.trail import State, perform
-from support.errors import AmountAboveLimit, PermissionNeeded
+from support.errors import AmountAboveLimit, ChangedSincePreview, PermissionNeeded
 
 Data = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a preview: what it is, before and after."""
+    """One line of a preview: what it is, before and after.
+
+    `drifts`: it changes by itself, as a balance does while requests run, or the change is refused when it did.
+    """
 
     label: str
     before: str
     after: str
+    drifts: bool = False
 
     @property
     def is_changed(self) -> bool:
@@ -66,12 +74,27 @@ class ActionForm(forms.Form):
         return {name: self.data.get(name, "") for name in self.fields}
 
 
+def nothing(target: Any, data: Data) -> Decimal:
+    """The amount of an action that moves no credits."""
+    return ZERO
+
+
+def digest(content: Mapping[str, str] | Sequence[Sequence[str]]) -> str:
+    """What a token keeps of values or lines, to know them again. Blanks count as one: browsers change new lines."""
+    rows = sorted(content.items()) if isinstance(content, Mapping) else content
+    text = json.dumps([[" ".join(part.split()) for part in row] for row in rows])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class Action:
     """One thing staff can do. `preview` may raise `BillingError`; `change` gets the operation and the actor too.
 
-    `amount` is what roles may be limited in. `need` is what some values ask for beyond `permission`.
-    `is_atomic`: the audit entry is written in the change's own transaction. Only what handles its own failures is not.
+    `amount` is the most that it moves, in USD: what roles are limited in, and a bound that `run` holds it to. Every
+    action says it: `nothing` moves none, and None means that the rules decide. Then the limit is judged by what they
+    moved, before that is committed; `estimate` is what the preview judges. `need` is what some values ask for beyond
+    `permission`. `is_atomic`: the audit entry is written in the change's own transaction. Only what handles its own
+    failures is not.
     """
 
     slug: str
@@ -81,9 +104,10 @@ class Action:
     submit: str
     preview: Callable[[Any, Data], list[Line]]
     change: Callable[[Any, Data, str, str], Result]
+    amount: Callable[[Any, Data], Decimal] | None
     form_class: type[ActionForm] = ActionForm
     note: str = ""
-    amount: Callable[[Any, Data], Decimal] = field(default=lambda target, data: ZERO)
+    estimate: Callable[[Any, Data], Decimal] = nothing
     need: Callable[[Any, Data], Need | None] = field(default=lambda target, data: None)
     is_offered: Callable[[Any], bool] = field(default=lambda target: True)
     is_atomic: bool = True
@@ -93,12 +117,14 @@ class Action:
         need = self.need(target, data)
         if need and not user.has_perm(need.permission):
             raise PermissionNeeded(f"{need.why} Your role may not decide this. Ask a billing admin.")
-        check_limit(user, need.permission if need else self.permission, self.amount(target, data))
+        if self.amount is not None:
+            check_limit(user, need.permission if need else self.permission, self.amount(target, data))
 
     def show(self, target: Any, data: Data, user: User) -> list[Line]:
         """What would change. Raises `BillingError` for what would be refused."""
         lines = self.preview(target, data)
         self.check(target, data, user)
+        check_limit(user, self.permission, self.estimate(target, data))
         return lines
 
     def run(
@@ -110,13 +136,30 @@ class Action:
         operation: str,
         user: User,
         read_state: Callable[[], State],
+        promise: str = "",
     ) -> Result:
-        """Do it with its audit entry, once. Raises `BillingError` with a sentence for the staff member."""
+        """Do it with its audit entry, once. Raises `BillingError` with a sentence for the staff member.
+
+        `promise` is that of the preview, if there was one. Raises `ChangedSincePreview` if it is another one now, and
+        if more than `amount` was moved, which then is undone.
+        """
         actor = actor_of(user)
 
         def change() -> Result:
+            refusal = self._changed_since(promise, target, data) if promise else None
+            if refusal and not self.is_atomic:
+                raise refusal
             self.check(target, data, user)
-            return self.change(target, data, operation, actor)
+            bound = self.amount(target, data) if self.amount else None
+            with credits.watch() as moved:
+                result = self.change(target, data, operation, actor)
+            if refusal:
+                raise refusal  # The change itself had nothing against it, and is undone.
+            if bound is None:
+                check_limit(user, self.permission, moved.amount)
+            elif moved.amount > bound and self.is_atomic:
+                raise ChangedSincePreview
+            return result
 
         return perform(
             operation=operation,
@@ -129,12 +172,24 @@ class Action:
             is_atomic=self.is_atomic,
         )
 
+    def _changed_since(self, promise: str, target: Any, data: Data) -> BillingError | None:
+        """Why what a preview promised is not what would be done now."""
+        try:
+            return None if promise_of(self.preview(target, data)) == promise else ChangedSincePreview()
+        except BillingError as error:
+            return error
+
+
+def promise_of(lines: Sequence[Line]) -> str:
+    """What a preview promises: its lines but those that drift."""
+    return digest([(line.label, line.before, line.after) for line in lines if not line.drifts])
+
 
 def check_limit(user: User, permission: str, amount: Decimal) -> None:
-    """Raise `AmountAboveLimit` when none of the user's roles may move this much at once. A role without a limit may.
+    """Raise `AmountAboveLimit` when none of the user's roles may move this much at once (USD).
 
-    Only roles that grant `permission` count: another one says nothing about this. What was given to the user alone is
-    bound by the roles that they have.
+    A role without a limit may. Only roles that grant `permission` count: another one says nothing about this. What was
+    given to the user alone is bound by the roles that they have.
     """
     limits: dict[str, Decimal] = settings.STAFF_AMOUNT_LIMITS
     if user.is_superuser or not limits:

@@ -16,7 +16,7 @@ from payments.models import Payment, WebhookEvent
 from payments.orders.prices import currency_of
 from payments.orders.purchasing import read_purchasing, switch_purchasing
 from payments.rules.reversals import credits_of_refund
-from support.actions.action import Action, ActionForm, Data, Line, Need, Result
+from support.actions.action import Action, ActionForm, Data, Line, Need, Result, nothing
 from support.audit.trail import State
 
 REVIEW = "support.review_payments"
@@ -99,7 +99,15 @@ def _preview_match(event: WebhookEvent, data: Data) -> list[Line]:
     review.check_waiting(event)
     order = _find_order(data["order"])
     ordered = f"{format_usd(order.credits)} for {order.user_id}, {order.get_status_display()}"
-    return [Line("Event", event.get_status_display(), "Done"), Line(f"Order {order}", ordered, "credited by the rules")]
+    amount = format_usd(review.amount_of_match(event=event, payment=order))
+    return [
+        Line("Event", event.get_status_display(), "Done"),
+        Line(f"Order {order}", ordered, f"{amount} credited by the rules, or reversed"),
+    ]
+
+
+def _amount_of_match(event: WebhookEvent, data: Data) -> Decimal:
+    return review.amount_of_match(event=event, payment=_find_order(data["order"]))
 
 
 def _match(event: WebhookEvent, data: Data, operation: str, actor: str) -> Result:
@@ -133,7 +141,12 @@ def _preview_credit(event: WebhookEvent, data: Data) -> list[Line]:
     return [
         Line("Event", event.get_status_display(), "Done"),
         Line("Received", _received(event), f"{format_usd(data['amount'])} credited"),
-        Line(f"OpenHands credits of {account}", format_usd(account.credits_new), format_usd(left + data["amount"])),
+        Line(
+            f"OpenHands credits of {account}",
+            format_usd(account.credits_new),
+            format_usd(left + data["amount"]),
+            drifts=True,
+        ),
     ]
 
 
@@ -155,7 +168,8 @@ def _dismiss(event: WebhookEvent, data: Data, operation: str, actor: str) -> Res
 
 
 def _preview_replay(event: WebhookEvent, data: Data) -> list[Line]:
-    return [Line("Event", event.get_status_display(), "as the rules decide now")]
+    amount = format_usd(review.amount_of_replay(event=event))
+    return [Line("Event", event.get_status_display(), f"as the rules decide now, moving at most {amount}")]
 
 
 def _replay(event: WebhookEvent, data: Data, operation: str, actor: str) -> Result:
@@ -179,6 +193,8 @@ EVENT_ACTIONS = {
             form_class=MatchForm,
             preview=_preview_match,
             change=_match,
+            amount=None,
+            estimate=_amount_of_match,
             note="For money that belongs to an order, or a refund of a payment. The rules decide what is credited.",
             is_offered=lambda event: event.is_waiting_for_staff,
         ),
@@ -204,6 +220,7 @@ EVENT_ACTIONS = {
             submit="Dismiss",
             preview=_preview_dismiss,
             change=_dismiss,
+            amount=nothing,
             note="Closes the event without moving credits. It stays in the list.",
             is_offered=lambda event: event.is_waiting_for_staff,
         ),
@@ -215,6 +232,7 @@ EVENT_ACTIONS = {
             submit="Replay",
             preview=_preview_replay,
             change=_replay,
+            amount=lambda event, data: review.amount_of_replay(event=event),
             note="This is safe: nothing is ever credited twice.",
             is_offered=_can_replay,
             is_atomic=False,
@@ -295,6 +313,7 @@ def _switch_action(slug: str, title: str, icon: str, *, is_on: bool, note: str) 
         form_class=SwitchForm,
         preview=preview,
         change=change,
+        amount=nothing,
         note=note,
         is_offered=lambda target: read_purchasing().is_on is not is_on,
     )

@@ -19,10 +19,10 @@ from accounts.errors import BillingError
 from accounts.models import Account
 from payments.models import Payment, WebhookEvent
 from support.actions import account, desk
-from support.actions.action import Action, ActionForm
+from support.actions.action import Action, ActionForm, digest, promise_of
 from support.admin.display import account_url
 from support.audit.trail import State, new_operation
-from support.errors import AlreadyDone, NotFinished
+from support.errors import AlreadyDone, ChangedSincePreview, NotFinished
 
 SALT = "support.dialog"
 LIFETIME_SECONDS = 8 * 3600
@@ -107,44 +107,67 @@ def dialog(request: HttpRequest, kind: str, key: str, slug: str) -> HttpResponse
     opened = Dialog(kind, action, target, name)
     if request.method == "POST":
         return _submit(request, opened)
-    return _render(request, opened, action.form_class(target=target), token=_new_token(opened))
+    return _render(request, opened, action.form_class(target=target), token=_new_token(request, opened))
 
 
 def _submit(request: HttpRequest, opened: Dialog) -> HttpResponse:
     form = opened.action.form_class(request.POST, target=opened.target)
     token = request.POST.get("token", "")
     try:
-        content = _read_token(token, opened)
+        content = _read_token(request, token, opened)
     except signing.BadSignature:
         error = "This dialog is too old. Check the values and continue."
-        return _render(request, opened, form, token=_new_token(opened), error=error)
+        return _render(request, opened, form, token=_new_token(request, opened), error=error)
     if not form.is_valid():
         return _render(request, opened, form, token=token)
     seen = content["seen_expires_at"]
     data = form.cleaned_data | {"seen_expires_at": datetime.fromisoformat(seen) if seen else None}
+    is_confirmed = "confirm" in request.POST
+    values = digest({name: request.POST.get(name, "") for name in form.fields})
+    error = (
+        "These are not the values of the preview." if is_confirmed and content.get("values", values) != values else ""
+    )
     try:
-        if "confirm" not in request.POST:
-            lines = opened.action.show(opened.target, data, cast(User, request.user))
-            return _render(request, opened, form, token=token, lines=lines, fixed=form.fixed_values())
-        return _do(request, opened, form, data=data, operation=content["operation"])
+        if is_confirmed and not error:
+            return _do(request, opened, form, data=data, content=content)
+        return _preview(request, opened, form, data, content, error=error)
     except NotFinished as error:
         return _render(request, opened, form, token=token, error=str(error))  # The same operation, if it is sent again.
     except BillingError as error:
-        return _render(request, opened, form, token=_new_token(opened), error=str(error))
+        return _render(request, opened, form, token=_new_token(request, opened), error=str(error))
+
+
+def _preview(
+    request: HttpRequest,
+    opened: Dialog,
+    form: ActionForm,
+    data: dict[str, Any],
+    content: dict[str, Any],
+    **context: Any,
+) -> HttpResponse:
+    """What would change. The token of its confirmation knows the values and the lines that it showed."""
+    lines = opened.action.show(opened.target, data, cast(User, request.user))
+    fixed = form.fixed_values()
+    shown = content | {"values": digest(fixed), "promise": promise_of(lines)}
+    token = signing.dumps(shown, salt=_salt(request))
+    return _render(request, opened, form, token=token, lines=lines, fixed=fixed, **context)
 
 
 def _do(
-    request: HttpRequest, opened: Dialog, form: ActionForm, *, data: dict[str, Any], operation: str
+    request: HttpRequest, opened: Dialog, form: ActionForm, *, data: dict[str, Any], content: dict[str, Any]
 ) -> HttpResponse:
     try:
         result = opened.action.run(
             target=opened.target,
             name=opened.name,
             data=data,
-            operation=operation,
+            operation=content["operation"],
             user=cast(User, request.user),
             read_state=lambda: opened.kind.read_state(opened.target),
+            promise=content.get("promise", ""),
         )
+    except ChangedSincePreview as error:
+        return _preview(request, opened, form, data, content, error=str(error))
     except AlreadyDone as error:
         return _finish(request, opened, str(error), level=messages.WARNING)
     if result.api_key:
@@ -152,7 +175,12 @@ def _do(
     return _finish(request, opened, result.message, level=messages.SUCCESS)
 
 
-def _new_token(opened: Dialog) -> str:
+def _salt(request: HttpRequest) -> str:
+    """A token is good in the session in which it was made: another user's, or an earlier log-in's, is forged."""
+    return f"{SALT}:{request.user.pk}:{request.session.session_key}"
+
+
+def _new_token(request: HttpRequest, opened: Dialog) -> str:
     """What makes one dialog do one thing once: a signed operation id, and the expiry that its reader saw."""
     seen = getattr(opened.target, "expires_at", None)
     content = {
@@ -160,12 +188,12 @@ def _new_token(opened: Dialog) -> str:
         "for": [opened.kind_name, opened.name, opened.action.slug],
         "seen_expires_at": seen.isoformat() if seen else "",
     }
-    return signing.dumps(content, salt=SALT)
+    return signing.dumps(content, salt=_salt(request))
 
 
-def _read_token(token: str, opened: Dialog) -> dict[str, Any]:
-    """Raises `BadSignature` for a token that is forged, too old, or of another dialog."""
-    content: dict[str, Any] = signing.loads(token, salt=SALT, max_age=LIFETIME_SECONDS)
+def _read_token(request: HttpRequest, token: str, opened: Dialog) -> dict[str, Any]:
+    """Raises `BadSignature` for a token that is forged, too old, of another dialog or of another session."""
+    content: dict[str, Any] = signing.loads(token, salt=_salt(request), max_age=LIFETIME_SECONDS)
     if content["for"] != [opened.kind_name, opened.name, opened.action.slug]:
         raise signing.BadSignature("another dialog's token")
     return content

@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from accounts import credits
-from accounts.authentication import adopt_key, count_plain_keys, find_account_by_key
+from accounts.authentication import adopt_key, count_plain_keys, find_account_by_key, find_any_account_by_key
 from accounts.errors import AccountDisabled, InvalidApiKey
 from accounts.keys import HASHED_FROM, hash_key
 from accounts.models import Balance
@@ -117,6 +117,15 @@ def test_a_disabled_account_is_known_by_its_plain_key(insert_user: InsertUser) -
     for use in USES:
         with pytest.raises(AccountDisabled):
             use(KEY)
+
+
+def test_who_only_looks_finds_a_plain_key_and_changes_nothing(insert_user: InsertUser, usersnew: Any) -> None:
+    insert_user("alice", isActive=False)
+    before = usersnew.find_one()
+    assert find_any_account_by_key(KEY).pk == "alice"
+    with pytest.raises(InvalidApiKey):
+        find_any_account_by_key(OTHER_KEY)
+    assert usersnew.find_one() == before
 
 
 def test_a_plain_key_can_be_rotated_by_who_has_it(insert_user: InsertUser, usersnew: Any) -> None:
