@@ -30,6 +30,23 @@ class RoleBackend(ModelBackend):
         return _names(found.values_list("permission_id", flat=True))
 
 
+def may_edit(editor: User, other: User) -> bool:
+    """Whether one staff user may change or delete another: a superuser anybody; who is none, neither themselves, nor a
+    superuser, nor anybody with a right that they lack. (A new password for somebody is a way to all of their rights.)
+    """
+    if editor.is_superuser:
+        return True
+    return other.pk != editor.pk and not other.is_superuser and _rights_of(other) <= _rights_of(editor)
+
+
+def _rights_of(user: User) -> set[Any]:
+    """The keys of all permissions that a user was given, alone or by roles; those of a disabled user too."""
+    roles = list(User.groups.through.objects.filter(user_id=user.pk).values_list("group_id", flat=True))
+    by_roles = Group.permissions.through.objects.filter(group_id__in=roles).values_list("permission_id", flat=True)
+    own = User.user_permissions.through.objects.filter(user_id=user.pk).values_list("permission_id", flat=True)
+    return {*by_roles, *own}
+
+
 def _has_none(user: Any, obj: Any) -> bool:
     """Whether Django's backend answers without a query: no permission is for a single document."""
     return not user.is_active or user.is_anonymous or obj is not None

@@ -74,7 +74,10 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
 @admin.register(SecondFactor)
 class SecondFactorAdmin(ReadOnlyAdmin):
-    """Who has set up an authenticator app. A superuser deletes the one of somebody who has lost the phone."""
+    """Who has set up an authenticator app. A superuser deletes the one of somebody who has lost the phone.
+
+    Nobody deletes their own: it is replaced with a code of the old one.
+    """
 
     search_fields = ()
     list_after_template = None
@@ -86,4 +89,5 @@ class SecondFactorAdmin(ReadOnlyAdmin):
     confirmed = time_of("confirmed_at", "set up (UTC)")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return isinstance(request.user, User) and request.user.is_superuser
+        is_own = obj is not None and obj.pk == str(request.user.pk)
+        return isinstance(request.user, User) and request.user.is_superuser and not is_own

@@ -1,14 +1,20 @@
-"""Staff users and their roles, in the look of the rest."""
+"""Staff users and their roles, in the look of the rest. What somebody may do is for superusers to say."""
+
+from typing import Any, cast
 
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
+from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from support.access.permissions import may_edit
 from support.admin.base import DeclaredLookups
 from support.admin.edits import ReasonForm, RecordedEdits
+
+RIGHTS = ("is_superuser", "groups", "user_permissions")
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -26,9 +32,35 @@ class UserAdmin(DeclaredLookups, RecordedEdits, DjangoUserAdmin, ModelAdmin):
     list_display = ("username", "email", "is_active", "is_superuser", "last_login")
     list_filter = ("is_active", "is_superuser")
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return super().get_readonly_fields(request, obj) if _is_superuser(request) else RIGHTS
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_change_permission(request, obj) and _may_edit(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_delete_permission(request, obj) and _may_edit(request, obj)
+
 
 @admin.register(Group)
 class GroupAdmin(DeclaredLookups, RecordedEdits, DjangoGroupAdmin, ModelAdmin):
     form = ReasonForm
     fields = ("name", "permissions")
     search_fields = ()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return _is_superuser(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _is_superuser(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _is_superuser(request)
+
+
+def _is_superuser(request: HttpRequest) -> bool:
+    return isinstance(request.user, User) and request.user.is_active and request.user.is_superuser
+
+
+def _may_edit(request: HttpRequest, other: User | None) -> bool:
+    return other is None or may_edit(cast(User, request.user), other)
