@@ -23,6 +23,11 @@ _longest = float(os.environ.get("REQUEST_MAX_SECONDS", "900")) + 30
 graceful_timeout = int(float(os.environ.get("GRACEFUL_TIMEOUT_SECONDS") or _longest))
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 limit_request_line = 8190
+# No header says where a request came from or what its path is. gunicorn would believe those of a proxy on this machine,
+# which may pass on what a client sent; what the site believes of its proxies is a setting of Django's.
+forwarded_allow_ips = ""
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
 accesslog = os.environ.get("ACCESS_LOG")
 # Neither the query, nor the page before, nor a user's name: people search for keys, and send them by HTTP's own log-in.
 access_log_format = '%(h)s %(t)s "%(m)s %(U)s %(H)s" %(s)s %(b)s "%(a)s"'

@@ -28,6 +28,8 @@ ENVIRONMENT = env.str("ENVIRONMENT", default="production")
 
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY")
+SECRET_KEY_FALLBACKS = _list("SECRET_KEY_FALLBACKS")
+"""Earlier keys that still count, while `SECRET_KEY` is replaced: for sessions, and for secrets until their next use."""
 ALLOWED_HOSTS = _list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = _list("CSRF_TRUSTED_ORIGINS")
 

@@ -61,11 +61,14 @@ class AuditEntry(models.Model):
 
 
 class SecondFactor(models.Model):
-    """The authenticator app of one staff user (RFC 6238). Its secret is shown only while it is set up."""
+    """The authenticator app of one staff user (RFC 6238). Its secret is shown only while it is set up.
+
+    It is stored as `support.access.sealed` makes it; older releases stored it as it is.
+    """
 
     user_key = models.CharField("user id", primary_key=True, db_column="_id", max_length=40, editable=False)
     username = models.CharField("user", max_length=150, editable=False)
-    secret = models.CharField(max_length=64, editable=False)
+    secret = models.CharField(max_length=255, editable=False)
     last_step = models.BigIntegerField(db_column="lastStep", default=0, editable=False)
     confirmed_at = models.DateTimeField(db_column="confirmedAt", editable=False)
 

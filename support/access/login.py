@@ -8,7 +8,7 @@ from unfold.forms import AuthenticationForm
 from unfold.widgets import BASE_INPUT_CLASSES
 
 from support.access.lockout import LOCK_TIME, count_attempt, forget_attempts
-from support.access.second_factor import PASSED, has_second_factor, use_code
+from support.access.second_factor import PASSED, factor_of, use_code
 from support.audit.actors import actor_of, actor_of_log_in
 from support.audit.trail import record_refusal
 
@@ -39,11 +39,12 @@ class LoginForm(AuthenticationForm):
     def confirm_login_allowed(self, user: Any) -> None:
         """Called when the password is right: who has a second factor needs its code, which is good once."""
         super().confirm_login_allowed(user)
-        if not has_second_factor(user):
+        factor = factor_of(user)
+        if factor is None:
             return
         if not use_code(user, self.cleaned_data.get("code", "")):
             record_refusal(actor=actor_of(user), action="log-in", target="", error="Wrong code")
             raise ValidationError(
                 "Enter the code that your authenticator app shows now. Each code works only once.", code="code"
             )
-        self.request.session[PASSED] = True
+        self.request.session[PASSED] = factor

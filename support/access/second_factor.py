@@ -1,13 +1,14 @@
-"""The second factor of staff: codes of an authenticator app (RFC 6238), each good for one log-in."""
+"""The second factor of staff: codes of an authenticator app (RFC 6238), each good once."""
 
 import base64
 import hashlib
 import hmac
+import logging
 import secrets
 import struct
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 from urllib.parse import quote
 
 import segno
@@ -22,6 +23,8 @@ from django.urls import reverse
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from support.access.lockout import count_attempt, forget_attempts
+from support.access.sealed import Unreadable, seal, unseal
 from support.audit.actors import actor_of
 from support.audit.trail import record
 from support.models import SecondFactor
@@ -32,6 +35,10 @@ ALLOWED_DRIFT_STEPS = 1
 PASSED = "has_second_factor"
 PENDING = "pending_second_factor"
 ISSUER = "LLM credits"
+STAFF_PAGES = frozenset(("admin", "support"))
+OPEN_VIEWS = ("admin:login", "admin:logout")
+
+logger = logging.getLogger(__name__)
 
 # --- Codes -------------------------------------------------------------------------------------------------------
 
@@ -54,45 +61,88 @@ def matching_step(secret: str, code: str, *, now: float | None = None) -> int | 
     return None
 
 
-def has_second_factor(user: User) -> bool:
-    return SecondFactor.objects.filter(pk=str(user.pk)).exists()
+def factor_of(user: User) -> str | None:
+    """What names the user's present factor: a session that was opened with it keeps this. None without a factor."""
+    confirmed = SecondFactor.objects.filter(pk=str(user.pk)).values_list("confirmed_at", flat=True).first()
+    return None if confirmed is None else confirmed.isoformat()
 
 
 def use_code(user: User, code: str, *, now: float | None = None) -> bool:
-    """Whether the code is right and was not used before. The update decides, so that a replay cannot win a race."""
+    """Whether the code is right and was not used before. The update decides, so that a replay cannot win a race.
+
+    The secret is encrypted anew with it, as the present `SECRET_KEY` has it.
+    """
     factor = SecondFactor.objects.filter(pk=str(user.pk)).first()
-    step = matching_step(factor.secret, code, now=now) if factor else None
+    if factor is None:
+        return False
+    try:
+        secret = unseal(factor.secret)
+    except Unreadable as error:
+        logger.error("the second factor of %s cannot be read: %s", factor, error)
+        return False
+    step = matching_step(secret, code, now=now)
     if step is None:
         return False
-    return bool(SecondFactor.objects.filter(pk=str(user.pk), last_step__lt=step).update(last_step=step))
+    unused = SecondFactor.objects.filter(pk=factor.pk, confirmed_at=factor.confirmed_at, last_step__lt=step)
+    return bool(unused.update(last_step=step, secret=seal(secret)))
 
 
 # --- Setting it up -----------------------------------------------------------------------------------------------
 
 
+def _code_field(label: str) -> forms.CharField:
+    attributes = {"autocomplete": "one-time-code", "inputmode": "numeric"}
+    return forms.CharField(label=label, max_length=10, widget=UnfoldAdminTextInputWidget(attrs=attributes))
+
+
 class SetUpForm(forms.Form):
-    code = forms.CharField(
-        label="Code that the app shows now",
-        max_length=10,
-        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "one-time-code", "inputmode": "numeric"}),
-    )
+    """The first code of the new app; who has one already proves it by a code of the old app."""
+
+    code = _code_field("Code that the new app shows now")
+    old_code = _code_field("Code that the old app shows now")
+
+    def __init__(self, *args: Any, user: User, secret: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.user, self.secret = user, secret
+        self.step = 0
+        self.has_one = factor_of(user) is not None
+        if not self.has_one:
+            del self.fields["old_code"]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        if self.errors:
+            return cleaned
+        step = matching_step(self.secret, cleaned["code"])
+        if step is None:
+            self.add_error("code", "This is not the code that the app should show. Is the clock of the phone right?")
+            return cleaned
+        self.step = step
+        if self.has_one:
+            self._check_old(cleaned["old_code"])
+        return cleaned
+
+    def _check_old(self, code: str) -> None:
+        attempts = f"second factor of {self.user.pk}"
+        if not count_attempt(attempts):
+            self.add_error("old_code", "Too many wrong codes. Try again in 15 minutes.")
+        elif use_code(self.user, code):
+            forget_attempts(attempts)
+        else:
+            self.add_error("old_code", "Enter the code that the old app shows now. Each code works only once.")
 
 
 def set_up(request: HttpRequest) -> HttpResponse:
     """Show a new secret as a QR code; the first right code of the app confirms it. Replaces an earlier one."""
     user = cast(User, request.user)
-    if has_second_factor(user) and not request.session.get(PASSED):
-        logout(request)  # A log-in from before the factor: it has to be done again, with a code.
-        return HttpResponseRedirect(reverse("admin:login"))
-    form = SetUpForm(request.POST or None)
-    secret = request.session.get(PENDING) or base64.b32encode(secrets.token_bytes(20)).decode()
-    request.session[PENDING] = secret
+    pending = request.session.get(PENDING)
+    secret = unseal(pending) if pending else base64.b32encode(secrets.token_bytes(20)).decode()
+    if not pending:
+        request.session[PENDING] = seal(secret)
+    form = SetUpForm(request.POST or None, user=user, secret=secret)
     if request.method == "POST" and form.is_valid():
-        step = matching_step(secret, form.cleaned_data["code"])
-        if step is not None:
-            _confirm(request, user, secret, step)
-            return HttpResponseRedirect(reverse("admin:index"))
-        form.add_error("code", "This is not the code that the app should show. Is the clock of the phone right?")
+        _confirm(request, user, form)
+        return HttpResponseRedirect(reverse("admin:index"))
     address = f"otpauth://totp/{quote(ISSUER)}:{quote(user.get_username())}?secret={secret}&issuer={quote(ISSUER)}"
     context = {
         **admin.site.each_context(request),
@@ -100,37 +150,54 @@ def set_up(request: HttpRequest) -> HttpResponse:
         "form": form,
         "secret": " ".join(secret[start : start + 4] for start in range(0, len(secret), 4)),
         "picture": segno.make(address).svg_data_uri(scale=5),
-        "has_one": has_second_factor(user),
     }
     response = render(request, "support/second_factor.html", context)
     response["Cache-Control"] = "no-store"
     return response
 
 
-def _confirm(request: HttpRequest, user: User, secret: str, step: int) -> None:
-    fields = {"username": user.get_username(), "secret": secret, "last_step": step, "confirmed_at": timezone.now()}
+def _confirm(request: HttpRequest, user: User, form: SetUpForm) -> None:
+    """Store the factor. The user's other sessions were not opened with it, so `SecondFactorMiddleware` ends them."""
+    fields = {
+        "username": user.get_username(),
+        "secret": seal(form.secret),
+        "last_step": form.step,
+        "confirmed_at": timezone.now(),
+    }
     SecondFactor.objects.update_or_create(pk=str(user.pk), defaults=fields)
     del request.session[PENDING]
-    request.session[PASSED] = True
-    record(actor=actor_of(user), action="set up second factor", target="")
+    request.session[PASSED] = factor_of(user)
+    request.session.cycle_key()
+    record(actor=actor_of(user), action="replace second factor" if form.has_one else "set up second factor", target="")
 
 
 # --- Requiring it ------------------------------------------------------------------------------------------------
 
 
 class SecondFactorMiddleware:
-    """With STAFF_SECOND_FACTOR_REQUIRED nobody gets into the admin with a password alone."""
+    """Nobody who has a factor works in the admin without it, and with STAFF_SECOND_FACTOR_REQUIRED nobody without one.
+
+    Judged by the view that was found, whatever the address looked like.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if (
-            settings.STAFF_SECOND_FACTOR_REQUIRED
-            and request.path.startswith(reverse("admin:index"))
-            and request.path not in (reverse("support:second_factor"), reverse("admin:logout"), reverse("admin:login"))
-            and request.user.is_authenticated
-            and not request.session.get(PASSED)
-        ):
-            return HttpResponseRedirect(reverse("support:second_factor"))
         return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
+        match = request.resolver_match
+        is_open = match is None or match.view_name in OPEN_VIEWS or STAFF_PAGES.isdisjoint(match.namespaces)
+        if is_open or not isinstance(request.user, User):
+            return None
+        factor = factor_of(request.user)
+        if factor is not None:
+            if request.session.get(PASSED) == factor:
+                return None
+            logout(request)  # A log-in from before the factor: it has to be done again, with a code.
+            return HttpResponseRedirect(reverse("admin:login"))
+        is_set_up = match is not None and match.view_name == "support:second_factor"
+        if settings.STAFF_SECOND_FACTOR_REQUIRED and not is_set_up:
+            return HttpResponseRedirect(reverse("support:second_factor"))
+        return None

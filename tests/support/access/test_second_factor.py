@@ -1,17 +1,21 @@
 """The second factor of staff."""
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from support.access.sealed import seal, unseal
 from support.access.second_factor import STEP_SECONDS, code_at, matching_step, use_code
 from support.models import AuditEntry, SecondFactor
+from tests.factories import ServeWith
 from tests.pages import page, text_of
 
 # RFC 6238, appendix B: the SHA-1 key, and codes at some times (their last six digits).
@@ -37,6 +41,17 @@ def give_factor(user: User) -> None:
 
 def current_code() -> str:
     return code_at(RFC_SECRET, int(time.time() // STEP_SECONDS))
+
+
+def new_secret(client: Client) -> str:
+    """The secret that the page of the set-up shows."""
+    found = re.search(r"<code>([A-Z2-7 ]+)</code>", client.get(SET_UP).content.decode())
+    assert found
+    return found[1].replace(" ", "")
+
+
+def code_now(secret: str, steps: int = 0) -> str:
+    return code_at(secret, int(time.time() // STEP_SECONDS) + steps)
 
 
 def sign_in(client: Client, code: str = "") -> str:
@@ -100,9 +115,12 @@ def test_set_up_shows_a_secret_and_takes_its_first_code(client: Client, sam: Use
     assert "This is not the code" in text_of(client.post(SET_UP, {"code": "000000"}))
     assert SecondFactor.objects.count() == 0
 
-    secret = client.session["pending_second_factor"]
-    client.post(SET_UP, {"code": code_at(secret, int(time.time() // STEP_SECONDS))})
-    assert SecondFactor.objects.get().secret == secret
+    secret = new_secret(client)
+    assert secret not in str(client.session.items())
+    client.post(SET_UP, {"code": code_now(secret)})
+    stored = SecondFactor.objects.get().secret
+    assert unseal(stored) == secret
+    assert secret not in stored
     assert "pending_second_factor" not in client.session
     assert secret not in page(client, "/admin/support/secondfactor/")
     assert secret not in str(AuditEntry.objects.values_list())
@@ -113,8 +131,7 @@ def test_when_it_is_required_nothing_is_seen_without_it(client: Client, sam: Use
     client.force_login(sam)
     for address in ("/admin/", "/admin/accounts/account/", "/admin/support/help/"):
         assert client.get(address)["Location"] == SET_UP
-    client.get(SET_UP)
-    code = code_at(client.session["pending_second_factor"], int(time.time() // STEP_SECONDS))
+    code = code_now(new_secret(client))
     assert "Dashboard" in text_of(client.post(SET_UP, {"code": code}, follow=True))
 
 
@@ -125,6 +142,119 @@ def test_a_session_without_the_code_cannot_replace_a_factor(client: Client, sam:
         assert send(SET_UP, {"code": "123456"})["Location"] == "/admin/login/"
         assert "_auth_user_id" not in client.session
     assert SecondFactor.objects.get().secret == RFC_SECRET
+
+
+def test_setting_one_up_ends_the_other_sessions(client: Client, sam: User) -> None:
+    others = [Client(), Client()]
+    for browser in (client, *others):
+        sign_in(browser)
+    old_key = client.session.session_key
+    client.post(SET_UP, {"code": code_now(new_secret(client))})
+    assert "Dashboard" in page(client, "/admin/")
+    assert client.session.session_key != old_key
+    for address, other in zip(("/admin/", SET_UP), others, strict=True):
+        key = other.session.session_key
+        assert other.get(address)["Location"] == "/admin/login/"
+        assert not Session.objects.filter(pk=key).exists()
+
+
+def test_replacing_one_asks_for_the_old_code(client: Client, sam: User) -> None:
+    give_factor(sam)
+    sign_in(client, current_code())
+    secret = new_secret(client)
+    for wrong in ({}, {"old_code": ""}, {"old_code": "000000"}, {"old_code": code_now(secret)}):
+        response = client.post(SET_UP, {"code": code_now(secret), **wrong})
+        assert response.status_code == 200
+    assert "Enter the code that the old app shows now." in text_of(response)
+    # The code that opened the session was used; and the old code alone is not enough.
+    used = SecondFactor.objects.get().last_step
+    assert client.post(SET_UP, {"code": code_now(secret), "old_code": code_at(RFC_SECRET, used)}).status_code == 200
+    unused = code_at(RFC_SECRET, used + 1)
+    assert client.post(SET_UP, {"code": "000000", "old_code": unused}).status_code == 200
+    assert SecondFactor.objects.get().secret == seal_of(RFC_SECRET)
+    other = Client()
+    other.force_login(sam)
+    response = client.post(SET_UP, {"code": code_now(secret), "old_code": unused})
+    assert response.status_code == 302
+    assert unseal(SecondFactor.objects.get().secret) == secret
+    assert "Dashboard" in page(client, "/admin/")
+    assert other.get("/admin/")["Location"] == "/admin/login/"
+    assert AuditEntry.objects.filter(action="replace second factor").count() == 1
+
+
+def seal_of(secret: str) -> str:
+    """As it is stored now, if it is stored sealed and says this."""
+    stored = SecondFactor.objects.get().secret
+    assert stored != secret
+    return stored if unseal(stored) == secret else ""
+
+
+def test_old_codes_cannot_be_guessed(client: Client, sam: User) -> None:
+    give_factor(sam)
+    sign_in(client, current_code())
+    secret = new_secret(client)
+    for _ in range(5):
+        client.post(SET_UP, {"code": code_now(secret), "old_code": "000000"})
+    right = {"code": code_now(secret), "old_code": code_now(RFC_SECRET, 1)}
+    assert "Too many wrong codes." in text_of(client.post(SET_UP, right))
+    assert unseal(SecondFactor.objects.get().secret) == RFC_SECRET
+
+
+def test_a_secret_of_an_older_release_is_sealed_at_its_next_use(client: Client, sam: User, settings: Any) -> None:
+    give_factor(sam)
+    assert SecondFactor.objects.get().secret == RFC_SECRET
+    assert "Dashboard" in sign_in(client, current_code())
+    first = seal_of(RFC_SECRET)
+
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another-key-" + "x" * 40
+    assert use_code(sam, code_now(RFC_SECRET, 1))
+    settings.SECRET_KEY_FALLBACKS = []
+    assert seal_of(RFC_SECRET) != first
+
+    settings.SECRET_KEY = "a-third-key-" + "x" * 40
+    SecondFactor.objects.update(last_step=0)
+    assert not use_code(sam, current_code())
+    assert seal("a") != seal("a")
+
+
+def test_nobody_removes_their_own_factor(client: Client, sam: User) -> None:
+    give_factor(sam)
+    sign_in(client, current_code())
+    assert client.post(f"/admin/support/secondfactor/{sam.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert SecondFactor.objects.count() == 1
+
+
+@pytest.mark.parametrize("has_factor", [True, False])
+def test_no_way_to_write_an_address_leads_past_it(
+    serve_with: ServeWith, sam: User, client: Client, has_factor: bool
+) -> None:
+    server = serve_with(GUNICORN_WORKERS="1", STAFF_SECOND_FACTOR_REQUIRED="on")
+    client.force_login(sam)
+    if has_factor:
+        give_factor(sam)
+    cookie = {"Cookie": f"sessionid={client.session.session_key}"}
+    told: dict[str, str] = {}
+    for path, headers in (
+        ("/admin/accounts/account/", {}),
+        ("/%61dmin/accounts/account/", {}),
+        ("//admin/accounts/account/", {}),
+        ("/./admin/accounts/account/", {}),
+        ("/x/../admin/accounts/account/", {}),
+        ("/x/admin/accounts/account/", {"SCRIPT_NAME": "/x"}),
+        ("/x/accounts/account/", {"SCRIPT_NAME": "/x", "PATH_INFO": "/admin/accounts/account/"}),
+        ("/healthz", {"PATH_INFO": "/admin/accounts/account/"}),
+        ("/admin/accounts/account/", {"SCRIPT_NAME": "/admin/login/"}),
+        ("/admin/login/", {"PATH_INFO": "/admin/accounts/account/"}),
+        ("/admin/accounts/account/", {"X-Script-Name": "/x", "X-Forwarded-Prefix": "/x", "X-Original-URL": "/healthz"}),
+        ("/admin/accounts/account/", {"REMOTE_USER": "sam", "X-Forwarded-Host": "localhost"}),
+    ):
+        response = server.http.request("GET", server.site + path, headers=cookie | headers, redirect=False)
+        assert "Select account" not in response.data.decode()
+        assert response.status in (302, 404) or path in ("/healthz", "/admin/login/"), (path, headers)
+        told.setdefault(path, response.headers.get("Location", ""))
+    assert told["/admin/accounts/account/"] == ("/admin/login/" if has_factor else SET_UP)
+    assert told["/healthz"] == told["//admin/accounts/account/"] == told["/x/admin/accounts/account/"] == ""
 
 
 def test_only_a_superuser_removes_the_factor_of_a_lost_phone(client: Client, sam: User, log_in: Any) -> None:
