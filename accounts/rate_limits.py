@@ -145,6 +145,16 @@ def take_one(api_key: str, *, now: datetime | None = None) -> tuple[str, RateLim
     raise RateLimitExceeded("Try again.", rate=read_rate(document, now), retry_seconds=1)
 
 
+def check_rate(api_key: str, *, now: datetime | None = None) -> None:
+    """Raise what `take_one` would raise now, counting nothing. One round trip. Safe to repeat."""
+    now = now or timezone.now()
+    document = collection_of(Account).find_one(key_filter(api_key))
+    if document is None or document.get("isActive") is False:
+        find_account_by_key(api_key)
+    if refusal := refusal_of((document or {}) | {"holds": {}}, now):
+        raise refusal
+
+
 def _limit(document: Document, field: str, default: int) -> int:
     value = document.get(field)
     return default if value is None else int(from_bson(value))

@@ -77,6 +77,22 @@ def check_hold_age(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+@register()
+def check_room_for_bodies(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """One key gets half of the room for bodies; the largest body must fit beside another one."""
+    if settings.BODIES_IN_FLIGHT_BYTES >= 2 * settings.MAX_REQUEST_BYTES:
+        return []
+    return [
+        Error(
+            f"BODIES_IN_FLIGHT_BYTES is {settings.BODIES_IN_FLIGHT_BYTES:,}, less than two bodies of "
+            f"MAX_REQUEST_BYTES, {settings.MAX_REQUEST_BYTES:,}: large requests would be refused as soon as any other "
+            "large one runs.",
+            hint="Raise it, or lower MAX_REQUEST_BYTES.",
+            id="billing.E007",
+        )
+    ]
+
+
 @register(Tags.security)
 def check_secrets(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Secrets that are missing or weak, and debug output."""

@@ -210,6 +210,9 @@ UPSTREAM_POOL_SIZE = env.int("UPSTREAM_POOL_SIZE", default=200)
 """Connections kept open to each upstream, per process."""
 
 MAX_REQUEST_BYTES = env.int("MAX_REQUEST_BYTES", default=32 * 1024 * 1024)
+BODIES_IN_FLIGHT_BYTES = env.int("BODIES_IN_FLIGHT_BYTES", default=256 * 1024 * 1024)
+"""Bytes of bodies above 64 kB that a process keeps at once, until they have been sent on; one key gets half of it. More
+are refused with 503 `busy`. Beside it a process needs room to parse them (`proxy/api/request_body.py`)."""
 BYTES_PER_TOKEN = env.int("BYTES_PER_TOKEN", default=2)
 """Bytes of a request that count as one input token in a hold; 1 makes the bound a proof."""
 FILE_TOKENS = env.int("FILE_TOKENS", default=100_000)

@@ -178,6 +178,17 @@ class RotationUnknown(BillingError):
         )
 
 
+class Busy(BillingError):
+    """This process has no room for one more request at the moment; soon it has."""
+
+    code = "busy"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message, customer_message="The service is busy right now. You were not charged; try again in a moment."
+        )
+
+
 class PriceRowChanged(BillingError):
     """A price row that somebody changed between the preview of a change and the change."""
 

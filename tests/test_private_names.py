@@ -12,7 +12,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PRODUCT = ("accounts", "billing_site", "books", "development", "money", "mongo", "payments", "proxy", "support")
+PRODUCT = (
+    "accounts",
+    "billing_site",
+    "books",
+    "border",
+    "development",
+    "money",
+    "mongo",
+    "payments",
+    "proxy",
+    "support",
+)
 PACKAGES = (*PRODUCT, "benchmarks", "faults", "tests")
 DOCUMENTED = {"_meta", "_state", "_default_manager", "_replace", "_exit"}
 """Public in spite of the underscore: Django's of models, namedtuple's `_replace`, `os._exit`."""

@@ -5,7 +5,7 @@ entries; *holds* (`holds.py`) are single-document updates for the proxy's hot pa
 had before its ledger began, and `posting.py` is how a movement is written.
 """
 
-from accounts.credits.holds import Hold, Settlement, hold, settle
+from accounts.credits.holds import Hold, Settlement, check_may_hold, hold, settle
 from accounts.credits.movements import (
     adjust,
     check_amount,
@@ -27,6 +27,7 @@ __all__ = [
     "Settlement",
     "adjust",
     "check_amount",
+    "check_may_hold",
     "check_not_expired",
     "expire",
     "format_time",

@@ -140,6 +140,15 @@ def hold(
     raise RateLimitExceeded("Other requests came first each time. Try again.", rate=rate, retry_seconds=1)
 
 
+def check_may_hold(*, api_key: str, balance: Balance, minimum: Decimal, now: datetime | None = None) -> None:
+    """Raise what `hold` would raise now for this `minimum` (USD), holding and counting nothing. One round trip.
+
+    For what is costly to do before the hold is known to have a chance. Safe to repeat.
+    """
+    if refusal := _refusal(api_key, key_filter(api_key), balance, minimum, now or timezone.now()):
+        raise refusal
+
+
 def _not_expired(now: datetime) -> Document:
     return {"$or": [{"expiresAt": None}, {"expiresAt": {"$gt": now}}]}
 
@@ -147,8 +156,10 @@ def _not_expired(now: datetime) -> Document:
 def _refusal(api_key: str, key: Document, balance: Balance, minimum: Decimal, now: datetime) -> BillingError | None:
     """Why a hold matched no account, or None if it would match now."""
     document = accounts().find_one(key)
+    if document is None and adopt_key(api_key):
+        document = accounts().find_one(key)
     if document is None:
-        return None if adopt_key(api_key) else InvalidApiKey()
+        return InvalidApiKey()
     if unusable := _unusable(document, now):
         return unusable
     if limited := refusal_of(document, now) or concurrency_refusal_of(document, now):

@@ -10,6 +10,7 @@ from django.conf import settings
 from accounts.errors import BillingError, CreditsExpired, RateLimitExceeded
 from money.amounts import usd_text
 from proxy.errors import (
+    Busy,
     CannotAfford,
     IdempotencyConflict,
     InvalidRequest,
@@ -41,6 +42,7 @@ STATUS_OF = {
     "upstream_timeout": 504,
     "service_unavailable": 503,
     "outcome_unknown": 503,
+    "busy": 503,
     "internal_error": 500,
     "broken_invariant": 500,
 }
@@ -49,6 +51,7 @@ STATUS_OF = {
 logger = logging.getLogger(__name__)
 
 HELD_RETRY_SECONDS = 5
+BUSY_RETRY_SECONDS = 2
 
 
 class ApiResponse:
@@ -96,6 +99,8 @@ def error_response(error: BillingError, api_format: ApiFormat, request_id: str) 
         response.headers["Retry-After"] = str(error.retry_seconds or HELD_RETRY_SECONDS)
     if isinstance(error, IdempotencyConflict) and error.retry_seconds:
         response.headers["Retry-After"] = str(error.retry_seconds)
+    if isinstance(error, Busy):
+        response.headers["Retry-After"] = str(BUSY_RETRY_SECONDS)
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = error.allowed
     if isinstance(error, RateLimitExceeded):

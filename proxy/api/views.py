@@ -3,15 +3,14 @@
 import logging
 import secrets
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
-from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 
 from accounts import rate_limits, throttle
 from accounts.authentication import find_account_by_key
-from accounts.errors import BillingError
+from accounts.errors import AccountUnderReview, BillingError, CreditsExpired
 from accounts.keys import mask_key
 from accounts.models import Balance
 from accounts.processes import begin_request, end_request
@@ -20,6 +19,7 @@ from accounts.registration import rotate_key
 from money.amounts import ZERO, usd_text
 from mongo.errors import DATABASE_FAILURES
 from proxy.api.callers import find_free_caller, note_refused, read_caller_key
+from proxy.api.request_body import RequestBody, read_body
 from proxy.api.responses import ApiResponse, error_response, is_refusal, json_response
 from proxy.api.statements import balance_statement, receipt, usage_statement
 from proxy.billing import idempotency, metering
@@ -28,18 +28,17 @@ from proxy.billing.price_book import PRICES
 from proxy.billing.pricing import Price
 from proxy.billing.terms import PricedCall, price_call
 from proxy.errors import (
+    Busy,
+    CannotAfford,
     InternalError,
-    InvalidRequest,
     MethodNotAllowed,
     NotFound,
-    RequestTooLarge,
     RotationUnknown,
     ServiceUnavailable,
 )
 from proxy.formats.anthropic_betas import passing_betas
 from proxy.formats.anthropic_messages import AnthropicMessages, AnthropicTokenCount
 from proxy.formats.api_format import ApiFormat
-from proxy.formats.json_body import JsonObject, parse_object
 from proxy.formats.openai_chat import OpenAiChat
 from proxy.relay.relay import Answer, forward, forward_free
 from proxy.upstream.client import get_upstream
@@ -51,9 +50,6 @@ ANTHROPIC: ApiFormat = AnthropicMessages()
 TOKEN_COUNT: ApiFormat = AnthropicTokenCount()
 PASSED_HEADERS = {"anthropic-version": "HTTP_ANTHROPIC_VERSION"}
 """By their names in `request.META`, where a header is read as it was sent: `request.headers` maps them all first."""
-LARGEST_BODY_OF_A_STRANGER = 1024 * 1024
-"""A body up to this size is read before the key is looked up, which the hold then does in the same round trip."""
-LARGEST_DRAIN_BYTES = 128 * 1024 * 1024
 
 Endpoint = Callable[..., Answer]
 """Takes the request, the balance that pays, the request id, and what the URL captured."""
@@ -111,16 +107,32 @@ def messages(request: HttpRequest, balance: Balance, request_id: str) -> Answer:
 
 def _metered(request: HttpRequest, balance: Balance, request_id: str, api_format: ApiFormat) -> Answer:
     api_key = read_caller_key(request)
-    body, parsed, priced = _read_call(request, balance, api_format, api_key)
+    endpoint = f"{balance.value} {api_format.path}"
     idempotency_key = request.META.get("HTTP_IDEMPOTENCY_KEY")
-    with ExitStack() as at_end:  # A stream takes it over, and closes it when it has ended.
+
+    def check_sender() -> None:
+        try:
+            metering.check_can_pay(api_key=api_key, balance=balance)
+        except (CannotAfford, CreditsExpired, AccountUnderReview):
+            # A retry may get the stored answer, which costs nothing.
+            if idempotency_key is None or not idempotency.is_answered(
+                api_key=api_key, endpoint=endpoint, idempotency_key=idempotency_key
+            ):
+                raise
+
+    # What is to be done at the end: a stream takes it over, and does it when it has ended.
+    with closing(read_body(request, api_key=api_key, check_sender=check_sender)) as body, ExitStack() as at_end:
+        priced = _read_call(body, balance, api_format, api_key)
         begin_request(request_id)
         at_end.callback(end_request, request_id)
         claim = None
         if idempotency_key is not None and not priced.call.is_stream:
-            endpoint = f"{balance.value} {api_format.path}"
             found = idempotency.claim(
-                api_key=api_key, endpoint=endpoint, idempotency_key=idempotency_key, body=body, request_id=request_id
+                api_key=api_key,
+                endpoint=endpoint,
+                idempotency_key=idempotency_key,
+                body=body.data,
+                request_id=request_id,
             )
             if isinstance(found, StoredAnswer):
                 return _replay(found, api_key, balance)
@@ -135,26 +147,23 @@ def _metered(request: HttpRequest, balance: Balance, request_id: str, api_format
             api_format=api_format,
             reservation=reservation,
             body=body,
-            parsed=parsed,
             headers=_passed_headers(request, priced.price),
             claim=claim,
             at_end=at_end,
         )
 
 
-def _read_call(
-    request: HttpRequest, balance: Balance, api_format: ApiFormat, api_key: str
-) -> tuple[bytes, JsonObject, PricedCall]:
-    """The body, what it says, and what billing reads of it. Refuses what cannot be metered."""
+def _read_call(body: RequestBody, balance: Balance, api_format: ApiFormat, api_key: str) -> PricedCall:
+    """What billing reads of a body. Refuses what cannot be metered."""
     try:
-        body = _read_body(request, api_key)
-        parsed = parse_object(body)
-        call = api_format.parse(parsed, len(body))
-        price = PRICES.find(balance, call.model)
-        return body, parsed, price_call(call, price)
-    except ServiceUnavailable:
+        call = api_format.parse(body.parse(), len(body.data))
+        priced = price_call(call, PRICES.find(balance, call.model))
+        body.forget_contents(but_tools=bool(priced.removed_tools))
+        return priced
+    except (Busy, ServiceUnavailable):
         raise
     except BillingError:
+        body.close()
         find_account_by_key(api_key)  # Who has no account learns that first.
         raise
 
@@ -175,25 +184,29 @@ def _replay(stored: StoredAnswer, api_key: str, balance: Balance) -> ApiResponse
 def count_tokens(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
     """`POST /v1/messages/count_tokens`: passed on at no charge, within the rate limit."""
     api_key = read_caller_key(request)
-    body, parsed, priced = _read_call(request, balance, TOKEN_COUNT, api_key)
-    username, rate = rate_limits.take_one(api_key)
-    throttle.note_accepted(api_key)
-    body = ANTHROPIC.prepare(
-        body,
-        parsed,
-        priced.call,
-        model=priced.price.upstream_model_id,
-        max_output_tokens=0,
-        removed_tools=[tool.position for tool in priced.removed_tools],
-    )
-    response = forward_free(
-        upstream=get_upstream(balance),
-        api_format=ANTHROPIC,
-        path=f"{ANTHROPIC.path}/count_tokens",
-        body=body,
-        headers=_passed_headers(request, priced.price),
-        entry=metering.FreeRequest(request_id, username, mask_key(api_key), balance, priced.call.model),
-    )
+    with closing(
+        read_body(request, api_key=api_key, check_sender=lambda: rate_limits.check_rate(api_key))
+    ) as request_body:
+        priced = _read_call(request_body, balance, TOKEN_COUNT, api_key)
+        username, rate = rate_limits.take_one(api_key)
+        throttle.note_accepted(api_key)
+        body = ANTHROPIC.prepare(
+            request_body.data,
+            request_body.parsed,
+            priced.call,
+            model=priced.price.upstream_model_id,
+            max_output_tokens=0,
+            removed_tools=[tool.position for tool in priced.removed_tools],
+        )
+        request_body.edited(body)
+        response = forward_free(
+            upstream=get_upstream(balance),
+            api_format=ANTHROPIC,
+            path=f"{ANTHROPIC.path}/count_tokens",
+            body=body,
+            headers=_passed_headers(request, priced.price),
+            entry=metering.FreeRequest(request_id, username, mask_key(api_key), balance, priced.call.model),
+        )
     response.headers |= priced.headers
     return _with_rate(response, rate)
 
@@ -246,7 +259,7 @@ def request_receipt(request: HttpRequest, balance: Balance, request_id: str, wan
 def usage(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
     """`GET /v1/usage?from&to&group=day|model`: what one has used, on both balances."""
     account = find_free_caller(request)
-    query = request.GET
+    query = QueryDict(request.META.get("QUERY_STRING", ""), encoding="utf-8")  # Whatever charset a header names.
     statement = usage_statement(account=account, start=query.get("from"), end=query.get("to"), group=query.get("group"))
     return json_response(statement, request_id=request_id)
 
@@ -282,35 +295,3 @@ def not_found(request: HttpRequest, balance: Balance, request_id: str, path: str
 
 def _format_of(request: HttpRequest) -> ApiFormat:
     return ANTHROPIC if "HTTP_ANTHROPIC_VERSION" in request.META else OPENAI
-
-
-def _read_body(request: HttpRequest, api_key: str) -> bytes:
-    """The body, up to `MAX_REQUEST_BYTES`. A larger one is read off and dropped, so that the client sees the answer.
-
-    One that is not small is read only for who has an account.
-    """
-    _limit_client(request)
-    limit = settings.MAX_REQUEST_BYTES
-    announced = int(request.META.get("CONTENT_LENGTH") or 0)
-    # Django reads nothing of a chunked body, which announces no length; the server's own stream knows its end.
-    is_chunked = not announced and request.META.get("wsgi.input_terminated")
-    stream = request.META["wsgi.input"] if is_chunked else request
-    if is_chunked or announced > LARGEST_BODY_OF_A_STRANGER:
-        find_account_by_key(api_key)
-    try:
-        body: bytes = b"" if announced > limit else stream.read(limit + 1)
-        if max(announced, len(body)) <= limit:
-            return body
-        dropped = 0
-        while dropped < LARGEST_DRAIN_BYTES and (chunk := stream.read(64 * 1024)):
-            dropped += len(chunk)
-    except Exception as error:  # Every server has errors of its own for a body that breaks off or is malformed.
-        logger.info("a request body could not be read: %s", type(error).__name__)
-        raise InvalidRequest("The request body could not be read.") from error
-    raise RequestTooLarge(limit)
-
-
-def _limit_client(request: HttpRequest) -> None:
-    """A client that stops sending or reading must not keep a thread, nor a request for longer than a hold lives."""
-    if client := request.META.get("gunicorn.socket"):
-        client.settimeout(settings.CLIENT_TIMEOUT_SECONDS)

@@ -92,7 +92,7 @@ def claim(*, api_key: str, endpoint: str, idempotency_key: str, body: bytes, req
         raise InvalidRequest(f"An Idempotency-Key has 1 to {LONGEST_KEY} printable ASCII characters.")
     account, now = find_account_by_key(api_key), timezone.now()
     wanted: Document = {
-        "_id": hashlib.sha256("\n".join((api_key, endpoint, idempotency_key)).encode()).hexdigest(),
+        "_id": _document_id(api_key, endpoint, idempotency_key),
         "bodySha256": hashlib.sha256(body).hexdigest(),
         "requestId": request_id,
         "process": process_id(),
@@ -118,6 +118,16 @@ def claim(*, api_key: str, endpoint: str, idempotency_key: str, body: bytes, req
     raise IdempotencyConflict(
         "Other requests with this Idempotency-Key came first. Try again.", retry_seconds=STILL_RUNS_RETRY_SECONDS
     )
+
+
+def is_answered(*, api_key: str, endpoint: str, idempotency_key: str) -> bool:
+    """Whether a retry with this key may get a stored answer, if its body is the same. One read."""
+    key = _document_id(api_key, endpoint, idempotency_key)
+    return IdempotentRequest.objects.filter(pk=key, expires_at__gt=timezone.now()).exclude(answer=None).exists()
+
+
+def _document_id(api_key: str, endpoint: str, idempotency_key: str) -> str:
+    return hashlib.sha256("\n".join((api_key, endpoint, idempotency_key)).encode()).hexdigest()
 
 
 def _answer_of(known: Document, *, account: Account, body_sha256: str, now: datetime) -> StoredAnswer | None:

@@ -17,10 +17,11 @@ from accounts.errors import CreditsExpired, InsufficientCredits
 from accounts.keys import mask_key
 from accounts.models import Balance
 from accounts.review import note_unbilled_timeout
-from money.amounts import MAX_AMOUNT, ZERO, from_bson, round_usd, usd_text
+from money.amounts import MAX_AMOUNT, QUANTUM, ZERO, from_bson, round_usd, usd_text
 from mongo.collections import Document, collection_of
 from proxy.billing.answered_model import row_of_answer
 from proxy.billing.closing import close
+from proxy.billing.price_book import PRICES
 from proxy.billing.pricing import Price, Usage
 from proxy.billing.refusals import count_refusal
 from proxy.billing.request_log import log_document
@@ -130,6 +131,31 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, p
         started_at=started_at,
         started=started,
     )
+
+
+def check_can_pay(*, api_key: str, balance: Balance) -> None:
+    """Refuse who can pay for no request at all on this balance, as `reserve` would, but before the request is known.
+
+    Holds and counts nothing, in one round trip. A model that is free needs no credits, but no debt either. Raises
+    `InvalidApiKey`, `AccountDisabled`, `AccountUnderReview`, `CreditsExpired`, `RateLimitExceeded`, `CannotAfford`.
+    """
+    try:
+        credits.check_may_hold(api_key=api_key, balance=balance, minimum=QUANTUM)
+    except CreditsExpired as error:
+        count_refusal(upstream=balance, code=error.code)
+        raise
+    except InsufficientCredits as error:
+        if error.available >= ZERO and PRICES.has_free_model(balance):
+            return
+        count_refusal(upstream=balance, code=error.code)
+        raise CannotAfford(
+            balance=balance,
+            required=error.required,
+            available=error.available,
+            held=error.held,
+            affordable_max_tokens=0,
+            retry_seconds=error.retry_seconds,
+        ) from error
 
 
 def make_bill(

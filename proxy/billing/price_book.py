@@ -11,7 +11,7 @@ from accounts.models import Balance
 from mongo.collections import Document, collection_of
 from mongo.errors import DATABASE_FAILURES
 from proxy.billing.price_rows import PriceRow, UnusablePrice, read_price_row
-from proxy.billing.pricing import Price
+from proxy.billing.pricing import PLAIN, Price
 from proxy.errors import ModelNotFound, ServiceUnavailable
 from proxy.models import ModelPrice
 
@@ -50,6 +50,11 @@ class PriceBook:
         return sorted(
             (listed for name, listed in models.items() if name == listed.model_id), key=lambda listed: listed.model_id
         )
+
+    def has_free_model(self, upstream: Balance) -> bool:
+        """Whether a plain request to some model of `upstream` costs nothing."""
+        rates = (listed.price.charged.rates for listed in self._current()[upstream].values())
+        return any(not (each.dearest_input(PLAIN) or each.dearest_output(PLAIN)) for each in rates)
 
     def _current(self) -> dict[str, dict[str, PriceRow]]:
         # One thread reads and the others wait for it: a moment if they have prices to go on with, not at all once a

@@ -13,6 +13,10 @@ MOST_TOKENS = 5000
 """More than any vendor that counts by pixels bills for one image, which is scaled down to about 4,800 at most."""
 LEAST_TOKENS = 100
 
+MOST_JPEG_SEGMENTS = 500
+"""Before the one that has the size. Metadata of 256 kB, in the largest segments that there are, is five of them."""
+
+_JPEG_PADDING = re.compile(rb"(?:\xff(?=\xff))*+")
 _DATA_URL = re.compile(r"data:image/(?:png|jpeg|jpg|gif|webp);base64,", re.IGNORECASE)
 _JPEG_SIZES = frozenset((0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF))
 
@@ -55,13 +59,16 @@ def _size_of(head: bytes) -> tuple[int, int] | None:
 
 def _jpeg_size(head: bytes) -> tuple[int, int]:
     position = 2
-    while position + 9 <= len(head) and head[position] == 0xFF:
+    for _ in range(MOST_JPEG_SEGMENTS):
+        position = _JPEG_PADDING.match(head, position).end()  # type: ignore[union-attr]  # It matches nothing, too.
+        if position + 9 > len(head) or head[position] != 0xFF:
+            break
         marker = head[position + 1]
         if marker in _JPEG_SIZES:
             height, width = struct.unpack(">HH", head[position + 5 : position + 9])
             return width, height
-        if marker == 0xFF or 0xD0 <= marker <= 0xD9:  # Padding, and markers without a length.
-            position += 1 if marker == 0xFF else 2
+        if 0xD0 <= marker <= 0xD9:  # Without a length.
+            position += 2
         else:
             position += 2 + int(struct.unpack(">H", head[position + 2 : position + 4])[0])
     return 0, 0

@@ -1,54 +1,32 @@
 """Strict reading of a JSON request body, and edits of it that leave every other byte as the client sent it."""
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
+from border import strict_json
+from border.strict_json import InvalidJson
 from proxy.errors import InvalidRequest
 
 JsonObject = dict[str, Any]
 
 
-def _no_constant(name: str) -> None:
-    raise InvalidRequest(f"{name} is not valid JSON.")
+_SPACE = re.compile(r"[ \t\n\r]*+")
+_TEXT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_UP_TO_A_BRACKET = re.compile(r'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+([\[\]{}])', re.DOTALL)
+_SCALAR = re.compile(r"[^ \t\n\r,\]}]*+")
 
 
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise InvalidRequest(f"The number {text[:40]} is too large.")
-    return number
+def parse_object(body: bytes, *, is_within_bounds: bool = False) -> JsonObject:
+    """The JSON object in `body`; raises `InvalidRequest` for anything else, naming what is wrong.
 
-
-def _unique(pairs: list[tuple[str, Any]]) -> JsonObject:
-    # Parsers differ in which duplicate wins: a value that we did not bill must not reach the upstream.
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        names = [name for name, _ in pairs]
-        duplicate = next(name for name in names if names.count(name) > 1)
-        raise InvalidRequest(f"The name {duplicate[:100]!r} occurs twice in one JSON object.", param=duplicate[:100])
-    return members
-
-
-_PLAIN_DECODER = json.JSONDecoder()
-_SPACE = re.compile(r"[ \t\n\r]*")
-_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
-
-
-def parse_object(body: bytes) -> JsonObject:
-    """The JSON object in `body`; raises `InvalidRequest` for anything else, naming what is wrong."""
+    `is_within_bounds`: `border.strict_json.check_bounds` has been asked already.
+    """
     try:
-        value = _DECODER.decode(body.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise InvalidRequest("The request body is not UTF-8 text.") from error
-    except json.JSONDecodeError as error:
-        raise InvalidRequest(f"The request body is not valid JSON: {error}.") from error
-    except RecursionError as error:
-        raise InvalidRequest("The request body is nested too deeply.") from error
-    except ValueError as error:  # An integer with more digits than Python converts.
-        raise InvalidRequest("The request body holds a number with too many digits.") from error
+        value = strict_json.parse(body, is_within_bounds=is_within_bounds)
+    except InvalidJson as error:
+        raise InvalidRequest(str(error), param=error.name) from error
     if not isinstance(value, dict):
         raise InvalidRequest(f"The request body must be a JSON object, not {_kind(value)}.")
     return value
@@ -65,6 +43,15 @@ def parse_answer(data: bytes) -> JsonObject:
     return answer
 
 
+def outline(parsed: JsonObject, *, has_tools: bool) -> JsonObject:
+    """What `with_members` and `prepare` of a format need of a body: the names of its members, and a few small values.
+
+    `has_tools`: with the list of tools, which is needed where some are left out.
+    """
+    kept = ("stream_options", "tools") if has_tools else ("stream_options",)
+    return {name: value if name in kept else None for name, value in parsed.items()}
+
+
 ABSENT = object()
 """As a change of a member: it is left out."""
 
@@ -73,7 +60,8 @@ def without_tools(parsed: JsonObject, positions: Sequence[int]) -> JsonObject:
     """The changes that leave out the tools at these positions. No list of none is left, nor a choice among none."""
     if not positions:
         return {}
-    kept = [tool for position, tool in enumerate(parsed["tools"]) if position not in positions]
+    removed = frozenset(positions)
+    kept = [tool for position, tool in enumerate(parsed["tools"]) if position not in removed]
     if kept:
         return {"tools": kept}
     return {name: ABSENT for name in ("tools", "tool_choice", "parallel_tool_calls") if name in parsed}
@@ -82,7 +70,7 @@ def without_tools(parsed: JsonObject, positions: Sequence[int]) -> JsonObject:
 def with_members(body: bytes, parsed: JsonObject, changes: JsonObject) -> bytes:
     """`body` with the members `changes`: new ones put in front, replaced ones where they stood; other bytes are kept.
 
-    `parsed` is what `parse_object` made of it. Raises `InvalidRequest` at the last level of nesting that it took.
+    `parsed` has the names of what `parse_object` made of it; what the other members say does not matter.
     """
     replaced = {name: value for name, value in changes.items() if name in parsed}
     if replaced:
@@ -100,9 +88,11 @@ def _with_values(text: str, values: JsonObject) -> str:
     parts, kept_from = [], 0
     comma, to_find = _skip_space(text, 0), set(values)  # The brace stands where a comma stands before other members.
     while to_find:
-        name, position = _read_value(text, _skip_space(text, comma + 1))
+        name_start = _skip_space(text, comma + 1)
+        position = _end_of_value(text, name_start)
+        name = json.loads(text[name_start:position])
         start = _skip_space(text, _skip_space(text, position) + 1)  # After the colon.
-        _, position = _read_value(text, start)
+        position = _end_of_value(text, start)
         next_comma = _skip_space(text, position)
         if name in to_find:
             to_find.remove(name)
@@ -124,11 +114,18 @@ def _skip_space(text: str, position: int) -> int:
     return found.end() if found else position
 
 
-def _read_value(text: str, position: int) -> tuple[Any, int]:
-    try:
-        return _PLAIN_DECODER.raw_decode(text, position)
-    except RecursionError as error:
-        raise InvalidRequest("The request body is nested too deeply.") from error
+def _end_of_value(text: str, position: int) -> int:
+    """Where the value ends that begins here, in text that is known to be JSON. Nothing of it is parsed once more."""
+    if text[position] not in "[{":
+        found = (_TEXT if text[position] == '"' else _SCALAR).match(text, position)
+        return found.end() if found else position
+    depth = 0
+    while found := _UP_TO_A_BRACKET.match(text, position):
+        position = found.end()
+        depth += 1 if found[1] in "[{" else -1
+        if depth == 0:
+            break
+    return position
 
 
 def _compact(value: object) -> str:

@@ -16,6 +16,10 @@ from django.conf import settings
 from proxy.errors import InvalidRequest, UnsupportedParameter
 from proxy.formats.images import data_of_url, image_tokens
 
+MOST_TOOLS = 10_000
+"""Of one request. Vendors take a few hundred; each that is left out is remembered until the request has ended."""
+MOST_USES = 1_000_000
+"""Of one tool that the upstream runs, in one request."""
 LIKELY_FILE_BYTES_PER_TOKEN = 4
 """Of a file in base64. The bound of a file is that of a large one."""
 
@@ -56,6 +60,13 @@ class Asked:
     file_bytes: int = 0
     audio_bytes: int = 0
     unlikely_tokens: int = 0
+    known_unknown: set[str] = field(default_factory=set)
+
+    def note_unknown(self, name: str) -> None:
+        """Add a name to `unknown`, once however often it occurs."""
+        if name not in self.known_unknown:
+            self.known_unknown.add(name)
+            self.unknown.append(name)
 
     def name(self, member: str = "") -> str:
         """The path of the member that is read now, or of one in it."""
@@ -207,7 +218,7 @@ class Fields(Rule):
             if rule is PASSES or inner is None:
                 continue
             if rule is None:
-                asked.unknown.append(asked.name(name))
+                asked.note_unknown(asked.name(name))
                 continue
             path.append(name)
             rule.read(inner, asked)
@@ -247,7 +258,7 @@ class ByType(Rule):
         kind = value.get("type")
         rule = self.rules.get(kind) if isinstance(kind, str) else None
         if rule is None:
-            asked.unknown.append(asked.name(f"type={str(kind)[:60]}"))
+            asked.note_unknown(asked.name(f"type={str(kind)[:60]}"))
             return
         rule.read(value, asked)
 
@@ -266,23 +277,27 @@ class Tools(Rule):
         if not isinstance(value, list):
             raise InvalidRequest(f"{asked.name()!r} must be a list.", param=asked.name())
         asked.tools += len(value)
+        if asked.tools > MOST_TOOLS:
+            raise InvalidRequest(f"{asked.name()!r} has more than {MOST_TOOLS:,} tools.", param=asked.name())
         for position, tool in enumerate(value):
             if not isinstance(tool, dict):
                 raise InvalidRequest(f"{asked.name()!r} must be a list of objects.", param=asked.name())
             kind = tool.get("type")
             if kind is not None and not isinstance(kind, str):
-                raise InvalidRequest(f"The type of a tool must be text, not {kind!r:.60}.", param=asked.name("type"))
+                raise InvalidRequest("The type of a tool must be text.", param=asked.name("type"))
             rule = self.described.get(kind)
             if rule is not None:
                 rule.read(tool, asked)
             elif name := next((name for prefix, name in SERVER_TOOLS.items() if str(kind).startswith(prefix)), None):
                 most, label = tool.get("max_uses"), tool.get("name")
                 most_uses = most if isinstance(most, int) and not isinstance(most, bool) and most > 0 else None
+                if most_uses and most_uses > MOST_USES:
+                    raise InvalidRequest(f"'max_uses' of a tool is more than {MOST_USES:,}.", param=asked.name())
                 asked.server_tools.append(ServerTool(name, str(kind), label, position, most_uses))
             elif CLIENT_TOOLS.match(str(kind)):
                 asked.input_tokens += CLIENT_TOOL_TOKENS
             else:
-                asked.unknown.append(asked.name(f"type={str(kind)[:60]}"))
+                asked.note_unknown(asked.name(f"type={str(kind)[:60]}"))
 
 
 SERVER_TOOLS = {

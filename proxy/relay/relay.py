@@ -12,6 +12,7 @@ from django.utils import timezone
 from pymongo.errors import PyMongoError
 
 from accounts.errors import BillingError
+from proxy.api.request_body import RequestBody
 from proxy.api.responses import STATUS_OF, ApiResponse, json_response
 from proxy.billing import metering
 from proxy.billing.idempotency import Claim
@@ -48,25 +49,24 @@ def forward(
     upstream: Upstream,
     api_format: ApiFormat,
     reservation: Reservation,
-    body: bytes,
-    parsed: JsonObject,
+    body: RequestBody,
     headers: Mapping[str, str],
     claim: Claim | None,
     at_end: ExitStack,
 ) -> Answer:
     """Send a reserved request on and answer with what comes. Releases or charges the hold, whatever happens.
 
-    `parsed` is what `body` says. A plain answer is stored for its idempotency key before it is billed. One that is too
-    large for that keeps the key until it has ended. `at_end` is what is to be done at the request's end: an answer that
-    is passed on as it comes takes it over.
+    The body is let go once the upstream has answered. A plain answer is stored for its idempotency key before it is
+    billed. One that is too large for that keeps the key until it has ended. `at_end` is what is to be done at the
+    request's end: an answer that is passed on as it comes takes it over.
     """
     try:
-        response = _send(
-            upstream=upstream, api_format=api_format, reservation=reservation, body=body, parsed=parsed, headers=headers
-        )
+        text_bytes = decoded_size(body.data)
+        response = _send(upstream=upstream, api_format=api_format, reservation=reservation, body=body, headers=headers)
+        body.close()
         if response.status >= 300:
             return _relay_refusal(response, api_format, reservation)
-        return _relay_answer(response, api_format, reservation, body=body, claim=claim, at_end=at_end)
+        return _relay_answer(response, api_format, reservation, input_text_bytes=text_bytes, claim=claim, at_end=at_end)
     except BillingError:
         raise  # Whoever raised it has ended the request.
     except Exception:
@@ -79,22 +79,22 @@ def _send(
     upstream: Upstream,
     api_format: ApiFormat,
     reservation: Reservation,
-    body: bytes,
-    parsed: JsonObject,
+    body: RequestBody,
     headers: Mapping[str, str],
 ) -> UpstreamAnswer:
     price = reservation.price
     try:
-        body = api_format.prepare(
-            body,
-            parsed,
+        edited = api_format.prepare(
+            body.data,
+            body.parsed,
             reservation.call,
             model=price.upstream_model_id,
             max_output_tokens=reservation.max_output_tokens,
             output_member=price.output_member,
             removed_tools=[tool.position for tool in reservation.priced.removed_tools],
         )
-        return upstream.post(api_format.path, body, {**headers, "X-Request-Id": reservation.request_id})
+        body.edited(edited)
+        return upstream.post(api_format.path, edited, {**headers, "X-Request-Id": reservation.request_id})
     except BillingError as error:
         metering.release(reservation, status=STATUS_OF[error.code], outcome=error.code)
         raise
@@ -183,7 +183,7 @@ def _relay_answer(
     api_format: ApiFormat,
     reservation: Reservation,
     *,
-    body: bytes,
+    input_text_bytes: int,
     claim: Claim | None,
     at_end: ExitStack,
 ) -> Answer:
@@ -194,7 +194,9 @@ def _relay_answer(
     try:
         start, kind = _read_start(response, reservation)
         if kind is BodyKind.EVENTS and reservation.call.is_stream:
-            return _relay_stream(response, api_format, reservation, start=start, body=body, at_end=at_end)
+            return _relay_stream(
+                response, api_format, reservation, start=start, input_text_bytes=input_text_bytes, at_end=at_end
+            )
         if kind is BodyKind.EVENTS:
             raise WrongKindOfAnswer("the upstream answered a plain request with a stream, which it may charge for")
         if kind is not BodyKind.OBJECT:
@@ -203,7 +205,9 @@ def _relay_answer(
             LARGEST_KEPT_ANSWER_BYTES if claim else LARGEST_BUFFERED_BYTES, start, response, reservation
         )
         if not is_whole:
-            return _relay_large(response, api_format, reservation, data=data, body=body, at_end=at_end)
+            return _relay_large(
+                response, api_format, reservation, data=data, input_text_bytes=input_text_bytes, at_end=at_end
+            )
         answer = parse_answer(data)
         if not api_format.is_answer(answer):
             raise UpstreamError(f"the answer is an error, or nothing: {_beginning(data)}")
@@ -218,7 +222,15 @@ def _relay_answer(
     except Exception:
         response.close()
         raise
-    return _bill_plain(response, api_format, reservation, data=data, answer=answer, body=body, claim=claim)
+    return _bill_plain(
+        response,
+        api_format,
+        reservation,
+        data=data,
+        answer=answer,
+        input_text_bytes=input_text_bytes,
+        claim=claim,
+    )
 
 
 def _bill_plain(
@@ -228,7 +240,7 @@ def _bill_plain(
     *,
     data: bytes,
     answer: JsonObject,
-    body: bytes,
+    input_text_bytes: int,
     claim: Claim | None,
 ) -> ApiResponse:
     """A plain answer that was read whole: billed, then sent, so that the balance is exact when the client has it.
@@ -240,7 +252,7 @@ def _bill_plain(
         reservation,
         report=report,
         output_text_bytes=0 if report.is_exact else api_format.output_text_bytes(data, answer),
-        input_text_bytes=0 if report.is_exact else decoded_size(body),
+        input_text_bytes=input_text_bytes,
         told_cost=_told_cost(response),
         answered_model=model if isinstance(model, str) else None,
     )
@@ -273,7 +285,7 @@ def _relay_stream(
     reservation: Reservation,
     *,
     start: bytes,
-    body: bytes,
+    input_text_bytes: int,
     at_end: ExitStack,
 ) -> StreamingHttpResponse:
     """A streamed answer: passed on as it comes, billed when it ends. Its first event decides whether it is one."""
@@ -293,7 +305,7 @@ def _relay_stream(
         reader,
         reservation,
         begun=begun,
-        input_text_bytes=decoded_size(body),
+        input_text_bytes=input_text_bytes,
         told_cost=_told_cost(response),
         error_format=api_format,
         at_end=at_end.pop_all().close,
@@ -308,7 +320,7 @@ def _relay_large(
     reservation: Reservation,
     *,
     data: bytes,
-    body: bytes,
+    input_text_bytes: int,
     at_end: ExitStack,
 ) -> StreamingHttpResponse:
     """A plain answer that is too large to wait for: passed on as it comes, billed at its end."""
@@ -320,7 +332,7 @@ def _relay_large(
         reader,
         reservation,
         begun=reader.feed(data),
-        input_text_bytes=decoded_size(body),
+        input_text_bytes=input_text_bytes,
         told_cost=_told_cost(response),
         at_end=at_end.pop_all().close,
     )

@@ -273,14 +273,14 @@ def post(
     if not head.count("\r") == head.count("\n") == len(lines) - 1:
         raise InvalidHeader("a header has a line break")
     try:
-        sent = f"{head}\r\n\r\n".encode("latin-1") + body
+        start = f"{head}\r\n\r\n".encode("latin-1")
     except UnicodeEncodeError:
         # Without its cause, whose text has all headers, the upstream's key among them.
         raise InvalidHeader("a header has a character that HTTP cannot carry") from None
     connection = server.take(connect_seconds=connect_seconds)
     try:
         answer = UpstreamAnswer(server, connection)
-        answer.send(sent, seconds=read_seconds)
+        answer.send(start + body, seconds=read_seconds)  # In one piece, which is not kept until the answer comes.
         answer.receive_header()
     except BaseException:
         connection.close()
