@@ -87,10 +87,10 @@ class RequestBody:
         self._key = key
         self._taken = self._taken_for_parsed = 0
 
-    def take(self, size: int) -> None:
-        """Count `size` bytes more of it. Raises `Busy`."""
-        BODIES.take(size, key=self._key)
-        self._taken += size
+    def count(self, size: int) -> None:
+        """Count it as `size` bytes, which is no less than before. Raises `Busy`."""
+        BODIES.take(size - self._taken, key=self._key)
+        self._taken = size
 
     def parse(self) -> JsonObject:
         """What it says, in full. Raises `InvalidRequest`, and `Busy` if there is no room for it."""
@@ -168,7 +168,7 @@ def _read_all(stream: HttpRequest, body: RequestBody) -> bytes:
         if size > limit:
             raise RequestTooLarge(limit)
         if size > SMALL_BYTES:
-            body.take(len(piece))
+            body.count(size)
         pieces.append(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
