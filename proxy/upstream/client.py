@@ -42,13 +42,15 @@ class Upstream:
     def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> UpstreamAnswer:
         """Send a request and return its unread answer, whatever its status; the caller reads and releases it.
 
-        Tried a second time only when the first was refused before any work. Raises `UpstreamError`,
+        Tried a second time only when the first was refused before any work. Everything that is read of the answer, its
+        header and interim answers included, comes within `REQUEST_MAX_SECONDS`. Raises `UpstreamError`,
         `UpstreamTimeout`.
         """
         if not self.is_configured:
             raise UpstreamError(f"{self.balance.label} has no base URL: set {self.balance.name}_BASE_URL")
+        deadline = time.monotonic() + settings.REQUEST_MAX_SECONDS
         try:
-            response = self._send(path, body, headers)
+            response = self._send(path, body, headers, deadline)
             if response.status not in RETRIED_STATUSES:
                 return response
             response.drain_conn()
@@ -56,11 +58,11 @@ class Upstream:
             logger.warning("%s: %s; trying once more", self.balance.label, error)
         time.sleep(RETRY_PAUSE_SECONDS)
         try:
-            return self._send(path, body, headers)
+            return self._send(path, body, headers, deadline)
         except CannotConnect as error:
             raise UpstreamError(f"{self.balance.label} cannot be reached: {error}") from error
 
-    def _send(self, path: str, body: bytes, headers: Mapping[str, str]) -> UpstreamAnswer:
+    def _send(self, path: str, body: bytes, headers: Mapping[str, str], deadline: float) -> UpstreamAnswer:
         try:
             return http.post(
                 self._server,
@@ -69,6 +71,7 @@ class Upstream:
                 {**self._headers, **headers},
                 connect_seconds=settings.UPSTREAM_CONNECT_TIMEOUT_SECONDS,
                 read_seconds=settings.UPSTREAM_READ_TIMEOUT_SECONDS,
+                deadline=deadline,
             )
         except CannotConnect:
             raise

@@ -6,6 +6,7 @@ the CPU of a forwarded request; docs/performance.md has the figures.
 """
 
 import contextlib
+import time
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,8 @@ from urllib3.util import Url
 RECEIVE_BYTES = 64 * 1024
 MOST_HEADER_BYTES = 64 * 1024
 MOST_DRAINED_BYTES = 64 * 1024
+MOST_INTERIM_ANSWERS = 20
+"""As many "100 Continue" and "103 Early Hints" may come before an answer."""
 DECODED = frozenset(("gzip", "x-gzip", "deflate"))
 NOT_DECODED = frozenset(("br", "zstd", "compress", "x-compress", "dcb", "dcz"))
 """Other names ("none", "utf-8") compress nothing: servers write them into the header by mistake."""
@@ -33,7 +36,7 @@ class CannotConnect(TransportError):
 
 
 class NothingInTime(TransportError):
-    """The upstream sent nothing for as long as it is waited for."""
+    """The upstream sent nothing for as long as it is waited for, or its answer took longer than one may."""
 
 
 class BrokenAnswer(TransportError):
@@ -57,17 +60,24 @@ class Headers(dict[str, str]):
 class UpstreamAnswer:
     """An answer whose header has come and whose body is read as it comes. The reader releases or closes it.
 
-    Reading raises `NothingInTime` and `BrokenAnswer`.
+    `seconds` are what sending the request and each read may wait; at `deadline`, on the monotonic clock, all of it has
+    to be over: an upstream that sends a byte now and then is never silent. Reading raises `NothingInTime` and
+    `BrokenAnswer`.
     """
 
-    def __init__(self, server: "UpstreamServer", connection: HTTPConnection) -> None:
+    def __init__(
+        self, server: "UpstreamServer", connection: HTTPConnection, *, seconds: float, deadline: float
+    ) -> None:
         self.status = 0
         self.headers = Headers()
         self._server = server
         self._connection: HTTPConnection | None = connection
         self._socket: Any = connection.sock
         self._parser = httptools.HttpResponseParser(self)
+        self._seconds = seconds
+        self._deadline = deadline
         self._header_bytes = 0
+        self._interim_answers = 0
         self._received: list[bytes] = []
         self._has_header = self._is_complete = self._has_ended = self._can_be_reused = False
         self._decoder: Any = None
@@ -90,6 +100,9 @@ class UpstreamAnswer:
         self.status = self._parser.get_status_code()
         # "100 Continue" and its like come before the answer.
         self._has_header = self.status >= 200
+        self._interim_answers += not self._has_header
+        if self._interim_answers > MOST_INTERIM_ANSWERS:
+            raise ValueError("too many answers come before the answer")
 
     def on_body(self, body: bytes) -> None:
         self._received.append(body)
@@ -100,10 +113,10 @@ class UpstreamAnswer:
 
     # --- Sending and reading ---
 
-    def send(self, request: bytes, *, seconds: float) -> None:
-        """Send the request that is answered; `seconds` are what it and every later read may wait."""
-        if self._socket.gettimeout() != seconds:
-            self._socket.settimeout(seconds)
+    def send(self, request: bytes) -> None:
+        """Send the request that is answered."""
+        if self._socket.gettimeout() != self._seconds:
+            self._socket.settimeout(self._seconds)
         try:
             self._socket.sendall(request)
         except (BrokenPipeError, ConnectionResetError):
@@ -139,7 +152,7 @@ class UpstreamAnswer:
         """Give the connection back if the answer ends without another byte of body in that time; else drop it."""
         if self._connection is None:
             return
-        self._socket.settimeout(seconds)
+        self._deadline = min(self._deadline, time.monotonic() + seconds)
         try:
             has_more = bool(self.read1(RECEIVE_BYTES))
         except TransportError:
@@ -192,6 +205,11 @@ class UpstreamAnswer:
                 raise BrokenAnswer("the compressed answer broke off")
 
     def _receive(self) -> None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise NothingInTime("the answer took longer than it may")
+        if left < self._seconds:
+            self._socket.settimeout(left)
         try:
             data = self._socket.recv(RECEIVE_BYTES)
         except TimeoutError as error:
@@ -262,8 +280,9 @@ def post(
     *,
     connect_seconds: float,
     read_seconds: float,
+    deadline: float,
 ) -> UpstreamAnswer:
-    """Send a request and wait for the header of its answer.
+    """Send a request and wait for the header of its answer. See `UpstreamAnswer` for the times.
 
     Raises `CannotConnect` and `InvalidHeader` if nothing was sent, `NothingInTime`, `BrokenAnswer`.
     """
@@ -279,8 +298,8 @@ def post(
         raise InvalidHeader("a header has a character that HTTP cannot carry") from None
     connection = server.take(connect_seconds=connect_seconds)
     try:
-        answer = UpstreamAnswer(server, connection)
-        answer.send(start + body, seconds=read_seconds)  # In one piece, which is not kept until the answer comes.
+        answer = UpstreamAnswer(server, connection, seconds=read_seconds, deadline=deadline)
+        answer.send(start + body)  # In one piece, which is not kept until the answer comes.
         answer.receive_header()
     except BaseException:
         connection.close()

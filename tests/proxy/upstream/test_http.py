@@ -13,7 +13,15 @@ from urllib3.util import parse_url
 
 from development.mongod import HOST, free_port
 from proxy.upstream import http
-from proxy.upstream.http import BrokenAnswer, CannotConnect, InvalidHeader, UpstreamAnswer, UpstreamServer
+from proxy.upstream.http import (
+    BrokenAnswer,
+    CannotConnect,
+    InvalidHeader,
+    NothingInTime,
+    UpstreamAnswer,
+    UpstreamServer,
+)
+from tests.proxy.raw_upstream import Piece, RawUpstream
 
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 CLOSE = b""
@@ -84,8 +92,9 @@ def _server(url: str) -> UpstreamServer:
     return UpstreamServer(parse_url(url), most_idle=1)
 
 
-def _post(server: UpstreamServer, **headers: str) -> UpstreamAnswer:
-    return http.post(server, "/v1/x", b"{}", headers, connect_seconds=1, read_seconds=1)
+def _post(server: UpstreamServer, *, within: float = 60, **headers: str) -> UpstreamAnswer:
+    deadline = time.monotonic() + within
+    return http.post(server, "/v1/x", b"{}", headers, connect_seconds=1, read_seconds=1, deadline=deadline)
 
 
 def read_all(answer: UpstreamAnswer) -> bytes:
@@ -140,6 +149,7 @@ def test_a_compressed_body_is_unpacked_piece_by_piece(answering: Answering, name
         pytest.param([b"HTTP/1.1 200 OK\r\nConte", CLOSE], "closed in the middle", id="closed-in-the-header"),
         pytest.param([b"SSH-2.0-OpenSSH_9.2\r\n"], "not an HTTP answer", id="not-http"),
         pytest.param([HELLO + HELLO], "not an HTTP answer", id="two-answers"),
+        pytest.param([b"HTTP/1.1 100 Continue\r\n\r\n" * 100 + HELLO], "not an HTTP answer", id="endless-continue"),
         pytest.param(
             [b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"], "not an HTTP answer"
         ),
@@ -182,6 +192,39 @@ def test_a_body_that_is_not_packed_as_it_says_is_an_error(answering: Answering, 
     answer = send()
     with pytest.raises(BrokenAnswer, match=message):
         read_all(answer)
+
+
+SLOW_HEADER = [piece for byte in HELLO for piece in (bytes([byte]), 0.1)]
+SLOW_INTERIM = [b"HTTP/1.1 100 Continue\r\n\r\n", 0.1] * 15
+SLOW_BODY = [CHUNKED, *[b"1\r\nx\r\n", 0.1] * 30]
+SLOW_FRAMING = [CHUNKED + b"5;", *[b"x", 0.1] * 30]
+
+
+@pytest.mark.parametrize("pieces", [SLOW_HEADER, SLOW_INTERIM, SLOW_BODY, SLOW_FRAMING])
+def test_an_upstream_that_is_slow_but_never_silent_is_given_up_at_the_deadline(pieces: list[Piece]) -> None:
+    started = time.monotonic()
+    with RawUpstream() as upstream:
+        upstream.play(*pieces)
+        with pytest.raises(NothingInTime):
+            _read_to_its_end(_post(_server(upstream.url), within=0.45))
+    assert 0.4 < time.monotonic() - started < 1.3
+
+
+def test_the_end_of_an_answer_that_trickles_is_not_waited_for() -> None:
+    with RawUpstream() as upstream:
+        upstream.play(CHUNKED + b"5\r\nhello\r\n1;", *[b"x", 0.04] * 40)
+        answer = _post(_server(upstream.url))
+        assert answer.read1(5) == b"hello"
+        started = time.monotonic()
+        answer.finish_within(0.1)
+        assert time.monotonic() - started < 0.8
+
+
+def _read_to_its_end(answer: UpstreamAnswer) -> None:
+    try:
+        read_all(answer)
+    finally:
+        answer.close()
 
 
 def test_a_connection_is_used_again_after_a_whole_answer_and_one_that_was_drained(
