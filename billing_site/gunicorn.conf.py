@@ -1,23 +1,32 @@
-"""How gunicorn serves: one set of threaded workers on the three ports (docs/performance.md says why threads)."""
+"""How gunicorn serves: threaded workers on the ports of what SERVE names (docs/performance.md says why threads)."""
 
 import contextlib
 import ctypes
 import gc
 import os
+import resource
+
+from billing_site.worker import forget_worker
 
 _address = os.environ.get("BIND_ADDRESS", "127.0.0.1")
-_ports = (
-    os.environ.get("SITE_PORT", "8000"),
-    os.environ.get("OPENHANDS_PORT", "8004"),
-    os.environ.get("OHMYGPT_PORT", "8005"),
-)
+_site = (os.environ.get("SITE_PORT", "8000"),)
+_api = (os.environ.get("OPENHANDS_PORT", "8004"), os.environ.get("OHMYGPT_PORT", "8005"))
+_ports = {"site": _site, "api": _api, "all": _site + _api}
+_served = os.environ.get("SERVE") or "all"
+if _served not in _ports:
+    raise ValueError(f"SERVE={_served}: it must be one of {', '.join(_ports)}")
 
-bind = [f"{_address}:{port}" for port in _ports]
-worker_class = "gthread"
+bind = [f"{_address}:{port}" for port in _ports[_served]]
+worker_class = "billing_site.worker.Worker"
 workers = int(os.environ.get("GUNICORN_WORKERS", "2"))
 # A running request takes one, a stream for as long as it lasts; they start when they are needed.
 threads = int(os.environ.get("GUNICORN_THREADS", "500"))
-worker_connections = 2 * threads + 1000
+# A connection needs a file, a running request another one for its upstream; the database and the rest need some too.
+_, _most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (_most_files, _most_files))
+if _most_files == resource.RLIM_INFINITY:
+    _most_files = 1_000_000
+worker_connections = max(threads, min(2 * threads + 1000, _most_files - threads - 250))
 backlog = 2048
 keepalive = 75
 # Requests in flight finish before a worker stops: as long as the longest may take, unless `make run` is in a hurry.
@@ -48,3 +57,8 @@ def post_worker_init(worker: object) -> None:
     # bodies of 8 MiB left a process with 700 MiB, now with 90. Elsewhere than on glibc there is nothing to set.
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
+
+
+def child_exit(server: object, worker: object) -> None:
+    """What ended a worker may have been anything; the others must know."""
+    forget_worker(worker)

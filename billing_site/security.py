@@ -1,7 +1,8 @@
-"""What the browser may do on our pages."""
+"""What the browser may do on our pages, and with what the API answers: the security headers of every answer."""
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 POLICY = "; ".join(
@@ -17,6 +18,26 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+NO_PAGE_POLICY = "default-src 'none'; frame-ancestors 'none'"
+"""Of what is no page: shown in a browser all the same, it can do nothing."""
+
+
+def transport_headers() -> dict[str, str]:
+    """Tells browsers to come by HTTPS alone, if the settings say so. (Django tells it only who came by HTTPS: it cannot
+    know where a proxy ends TLS.)"""
+    seconds = settings.HSTS_SECONDS
+    return {"Strict-Transport-Security": f"max-age={seconds}"} if seconds else {}
+
+
+def api_headers() -> list[tuple[str, str]]:
+    """The security headers of every answer that no middleware sees."""
+    headers = {
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": settings.X_FRAME_OPTIONS,
+        "Referrer-Policy": settings.SECURE_REFERRER_POLICY,
+        "Content-Security-Policy": NO_PAGE_POLICY,
+    }
+    return list((headers | transport_headers()).items())
 
 
 class ContentSecurityPolicyMiddleware:
@@ -29,4 +50,6 @@ class ContentSecurityPolicyMiddleware:
         response = self.get_response(request)
         response.headers.setdefault("Content-Security-Policy", POLICY)
         response.headers.setdefault("Permissions-Policy", "camera=(), microphone=(), geolocation=(), payment=()")
+        for name, value in transport_headers().items():
+            response.headers.setdefault(name, value)
         return response

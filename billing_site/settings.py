@@ -33,6 +33,10 @@ SECRET_KEY_FALLBACKS = _list("SECRET_KEY_FALLBACKS")
 ALLOWED_HOSTS = _list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = _list("CSRF_TRUSTED_ORIGINS")
 
+SERVE = env.str("SERVE", default="all")
+"""What this process serves: the `site` (admin, webhooks, payments), the `api` (both upstreams' ports), or `all`."""
+GUNICORN_THREADS = env.int("GUNICORN_THREADS", default=500)
+"""Threads of a process; a running request takes one. `billing_site/gunicorn.conf.py` reads it too."""
 SITE_PORT = env.int("SITE_PORT", default=8000)
 """The port of the site and the admin; the two below speak only the proxy API of their upstream."""
 OPENHANDS_PORT = env.int("OPENHANDS_PORT", default=8004)
@@ -164,6 +168,9 @@ SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 HAS_TLS = env.bool("HAS_TLS", default=ENVIRONMENT == "production")
 """Whether browsers reach the site over HTTPS; off only where it is served on loopback without a TLS proxy."""
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HAS_TLS
+HSTS_SECONDS = SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=0)
+"""How long a browser that was here comes by HTTPS alone, on every port of this host name. It cannot be taken back:
+begin with an hour, end with a year (31536000). 0 = browsers are told nothing."""
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("TRUST_FORWARDED_PROTO", False) else None
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
@@ -194,10 +201,21 @@ UPSTREAM_READ_TIMEOUT_SECONDS = env.float("UPSTREAM_READ_TIMEOUT_SECONDS", defau
 """Seconds without a byte from the upstream before a request is given up."""
 REQUEST_MAX_SECONDS = env.float("REQUEST_MAX_SECONDS", default=900.0)
 """After these a running answer is broken off."""
-CLIENT_TIMEOUT_SECONDS = env.float("CLIENT_TIMEOUT_SECONDS", default=60.0)
-"""A client that neither sends what it announced nor takes what it asked for, for so long, is gone."""
-LONGEST_REQUEST_SECONDS = REQUEST_MAX_SECONDS + UPSTREAM_READ_TIMEOUT_SECONDS + CLIENT_TIMEOUT_SECONDS
-"""The longest that a request can be at work: the limit above, a last wait for the upstream, a last write."""
+CLIENT_HEADER_SECONDS = env.float("CLIENT_HEADER_SECONDS", default=15.0)
+"""The header of a request has to be there so long after the connection, or after its first byte on a used one."""
+CLIENT_BODY_SECONDS = env.float("CLIENT_BODY_SECONDS", default=300.0)
+"""And its body, at most."""
+CLIENT_TIMEOUT_SECONDS = env.float("CLIENT_TIMEOUT_SECONDS", default=30.0)
+"""A client that neither sends what it announced nor takes what it asked for, for so long, is gone; waiting for the
+upstream does not count."""
+CLIENT_BYTES_PER_SECOND = env.float("CLIENT_BYTES_PER_SECOND", default=1000.0)
+"""So is one that is slower than this for so long that it is the timeout above behind."""
+THREAD_WAIT_SECONDS = env.float("THREAD_WAIT_SECONDS", default=0.5)
+"""A request waits for a free thread so long, and is then refused with 503."""
+LONGEST_REQUEST_SECONDS = (
+    REQUEST_MAX_SECONDS + UPSTREAM_READ_TIMEOUT_SECONDS + CLIENT_TIMEOUT_SECONDS + 64 * 1024 / CLIENT_BYTES_PER_SECOND
+)
+"""The longest that a request can be at work: the limit above, a last wait for the upstream, a last write of 64 KiB."""
 HOLD_MAX_AGE_SECONDS = env.float("HOLD_MAX_AGE_SECONDS", default=LONGEST_REQUEST_SECONDS + 60)
 """The sweeper takes holds older than this for abandoned; it must be more than the line above."""
 PROCESS_SILENT_SECONDS = env.float("PROCESS_SILENT_SECONDS", default=60.0)

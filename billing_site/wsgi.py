@@ -1,14 +1,16 @@
 """WSGI entry point: the site with its middleware, and the proxy API without any.
 
 A request to an upstream's own port is the same as one below that upstream's prefix on the site port, so the two ports
-serve nothing but the proxy API (no admin), and one process serves all three.
+serve nothing but the proxy API (no admin) and the health of their process. Which ports a process has is `SERVE`.
 """
 
+import json
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from socket import IPPROTO_TCP, TCP_CORK, socket
+from threading import BoundedSemaphore
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_site.settings")
@@ -16,24 +18,39 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "billing_site.settings")
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIRequest
 from django.core.wsgi import get_wsgi_application
+from django.http import StreamingHttpResponse
 from django.urls import ResolverMatch, resolve
 
 from accounts.keys import mask_keys_in
+from billing_site.security import api_headers
 
 logger = logging.getLogger(__name__)
 
 _site = get_wsgi_application()
 
+from proxy.api.views import HAS_NO_THREAD  # noqa: E402  (it imports models, which stand only when Django is set up)
+
 _PREFIX_BY_PORT = {str(settings.OPENHANDS_PORT): "/openhands", str(settings.OHMYGPT_PORT): "/ohmygpt"}
 _PREFIXES = tuple(f"{prefix}/" for prefix in _PREFIX_BY_PORT.values())
+_HEALTH = ("/healthz", "/readyz")
+_BUSY = json.dumps({"error": "The service is busy. Try again in a moment.", "code": "busy"}).encode()
+
+# Where a process serves the site as well, API requests leave it a quarter of the threads.
+_api_threads = BoundedSemaphore(max(1, settings.GUNICORN_THREADS * 3 // 4))
+_security_headers = api_headers()
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """Serve one request; the port of the listening socket, never a header, says which upstream was asked for."""
-    prefix = _PREFIX_BY_PORT.get(environ["SERVER_PORT"])
-    if prefix:
-        environ["PATH_INFO"] = prefix + environ["PATH_INFO"]
-    serve = _serve_proxy if environ["PATH_INFO"].startswith(_PREFIXES) else _site
+    if getattr(environ.get("gunicorn.socket"), "has_no_thread", False):
+        environ[HAS_NO_THREAD] = True
+    path, prefix = environ["PATH_INFO"], _PREFIX_BY_PORT.get(environ["SERVER_PORT"])
+    if prefix and path not in _HEALTH and not path.startswith(f"{prefix}/"):
+        path = environ["PATH_INFO"] = prefix + path
+    if path.startswith(_PREFIXES):
+        serve = _serve_proxy if settings.SERVE == "api" else _serve_proxy_beside_the_site
+    else:
+        serve = _refuse_page if HAS_NO_THREAD in environ and path not in _HEALTH else _site
     body: Iterable[bytes] = serve(environ, start_response)
     if environ["REQUEST_METHOD"] != "HEAD":
         return body
@@ -41,6 +58,48 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
     if hasattr(body, "close"):
         body.close()
     return ()
+
+
+def _refuse_page(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """There is no thread for a page, a payment or a webhook, whose sender will try again."""
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(_BUSY))), ("Retry-After", "2")]
+    start_response("503 Service Unavailable", headers + _security_headers)
+    return (_BUSY,)
+
+
+def _serve_proxy_beside_the_site(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """An API request in a process that serves the site too: with one of the threads that are for them, or refused."""
+    if not _api_threads.acquire(blocking=False):
+        environ[HAS_NO_THREAD] = True
+        return _serve_proxy(environ, start_response)
+    is_over = True
+    try:
+        body = _serve_proxy(environ, start_response)
+        if not isinstance(body, StreamingHttpResponse):
+            return body
+        is_over = False
+        return _Ending(body, _api_threads.release)
+    finally:
+        if is_over:
+            _api_threads.release()
+
+
+class _Ending:
+    """A streamed body, and what to do once it is over."""
+
+    def __init__(self, body: StreamingHttpResponse, at_end: Callable[[], object]) -> None:
+        self._body = body
+        self._at_end = at_end
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def close(self) -> None:
+        """The server calls this once, however the answer ended."""
+        try:
+            self._body.close()
+        finally:
+            self._at_end()
 
 
 def _serve_proxy(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -58,7 +117,7 @@ def _serve_proxy(environ: dict[str, Any], start_response: Any) -> Iterable[bytes
         response = _failed(error)
     if response.status_code >= 500:
         logger.error("%s: %s", response.reason_phrase, mask_keys_in(environ["PATH_INFO"]))
-    start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
+    start_response(f"{response.status_code} {response.reason_phrase}", [*response.items(), *_security_headers])
     # The bytes alone where there is no stream: a plain answer has nothing to close.
     return response if response.streaming else _in_one_piece(response.content, environ.get("gunicorn.socket"))
 

@@ -179,7 +179,7 @@ class RotationUnknown(BillingError):
 
 
 class Busy(BillingError):
-    """This process has no room for one more request at the moment; soon it has."""
+    """There is no room for this request at the moment, such as a thread; nothing of it was done."""
 
     code = "busy"
 

@@ -70,7 +70,7 @@ def serve(tmp_path: Path, environment: Mapping[str, str]) -> Iterator[Server]:
         )
     server = Server(process, ports, log_path)
     try:
-        _wait_until_up(server)
+        _wait_until_up(server, env.get("SERVE", "all"))
         yield server
     finally:
         server.http.clear()
@@ -80,9 +80,10 @@ def serve(tmp_path: Path, environment: Mapping[str, str]) -> Iterator[Server]:
         process.wait()
 
 
-def _wait_until_up(server: Server) -> None:
+def _wait_until_up(server: Server, served: str) -> None:
     deadline = time.monotonic() + START_SECONDS
-    for url in (f"{server.site}/healthz", f"{server.openhands}/health", f"{server.ohmygpt}/health"):
+    site, api = [f"{server.site}/healthz"], [f"{server.openhands}/health", f"{server.ohmygpt}/health"]
+    for url in {"site": site, "api": api}.get(served, site + api):
         while True:
             with contextlib.suppress(urllib3.exceptions.HTTPError):
                 if server.http.request("GET", url, timeout=5).status == 200:

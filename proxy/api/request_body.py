@@ -136,7 +136,6 @@ def read_body(request: HttpRequest, *, api_key: str, check_sender: Callable[[], 
     refused whatever the body says. Raises that, `InvalidRequest`, `RequestTooLarge`, and `Busy`. What is refused is
     read off and dropped, so that the client sees the answer.
     """
-    _limit_client(request)
     announced = _announced_size(request)
     # Django reads nothing of a chunked body, which announces no length; the server's own stream knows its end.
     is_chunked = not announced and request.META.get("wsgi.input_terminated")
@@ -196,9 +195,3 @@ def _announced_size(request: HttpRequest) -> int:
     if size is None:
         raise InvalidRequest("The Content-Length is no number.")
     return size
-
-
-def _limit_client(request: HttpRequest) -> None:
-    """A client that stops sending or reading must not keep a thread, nor a request for longer than a hold lives."""
-    if client := request.META.get("gunicorn.socket"):
-        client.settimeout(settings.CLIENT_TIMEOUT_SECONDS)

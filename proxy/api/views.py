@@ -50,6 +50,8 @@ ANTHROPIC: ApiFormat = AnthropicMessages()
 TOKEN_COUNT: ApiFormat = AnthropicTokenCount()
 PASSED_HEADERS = {"anthropic-version": "HTTP_ANTHROPIC_VERSION"}
 """By their names in `request.META`, where a header is read as it was sent: `request.headers` maps them all first."""
+HAS_NO_THREAD = "billing.has_no_thread"
+"""In `request.META`, true of a request that the server has no thread for."""
 
 Endpoint = Callable[..., Answer]
 """Takes the request, the balance that pays, the request id, and what the URL captured."""
@@ -76,6 +78,8 @@ def _endpoint(method: str | None, api_format: ApiFormat | None) -> Callable[[End
                     allowed = "GET, HEAD" if method == "GET" else method
                     path = request.path.removeprefix(f"/{upstream}")  # Not there on the upstream's own port.
                     raise MethodNotAllowed(f"{path} answers {method} only.", allowed=allowed)
+                if request.META.get(HAS_NO_THREAD) and method:
+                    raise Busy("no thread is free")
                 return function(request, Balance(upstream), request_id, **kwargs)
             except BillingError as error:
                 if is_refusal(error):

@@ -99,11 +99,13 @@ class MeteredStream:
         try:
             if self._begun:
                 data, self._begun = self._begun, b""
-                yield data
+                # In pieces: a client that takes a large one slowly would keep the request longer than a hold lives.
+                for start in range(0, len(data), READ_BYTES):
+                    yield data[start : start + READ_BYTES]
+                    self._check_time()
             while not (reader.is_finished or reader.error) and (chunk := self._response.read1(READ_BYTES)):
                 yield reader.feed(chunk)
-                if not reader.is_finished and time.monotonic() > self._deadline:
-                    raise UpstreamTimeout("the stream took longer than a request may")
+                self._check_time()
             if not reader.error:
                 yield reader.flush()
         except BillingError:
@@ -121,6 +123,10 @@ class MeteredStream:
             raise UpstreamError("the stream ended without its last event")
         if reader.says_nothing():
             raise UpstreamError("the stream ended without an answer in it")
+
+    def _check_time(self) -> None:
+        if not self._reader.is_finished and time.monotonic() > self._deadline:
+            raise UpstreamTimeout("the stream took longer than a request may")
 
     def _bill(self, outcome: str, *, has_failed: bool) -> None:
         """Charge, or release where the upstream failed before any output: it sent no text and reported no output."""
