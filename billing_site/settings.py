@@ -69,6 +69,7 @@ if ENVIRONMENT != "production":
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "billing_site.security.ContentSecurityPolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -78,7 +79,6 @@ MIDDLEWARE = [
     "support.access.second_factor.SecondFactorMiddleware",
     "support.audit.denied_attempts.DeniedAttemptsMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 """The site's middleware. Proxy requests bypass all of it: see `billing_site/wsgi.py`."""
 

@@ -1,14 +1,24 @@
 """URLs of the site. The proxy API below each upstream's prefix is not among them: billing_site/wsgi.py serves it."""
 
+from typing import Never
+
 from django.contrib import admin
+from django.http import Http404, HttpRequest
 from django.urls import include, path
 
 from billing_site import health
 from billing_site.api_docs import ApiDocsView, ApiDocumentView
 from support.pages.home import home
 
+
+def no_such_page(request: HttpRequest, anything: str) -> Never:
+    """Django's own view of these addresses fails for an id that this database cannot have, and nothing here uses it."""
+    raise Http404
+
+
 urlpatterns = [
     path("", home, name="home"),
+    path("admin/r/<path:anything>", admin.site.admin_view(no_such_page)),
     path("admin/support/", include("support.urls")),
     path("admin/", admin.site.urls),
     path("healthz", health.alive),

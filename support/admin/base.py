@@ -127,7 +127,7 @@ class BigCollectionAdmin(DeclaredLookups, RecordedEdits, ModelAdmin):
         return BigChangeList
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        text = search_term.strip().replace("\0", "")
+        text = search_term.strip().replace("\0", "") if self.search_fields else ""  # Where no search is offered: none.
         return (queryset.filter(self.find(text)) if text else queryset), False
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
