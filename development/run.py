@@ -217,7 +217,9 @@ class Supervisor:
         self._start_child("Sweeper", [sys.executable, "manage.py", "sweep", "--loop"], grace_seconds=10)
         gunicorn = [sys.executable, "-m", "gunicorn", "-c", "billing_site/gunicorn.conf.py"]
         grace_seconds = float(self._environment["GRACEFUL_TIMEOUT_SECONDS"])
-        self._start_child("gunicorn", [*gunicorn, "billing_site.wsgi:application"], grace_seconds=grace_seconds)
+        for name, served in (("Site", "site"), ("API", "api")):
+            command = [*gunicorn, f"--name={served}", "billing_site.wsgi:application"]
+            self._start_child(name, command, grace_seconds=grace_seconds, SERVE=served)
         demo = self._seed_demo()  # While they start.
         self._wait_until_healthy()
         say(
@@ -319,10 +321,14 @@ class Supervisor:
             raise StartError(f"manage.py {name} {ending}. {log_tail(log_path)}\n{output.decode()[-500:]}".rstrip())
         return output.decode()
 
-    def _start_child(self, name: str, command: list[str], *, grace_seconds: float) -> None:
+    def _start_child(self, name: str, command: list[str], *, grace_seconds: float, **environment: str) -> None:
         log_path = self._var / "log" / f"{name.lower().replace(' ', '_')}.log"
         child = Child(
-            command, environment=self._environment, log_path=log_path, grace_seconds=grace_seconds, lock=self._lock
+            command,
+            environment=self._environment | environment,
+            log_path=log_path,
+            grace_seconds=grace_seconds,
+            lock=self._lock,
         )
         self._watch(name, child)
 
@@ -332,10 +338,9 @@ class Supervisor:
         service.start()
 
     def _wait_until_healthy(self) -> None:
-        paths = {"SITE_PORT": "/healthz", "OPENHANDS_PORT": "/health", "OHMYGPT_PORT": "/health"}
-        for name, path in paths.items():
+        for name in PORTS:
             port = self._ports[name]
-            self._wait_for(f"http://{HOST}:{port}{path}", partial(_answers, port, path))
+            self._wait_for(f"http://{HOST}:{port}/healthz", partial(_answers, port, "/healthz"))
 
     def _wait_for(self, what: str, is_ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _READY_SECONDS

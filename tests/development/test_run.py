@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 from pymongo import MongoClient
@@ -224,7 +225,13 @@ def test_second_run_on_the_same_directory_names_the_first(run: Installation, tmp
 
 @pytest.mark.parametrize(
     ("name", "word"),
-    [("Fake upstream", "fake_upstream"), ("Sweeper", "sweep"), ("gunicorn", "gunicorn"), ("MongoDB", "mongod ")],
+    [
+        ("Fake upstream", "fake_upstream"),
+        ("Sweeper", "sweep"),
+        ("Site", "--name=site"),
+        ("API", "--name=api"),
+        ("MongoDB", "mongod "),
+    ],
 )
 def test_killed_child_is_named_and_started_again(run: Installation, name: str, word: str) -> None:
     before = run.output.count(f"{name} runs again.")
@@ -240,6 +247,20 @@ def test_killed_child_is_named_and_started_again(run: Installation, name: str, w
 
     wait_for(spends, 30)
     wait_for(lambda: run.balances("Spend on OhMyGPT")[1] < database[1])
+
+
+def test_the_site_and_the_api_have_processes_of_their_own(run: Installation) -> None:
+    os.kill(run.child("--name=api"), signal.SIGSTOP)
+    try:
+        for pid in descendants(run.child("--name=api")):
+            os.kill(pid, signal.SIGSTOP)
+        with urlopen(f"http://127.0.0.1:{run.ports['SITE_PORT']}/healthz", timeout=5) as response:
+            assert response.status == 200
+        with pytest.raises(TimeoutError):
+            urlopen(f"http://127.0.0.1:{run.ports['OPENHANDS_PORT']}/healthz", timeout=0.5)
+    finally:
+        for pid in (*descendants(run.child("--name=api")), run.child("--name=api")):
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_killed_supervisor_leaves_no_orphan_and_the_next_run_works(run: Installation) -> None:
