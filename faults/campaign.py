@@ -24,7 +24,7 @@ from faults.audit import Audit
 from faults.clients import CHAT, Cast, Clients
 from faults.journal import Journal
 from faults.processes import Supervised, send_signal
-from faults.replica_set import Member
+from faults.replica_set import Member, write_alone
 from faults.schedule import Episode, Fault, Kind, Target, plan_episodes
 from faults.system import System
 
@@ -198,24 +198,26 @@ class Campaign:
             self.journal.write("fault", kind="step down")
 
     def _isolate_primary(self, fault: Fault) -> None:
-        """Freeze the others, let the primary write alone, kill it; the others go on without what it wrote."""
+        """Kill the others, let the primary write alone, kill it; the others go on without what it wrote.
+
+        (Others that are frozen would find what it wrote in the buffers of their connections.)
+        """
         primary = self.system.replica_set.find_primary()
         if primary is None or primary.pid is None:
             return
-        pids = [member.pid for member in self.system.replica_set.members if member is not primary]
-        others = [pid for pid in pids if pid is not None]
-        for pid in others:
-            self.system.frozen.freeze(pid)
-
-        def give_up(pid: int) -> None:
-            primary.stay_away(fault.seconds)
-            send_signal(pid, signal.SIGKILL)
-            for other in others:
-                self.system.frozen.thaw(other)
-
+        for member in self.system.replica_set.members:
+            if member is not primary and member.pid is not None:
+                member.stay_away(ISOLATED_SECONDS)
+                send_signal(member.pid, signal.SIGKILL)
         self._note(fault, primary.pid)
-        self._at(ISOLATED_SECONDS, partial(give_up, primary.pid))
+        self._pool.submit(write_alone, primary)
+        self._at(ISOLATED_SECONDS, partial(self._end_isolation, primary, fault.seconds))
         self._at(ISOLATED_SECONDS + fault.seconds, lambda: None)
+
+    def _end_isolation(self, primary: Member, seconds: float) -> None:
+        primary.stay_away(seconds)
+        if primary.pid is not None:
+            send_signal(primary.pid, signal.SIGKILL)
 
     def _note(self, fault: Fault, pid: int) -> None:
         target = Target.WORKER if fault.target is Target.ALL_WORKERS else fault.target

@@ -93,13 +93,23 @@ class ReplicaSet:
 
 def run_command(member: Member, command: dict[str, Any], *, seconds: float = 5) -> dict[str, Any]:
     """Run a command of the database `admin` on this very member. Raises `PyMongoError`."""
+    with _connect(member, seconds) as client:
+        return dict(client.admin.command(command))
+
+
+def write_alone(member: Member) -> None:
+    """A write that only this member has, so that there is something to roll back. It may fail."""
+    with contextlib.suppress(PyMongoError), _connect(member, 1.0) as client:
+        client["faults_probe"].command({"insert": "alone", "documents": [{}], "writeConcern": {"w": 1}})
+
+
+def _connect(member: Member, seconds: float) -> MongoClient[dict[str, Any]]:
     milliseconds = int(seconds * 1000)
-    with MongoClient[dict[str, Any]](
+    return MongoClient(
         HOST,
         member.port,
         directConnection=True,
         serverSelectionTimeoutMS=milliseconds,
         connectTimeoutMS=milliseconds,
         socketTimeoutMS=milliseconds,
-    ) as client:
-        return dict(client.admin.command(command))
+    )

@@ -52,7 +52,7 @@ Episode = tuple[Fault, ...]
 SHORTEST_FREEZE_SECONDS = 1.0
 LONGEST_AWAY_SECONDS = 15.0
 """The longest that a killed mongod is not started again."""
-ROLL_BACK_SECONDS = 12.0
+ROLL_BACK_SECONDS = 20.0
 """The member whose writes are to be rolled back stays away for so long, so that the others have written meanwhile."""
 
 

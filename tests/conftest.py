@@ -32,6 +32,7 @@ LONGEST_FIRST = [
         "e2e/test_admin_browser.py",
         "development/test_run.py",
         "support/access/test_roles.py",
+        "faults/test_campaign.py",
         "faults/test_crash.py",
         "payments/inbox/test_faults.py",
         "proxy/relay/test_large_answer.py",
