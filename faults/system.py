@@ -34,7 +34,7 @@ SHORT_TIMES = {
 """Settings of time with which holds grow old within a round; the other setting is the shipped one."""
 SHORT_SWEEP = ("3",)
 """Seconds between two sweeps, with them."""
-GUNICORNS: dict[str, dict[str, str]] = {"gunicorn": {}}
+GUNICORNS: dict[str, dict[str, str]] = {"site": {"SERVE": "site"}, "api": {"SERVE": "api"}}
 """The gunicorns that serve together, each with what its environment has of its own."""
 
 
