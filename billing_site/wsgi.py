@@ -7,6 +7,7 @@ serve nothing but the proxy API (no admin) and the health of their process. Whic
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from socket import IPPROTO_TCP, TCP_CORK, socket
@@ -31,6 +32,7 @@ _site = get_wsgi_application()
 from proxy.api.views import HAS_NO_THREAD  # noqa: E402  (it imports models, which stand only when Django is set up)
 
 _PREFIX_BY_PORT = {str(settings.OPENHANDS_PORT): "/openhands", str(settings.OHMYGPT_PORT): "/ohmygpt"}
+_CHARSET = re.compile(r";\s*+charset[\s*]*+=[^;]*+", re.IGNORECASE)
 _PREFIXES = tuple(f"{prefix}/" for prefix in _PREFIX_BY_PORT.values())
 _HEALTH = ("/healthz", "/readyz")
 _BUSY = json.dumps({"error": "The service is busy. Try again in a moment.", "code": "busy"}).encode()
@@ -42,6 +44,10 @@ _security_headers = api_headers()
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """Serve one request; the port of the listening socket, never a header, says which upstream was asked for."""
+    if ";" in (content_type := environ.get("CONTENT_TYPE", "")):
+        # What is sent is UTF-8, whatever a request names: Django decodes addresses and forms by that name, fails on
+        # some codecs, and makes texts by others that no database takes.
+        environ["CONTENT_TYPE"] = _CHARSET.sub("", content_type)
     if getattr(environ.get("gunicorn.socket"), "has_no_thread", False):
         environ[HAS_NO_THREAD] = True
     path, prefix = environ["PATH_INFO"], _PREFIX_BY_PORT.get(environ["SERVER_PORT"])

@@ -1,5 +1,6 @@
 """What the payment API takes and gives: the serializers that check requests, and those that make answers."""
 
+import re
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
@@ -16,12 +17,23 @@ from payments.providers import selling_providers
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 100
 
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}(\.0{1,18})?")
+
+
+class WholeNumberField(serializers.IntegerField):
+    """A whole number: of JSON, or as text in ASCII digits. DRF's own takes digits of every script, and `1_000`."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, bool) or (isinstance(data, str) and not _WHOLE_NUMBER.fullmatch(data.strip())):
+            self.fail("invalid")
+        return int(super().to_internal_value(data))
+
 
 class CheckoutRequest(serializers.Serializer):
     """What to buy. Limits of `credits` are settings: `GET /api/payment/config` tells them."""
 
-    credits = serializers.IntegerField(help_text="Whole USD of credits.")
-    discordId = serializers.RegexField(r"^\d{17,19}$", required=False, allow_null=True, allow_blank=True)
+    credits = WholeNumberField(help_text="Whole USD of credits.")
+    discordId = serializers.RegexField(r"^[0-9]{17,19}\Z", required=False, allow_null=True, allow_blank=True)
 
     def get_fields(self) -> dict[str, serializers.Field]:
         # The settings say which providers there are, so this is asked with each request.
@@ -41,11 +53,11 @@ class MomentField(serializers.Field):
     def to_internal_value(self, data: Any) -> datetime:
         text = str(data)
         try:
-            day = parse_date(text)
+            day = parse_date(text) if text.isascii() else None
             if day is not None:
                 first = datetime.combine(day, time.min, tzinfo=UTC)
                 return first + timedelta(days=1, milliseconds=-1) if self.is_end else first
-            moment = parse_datetime(text)
+            moment = parse_datetime(text) if text.isascii() else None
             if moment is not None:
                 return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
         except (ValueError, OverflowError):
@@ -56,8 +68,8 @@ class MomentField(serializers.Field):
 class HistoryQuery(serializers.Serializer):
     """Which payments, and which page of them."""
 
-    page = serializers.IntegerField(min_value=1, max_value=1_000_000, default=1)
-    limit = serializers.IntegerField(min_value=1, max_value=MAX_PAGE_SIZE, default=DEFAULT_PAGE_SIZE)
+    page = WholeNumberField(min_value=1, max_value=1_000_000, default=1)
+    limit = WholeNumberField(min_value=1, max_value=MAX_PAGE_SIZE, default=DEFAULT_PAGE_SIZE)
     status = serializers.ChoiceField(Payment.Status.choices, required=False)
 
     def get_fields(self) -> dict[str, serializers.Field]:
@@ -185,7 +197,7 @@ class HistoryResponse(serializers.Serializer):
 
 class HistoryPageResponse(HistoryResponse):
     total = serializers.IntegerField()
-    page = serializers.IntegerField(source="number")
+    page = WholeNumberField(source="number")
     totalPages = serializers.IntegerField(source="total_pages")
 
 

@@ -16,13 +16,13 @@ from accounts import throttle
 from accounts.authentication import read_key
 from accounts.errors import BillingError
 from accounts.models import Account
+from border.digits import read_whole_number
 from payments import orders
 from payments.api import serializers
 from payments.api.errors import handle_exception
+from payments.api.parsers import MAX_BODY_BYTES
 from payments.errors import BodyTooLarge
 from payments.orders import checkout, history
-
-MAX_BODY_BYTES = 16 * 1024
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -78,9 +78,9 @@ class PaymentView(APIView):
         return cast(Account, self.request.user)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        # DRF's parsers read a body of any size into memory.
-        length = str(request.META.get("CONTENT_LENGTH") or "0")
-        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+        # Whatever would read it: a parser is asked for its media type alone.
+        length = read_whole_number(str(request.META.get("CONTENT_LENGTH") or "0"))
+        if length is None or length > MAX_BODY_BYTES:
             raise BodyTooLarge(MAX_BODY_BYTES)
         super().initial(request, *args, **kwargs)
 

@@ -141,6 +141,8 @@ def is_within_window(timestamp: int, now: datetime) -> bool:
 
 def read_iso_time(text: str, *, default_zone: tzinfo | None = None) -> datetime | None:
     """A date and time in any form of ISO 8601, in its own offset or else in `default_zone`; None for what is none."""
+    if not text.isascii():  # Digits are those of ASCII.
+        return None
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:

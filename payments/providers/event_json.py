@@ -1,10 +1,11 @@
 """The JSON of deliveries, read strictly: every surprise is a `MalformedEvent` that names the field."""
 
-import json
 import re
 from decimal import Decimal
-from typing import Any, NoReturn
+from typing import Any
 
+from border import strict_json
+from border.strict_json import InvalidJson
 from payments.errors import MalformedEvent
 
 MAX_MONEY = Decimal(10) ** 13
@@ -17,18 +18,15 @@ _CURRENCY = re.compile(r"[A-Z]{3}")
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise MalformedEvent(f"{name} is not a JSON number.")
-
-
 def parse_object(body: bytes) -> dict[str, Any]:
-    """The body as a JSON object; numbers with a point or exponent become `Decimal`, never float."""
+    """The body as a JSON object; numbers with a point or exponent become `Decimal`, never float.
+
+    Raises `MalformedEvent`, also for a name that occurs twice: which amount was meant is for staff to say.
+    """
     try:
-        value = json.loads(body.decode(), parse_float=Decimal, parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        raise MalformedEvent("The body is not UTF-8 text.") from error
-    except (ValueError, RecursionError, ArithmeticError) as error:
-        raise MalformedEvent("The body is not valid JSON.") from error
+        value = strict_json.parse(body, parse_float=Decimal)
+    except InvalidJson as error:
+        raise MalformedEvent(str(error)) from error
     if not isinstance(value, dict):
         raise MalformedEvent("The body must be a JSON object.")
     return value

@@ -18,6 +18,7 @@ from money.amounts import ZERO, format_usd
 from support.audit.actors import actor_of
 from support.audit.trail import State, perform
 from support.errors import AmountAboveLimit, ChangedSincePreview, PermissionNeeded
+from support.forms import AsciiDigits
 
 Data = dict[str, Any]
 
@@ -55,7 +56,7 @@ class Need:
     why: str
 
 
-class ActionForm(forms.Form):
+class ActionForm(AsciiDigits, forms.Form):
     """Every action has a reason; `target` is what the dialog was opened for."""
 
     reason = forms.CharField(

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -19,6 +20,7 @@ from accounts.errors import BillingError, InvalidApiKey
 from accounts.keys import mask_key
 from accounts.models import Account, Balance, LedgerEntry, Role
 from accounts.registration import create_account
+from border.digits import is_digits
 from proxy.api.addresses import port_of
 from support.admin.base import (
     BigCollectionAdmin,
@@ -96,11 +98,20 @@ def to_account_of_key(request: HttpRequest, key: str) -> HttpResponseRedirect:
     return HttpResponseRedirect(account_url(account.pk))
 
 
+class AccountForm(ReasonForm):
+    def clean_discord_id(self) -> str | None:
+        """The model's rule, in the digits of ASCII alone."""
+        text: str | None = self.cleaned_data["discord_id"]
+        if text and not is_digits(text):
+            raise ValidationError("A Discord id has 17 to 19 digits.")
+        return text
+
+
 @admin.register(Account)
 class AccountAdmin(BigCollectionAdmin):
     """Find an account, see what it has, change its role or Discord id. Money is read-only here."""
 
-    form = ReasonForm
+    form = AccountForm
     search_help_text = "Name, API key or its first characters, Discord id"
     list_display = ("username", "status", "openhands_usd", "ohmygpt_usd", "expiry", "key", "purchased")
     list_display_links = ("username",)
@@ -212,7 +223,7 @@ class AccountAdmin(BigCollectionAdmin):
             prefix = text[:16].rstrip("….")
             return starts_with("api_key_prefix", prefix) | starts_with("legacy_api_key", prefix)
         condition = name_starts_with("username", text)
-        return condition | Q(discord_id=text) if text.isdigit() else condition
+        return condition | Q(discord_id=text) if is_digits(text) else condition
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """By the index that serves the filter."""

@@ -11,6 +11,8 @@ from django.dispatch import Signal
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from support.forms import AsciiDigits
+
 REASON = "reason"
 Values = dict[str, Any]
 
@@ -18,7 +20,7 @@ edited = Signal()
 """Somebody added, changed or deleted a document: `user`, `verb`, `document`, and the `edit`."""
 
 
-class ReasonForm(forms.ModelForm):
+class ReasonForm(AsciiDigits, forms.ModelForm):
     """A form of the admin that asks why."""
 
     reason = forms.CharField(

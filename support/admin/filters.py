@@ -141,8 +141,9 @@ class BalanceRangeFilter(RangeNumericFilter):
         return queryset.filter(condition | Q(**{name: None}) if has_zero else condition)
 
     def _amount(self, parameter: str) -> Decimal | None:
+        text = str(self.used_parameters.get(parameter) or "")
         try:
-            amount = Decimal(self.used_parameters.get(parameter) or "")
+            amount = Decimal(text) if text.isascii() else Decimal("NaN")
         except InvalidOperation:
             return None
         return amount if amount.is_finite() and abs(amount) < MAX_AMOUNT else None
