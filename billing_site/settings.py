@@ -5,6 +5,7 @@ Secrets have no default. `make run` makes its own under `var/`; production sets 
 
 from collections.abc import Sequence
 from decimal import Decimal
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -76,6 +77,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "support.access.known_devices.KnownDeviceMiddleware",
     "support.access.second_factor.SecondFactorMiddleware",
     "support.audit.denied_attempts.DeniedAttemptsMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -172,6 +174,8 @@ HSTS_SECONDS = SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=0)
 """How long a browser that was here comes by HTTPS alone, on every port of this host name. It cannot be taken back:
 begin with an hour, end with a year (31536000). 0 = browsers are told nothing."""
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("TRUST_FORWARDED_PROTO", False) else None
+TRUSTED_PROXIES = [ip_network(text) for text in _list("TRUSTED_PROXIES")]
+"""Addresses or networks of the proxies in front, whose `X-Forwarded-For` says where a request came from."""
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},

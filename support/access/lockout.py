@@ -1,4 +1,7 @@
-"""How often a password may be guessed: failed log-ins of a name are counted, and too many lock it for a while."""
+"""How often something may be guessed: attempts are counted by subject, and too many lock it for a while.
+
+Who is counted as what, so that guessing is slow and yet nobody can lock out somebody else, is for the callers to say.
+"""
 
 import hashlib
 from datetime import UTC, datetime, timedelta
@@ -13,16 +16,16 @@ LOCK_TIME = timedelta(minutes=15)
 COLLECTION = "login_attempts"
 
 
-def count_attempt(name: str, *, now: datetime | None = None) -> bool:
-    """Count an attempt before its password is looked at; False if the name is locked.
+def count_attempt(subject: str, *, most: int = MAX_FAILURES, now: datetime | None = None) -> bool:
+    """Count an attempt before it is looked at; False if the subject had `most` of them and is locked.
 
     One update: guesses at the same time cannot slip through. A lock ends `LOCK_TIME` after the last counted attempt.
     """
     now = now or timezone.now()
-    key = _key(name)
+    key = _key(subject)
     collection = wrapper().get_collection(COLLECTION)
     is_old = {"$lt": ["$lastAt", now - LOCK_TIME]}
-    is_locked = {"$and": [{"$gte": ["$failures", MAX_FAILURES]}, {"$not": [is_old]}]}
+    is_locked = {"$and": [{"$gte": ["$failures", most]}, {"$not": [is_old]}]}
     after = collection.find_one_and_update(
         {"_id": key},
         [
@@ -48,11 +51,18 @@ def count_attempt(name: str, *, now: datetime | None = None) -> bool:
     return not after["isLocked"]
 
 
-def forget_attempts(name: str) -> None:
-    """The password was right: count from zero again."""
-    wrapper().get_collection(COLLECTION).delete_one({"_id": _key(name)})
+def forgive_attempt(subject: str) -> None:
+    """Take one counted attempt back: it was right, or was not made after all."""
+    wrapper().get_collection(COLLECTION).update_one(
+        {"_id": _key(subject), "failures": {"$gt": 0}}, {"$inc": {"failures": -1}}
+    )
 
 
-def _key(name: str) -> str:
-    """A name as it is kept: hashed, as people type passwords into the name field."""
-    return hashlib.sha256(name.casefold().encode()).hexdigest()
+def forget_attempts(subject: str) -> None:
+    """It was guessed right: count from zero again."""
+    wrapper().get_collection(COLLECTION).delete_one({"_id": _key(subject)})
+
+
+def _key(subject: str) -> str:
+    """A subject as it is kept: hashed, as people type passwords into the name field."""
+    return hashlib.sha256(subject.casefold().encode()).hexdigest()

@@ -15,6 +15,7 @@ from support.admin.base import ReadOnlyAdmin, first_match
 from support.admin.display import account_url, choice_badge, code_block, link, time_of
 from support.admin.filters import ActionFilter, DayRangeFilter
 from support.audit.actors import actors_meant_by
+from support.audit.refused_log_ins import times_of
 from support.models import AuditEntry, SecondFactor
 
 BREAK = SafeString("<br>")
@@ -33,11 +34,11 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         ("time", "result"),
         ("actor", "action"),
         ("target_page", "id"),
-        "why",
+        ("why", "times"),
         "changes",
         ("before_text", "after_text"),
     )
-    readonly_fields = ("time", "result", "target_page", "why", "changes", "before_text", "after_text")
+    readonly_fields = ("time", "result", "target_page", "why", "times", "changes", "before_text", "after_text")
 
     time = time_of("at", "time (UTC)")
     result = choice_badge("outcome", "outcome", {"done": "success", "refused": "danger"})
@@ -49,6 +50,12 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     @admin.display(description="why")
     def why(self, entry: AuditEntry) -> str:
         return " · ".join(text for text in (entry.reason, entry.error) if text) or "–"
+
+    @admin.display(description="how often on that day")
+    def times(self, entry: AuditEntry) -> str:
+        """Of refused log-ins only the first of a day has an entry."""
+        count = times_of(entry)
+        return "once" if count is None else f"{count} times"
 
     @admin.display(description="what changed")
     def changes(self, entry: AuditEntry) -> SafeString | str:

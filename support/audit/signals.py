@@ -5,10 +5,13 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.db.models import Model
+from django.http import HttpRequest
 
+from support.access.client_address import address_of
 from support.admin.edits import Edit, edited
-from support.audit.actors import actor_of, actor_of_log_in
-from support.audit.trail import record, record_refusal
+from support.audit.actors import actor_of
+from support.audit.refused_log_ins import Problem, record_refused_log_in
+from support.audit.trail import record
 
 
 def connect() -> None:
@@ -39,6 +42,7 @@ def _logged_out(sender: type, user: User | None, **kwargs: Any) -> None:
         record(actor=actor_of(user), action="log-out", target="")
 
 
-def _login_failed(sender: Any, credentials: dict[str, Any], **kwargs: Any) -> None:
-    actor = actor_of_log_in(str(credentials.get("username", "")))
-    record_refusal(actor=actor, action="log-in", target="", error="Wrong name or password")
+def _login_failed(sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any) -> None:
+    address = address_of(request) if request is not None else ""
+    name = str(credentials.get("username", ""))
+    record_refused_log_in(name=name, problem=Problem.WRONG, address=address)

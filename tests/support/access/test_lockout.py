@@ -1,11 +1,8 @@
 """How often a password may be guessed."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from django.contrib.auth.models import User
-from django.db import connection
 from django.test import Client
 
 from support.access.lockout import LOCK_TIME, MAX_FAILURES, count_attempt, forget_attempts
@@ -15,12 +12,6 @@ from tests.pages import text_of
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 URL = "/admin/login/"
-
-
-@pytest.fixture(autouse=True)
-def _no_attempts(db: None) -> Iterator[None]:
-    yield
-    connection.database["login_attempts"].delete_many({})
 
 
 def log_in(client: Client, password: str, name: str = "sam") -> str:
