@@ -233,10 +233,11 @@ WAITING_FOR_STAFF = (WebhookEvent.Status.REVIEW, WebhookEvent.Status.DEAD)
 
 
 class Reversal(models.Model):
-    """One refund or dispute of a payment, as far as its provider's events have reported. Never goes backwards."""
+    """One refund or dispute of a payment, as the newest of its provider's events reports it."""
 
     class State(models.TextChoices):
         NOTICE = "notice", "Inquiry"
+        CLOSED = "closed", "Inquiry closed"
         COUNTED = "counted", "Reversed"
         CANCELLED = "cancelled", "Reinstated"
 
@@ -249,7 +250,7 @@ class Reversal(models.Model):
     state = models.CharField(max_length=10, choices=State.choices)
     is_dispute = models.BooleanField("dispute", db_column="isDispute", default=False)
     is_cumulative = models.BooleanField(db_column="isCumulative", default=False)
-    occurred_at = models.DateTimeField(db_column="occurredAt")
+    occurred_at = models.DateTimeField(db_column="occurredAt", help_text="The provider's time of the newest report.")
 
     class Meta:
         db_table = "payment_reversals"

@@ -141,7 +141,8 @@ def amount_of_match(*, event: WebhookEvent, payment: Payment) -> Decimal:
         return sum(credits_of_receipt(payment, fact), ZERO)
     if payment.status != Payment.Status.SUCCESS:
         return ZERO
-    return amount_of_reversal(payment=payment, provider=event.provider, fact=replace(fact, problem=""))
+    fact = replace(fact, problem="")
+    return amount_of_reversal(payment=payment, provider=event.provider, fact=fact, is_decided=True)
 
 
 def amount_of_replay(*, event: WebhookEvent) -> Decimal:

@@ -27,10 +27,12 @@ class MoneyReceived:
 
 
 class ReversalState(StrEnum):
-    """How far a refund or dispute has come. It only moves forward, in whatever order its events arrive."""
+    """How far a refund or dispute has come. Of two reports the newer one counts, by the provider's own time."""
 
     NOTICE = "notice"
     """An inquiry: nothing is reversed yet."""
+    CLOSED = "closed"
+    """The inquiry ended, and nothing is reversed; a dispute may follow all the same."""
     COUNTED = "counted"
     """The money is gone or on its way: its credits are reversed."""
     CANCELLED = "cancelled"
@@ -50,6 +52,7 @@ class MoneyReversed:
     currency: str
     state: ReversalState
     occurred_at: datetime
+    """When the provider made the report: a later one is newer."""
     is_dispute: bool = False
     is_cumulative: bool = False
     """`amount` is all that was refunded so far, not this refund alone."""

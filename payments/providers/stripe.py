@@ -80,7 +80,7 @@ _REFUND_STATES = {
 _DISPUTE_STATES = {
     "warning_needs_response": ReversalState.NOTICE,
     "warning_under_review": ReversalState.NOTICE,
-    "warning_closed": ReversalState.CANCELLED,
+    "warning_closed": ReversalState.CLOSED,
     "needs_response": ReversalState.COUNTED,
     "under_review": ReversalState.COUNTED,
     "lost": ReversalState.COUNTED,
@@ -235,6 +235,8 @@ def _read_fact(
         dispute_state = _DISPUTE_STATES.get(read_text(obj, "status"))
         if dispute_state is None:
             raise MalformedEvent("'status' of the dispute is unknown.")
+        if kind == "charge.dispute.funds_withdrawn" and dispute_state in (ReversalState.NOTICE, ReversalState.CLOSED):
+            dispute_state = ReversalState.COUNTED  # Whatever it is called, the money is gone.
         return _reversal(read_identifier(obj, "id"), obj, created, problem, state=dispute_state, is_dispute=True)
     if kind == "radar.early_fraud_warning.created":
         return MoneyReversed(

@@ -28,7 +28,7 @@ from payments.providers.events import (
     ProviderEvent,
     reversal_key,
 )
-from payments.rules.reversals import amount_of_reversal, apply_reversal, with_reason
+from payments.rules.reversals import amount_of_reversal, apply_reversal, contradiction, with_reason
 
 Flag = Payment.Flag
 Status = WebhookEvent.Status
@@ -46,8 +46,8 @@ class Outcome:
 def apply_event(*, event: WebhookEvent, provider_event: ProviderEvent, now: datetime) -> Outcome:
     """Do what a verified event asks for, by the rules, and return what becomes of the event.
 
-    Call it in the transaction that then moves the event on. Safe to repeat: money is known by its transaction, and a
-    reversal only moves forward. Raises `PaymentNotYetKnown` for a refund that came before its payment, and
+    Call it in the transaction that then moves the event on. Safe to repeat: money is known by its transaction, and of a
+    reversal's reports the newest counts. Raises `PaymentNotYetKnown` for a refund that came before its payment, and
     `ChangedMeanwhile`; any other `BillingError` (no such account, an impossible amount) sends the event to review.
     """
     match provider_event.fact:
@@ -316,7 +316,11 @@ def _apply_reversal(event: WebhookEvent, reversal: MoneyReversed, now: datetime)
         if event.attempts < ATTEMPTS_BEFORE_REVIEW and not reversal.problem:
             raise PaymentNotYetKnown(f"no payment {reversal.transaction_id} yet")
         return Outcome(Status.REVIEW, reversal.problem or f"no payment {reversal.transaction_id} that it could reverse")
-    if reason := reversal.problem or wrong_currency(payment, reversal):
+    if reason := (
+        reversal.problem
+        or wrong_currency(payment, reversal)
+        or contradiction(payment=payment, provider=event.provider, fact=reversal)
+    ):
         return Outcome(Status.REVIEW, reason, payment)
     apply_reversal(
         payment=payment,

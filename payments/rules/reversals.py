@@ -1,7 +1,8 @@
 """Money that goes back: refunds and disputes reverse the credits that it bought, and reinstate them if they fail.
 
-Events come late, twice and out of order. So each refund or dispute is a row that only moves forward, and the payment's
-credits follow the sum of the rows: what should be reversed minus what was reversed before. The share is that of the
+Events come late, twice and out of order. So each refund or dispute is a row that the newest report decides, by the
+provider's own time, and the payment's credits follow the sum of the rows: what should be reversed minus what was
+reversed before. The share is that of the
 total so far, so partial refunds add up to exactly what was credited, however the money is divided.
 """
 
@@ -21,7 +22,8 @@ from payments.providers.events import MoneyReversed, ReversalState
 Flag = Payment.Flag
 State = Reversal.State
 
-_RANK = {ReversalState.NOTICE: 0, ReversalState.COUNTED: 1, ReversalState.CANCELLED: 2}
+_RANK = {state: rank for rank, state in enumerate(ReversalState)}
+"""Of two reports of one second, the one that is further on counts."""
 _OWN_FLAGS = (Flag.INQUIRY, Flag.DISPUTED, Flag.REFUNDED)
 
 
@@ -49,9 +51,10 @@ def apply_reversal(
     is why a person decided it; empty = the rules did. The balance may fall below zero.
 
     Call it in the transaction that moves the event on. Safe to repeat: the second time there is no difference left.
+    What a person decides counts, though it be older than what is known.
     Raises `AccountNotFound`, and `BrokenInvariant` if less than nothing, or more than was credited, would be reversed.
     """
-    _advance(payment, provider, fact)
+    _advance(payment, provider, fact, is_decided=bool(staff_reason))
     rows = list(Reversal.objects.filter(payment_id=payment.pk))
     total = total_reversed(rows, received=received_of(payment))
     target = reversed_for(payment, total)
@@ -86,16 +89,36 @@ def apply_reversal(
     )
 
 
-def _advance(payment: Payment, provider: str, fact: MoneyReversed) -> None:
-    """Bring the row of this refund or dispute up to what the event says; never back."""
-    row = _advanced(payment, provider, fact)
+def contradiction(*, payment: Payment, provider: str, fact: MoneyReversed) -> str:
+    """Why nobody but a person can tell what a report about a dispute means for the credits, or ''.
+
+    Stripe's times are whole seconds: of a dispute that was won, and one that goes on, in one second, either may be
+    newer. A refund that failed does not go on.
+    """
+    row = _row_of(payment, provider, fact.reversal_id)
+    if row is None or not fact.is_dispute or fact.occurred_at < row.occurred_at:
+        return ""
+    if fact.occurred_at == row.occurred_at:
+        if (row.state, fact.state) == (State.CANCELLED, ReversalState.COUNTED):
+            return (
+                "the dispute was won in the second in which it went on: see at the provider which of the two is newer"
+            )
+        return ""
+    if row.state == State.COUNTED and fact.state in (ReversalState.NOTICE, ReversalState.CLOSED):
+        return "an inquiry after a dispute: see at the provider whether the money has come back"
+    return ""
+
+
+def _advance(payment: Payment, provider: str, fact: MoneyReversed, *, is_decided: bool) -> None:
+    """Bring the row of this refund or dispute up to what the event says, unless it is older than what is known."""
+    row = _advanced(payment, provider, fact, is_decided=is_decided)
     if row.pk is None:
         row.save(force_insert=True)
         return
     Reversal.objects.filter(pk=row.pk).update(amount=row.amount, state=row.state, occurred_at=row.occurred_at)
 
 
-def _advanced(payment: Payment, provider: str, fact: MoneyReversed) -> Reversal:
+def _advanced(payment: Payment, provider: str, fact: MoneyReversed, *, is_decided: bool) -> Reversal:
     """The row of this refund or dispute as the event leaves it. Writes nothing."""
     row = _row_of(payment, provider, fact.reversal_id)
     if row is None:
@@ -109,18 +132,21 @@ def _advanced(payment: Payment, provider: str, fact: MoneyReversed) -> Reversal:
             is_cumulative=fact.is_cumulative,
             occurred_at=fact.occurred_at,
         )
+    is_further = _RANK[fact.state] > _RANK[ReversalState(row.state)]
+    is_newer, is_of_then = fact.occurred_at > row.occurred_at, fact.occurred_at == row.occurred_at
     if fact.is_cumulative:
         row.amount = max(row.amount, fact.amount)
-    elif fact.occurred_at >= row.occurred_at:
+    elif is_decided or is_newer or is_of_then:
         row.amount = fact.amount
-    row.state = max(ReversalState(row.state), fact.state, key=_RANK.__getitem__).value
+    if is_decided or is_newer or (is_of_then and is_further):
+        row.state = fact.state.value
     row.occurred_at = max(row.occurred_at, fact.occurred_at)
     return row
 
 
-def amount_of_reversal(*, payment: Payment, provider: str, fact: MoneyReversed) -> Decimal:
+def amount_of_reversal(*, payment: Payment, provider: str, fact: MoneyReversed, is_decided: bool = False) -> Decimal:
     """How much `apply_reversal` would move now, either way, bonus and all. USD. Reads only."""
-    advanced = _advanced(payment, provider, fact)
+    advanced = _advanced(payment, provider, fact, is_decided=is_decided)
     rows = list(Reversal.objects.filter(payment_id=payment.pk).exclude(pk=advanced.pk))
     if advanced.payment_id == payment.pk:  # type: ignore[attr-defined]
         rows.append(advanced)

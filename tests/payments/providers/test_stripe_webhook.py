@@ -310,7 +310,7 @@ def test_a_failed_refund_gives_everything_back_whatever_comes_late(send: Send, p
     assert balance_of() == 0
     send("refund.failed", refund("re_1", "pi_1", 2000, status))
     assert (balance_of(), reversed_of(paid), paid.flags) == (24, (0, 0), [])
-    send("refund.updated", refund("re_1", "pi_1", 2000))
+    send("refund.updated", refund("re_1", "pi_1", 2000), created=int(time.time()) - 60)
     assert balance_of() == 24
 
 
@@ -362,7 +362,7 @@ def test_a_won_dispute_gives_the_credits_back_once(send: Send, paid: Payment) ->
     send("charge.dispute.created", dispute("dp_1", "pi_1", 2000, "needs_response"))
     send("charge.dispute.closed", dispute("dp_1", "pi_1", 2000, "won"))
     send("charge.dispute.funds_reinstated", dispute("dp_1", "pi_1", 2000, "won"))
-    send("charge.dispute.updated", dispute("dp_1", "pi_1", 2000, "under_review"))
+    send("charge.dispute.updated", dispute("dp_1", "pi_1", 2000, "under_review"), created=int(time.time()) - 60)
     assert (balance_of(), reversed_of(paid), paid.flags) == (24, (0, 0), [])
     assert Account.objects.get().expires_at == expires_at
 
@@ -383,8 +383,9 @@ STORY = [
 
 @pytest.mark.parametrize("order_of_events", list(itertools.permutations(range(4))))
 def test_events_in_any_order_lead_to_the_same_end(send: Send, paid: Payment, order_of_events: tuple[int, ...]) -> None:
+    began = int(time.time()) - 60
     for index in order_of_events:
-        send(*STORY[index])
+        send(*STORY[index], created=began + index)
     assert reversed_of(paid) == (15, 3)
     assert balance_of() == 6
 

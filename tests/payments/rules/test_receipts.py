@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -148,10 +148,12 @@ def refund_failed(world: World) -> None:
     world.stripe("refund.failed", refund("re_1", "pi_1", 2000, "failed"))
 
 
-def disputed(world: World, *statuses: str) -> None:
+def disputed(world: World, *statuses: str, seconds: Sequence[int] = range(9)) -> None:
+    """The reports of a dispute as they arrive, each made so many seconds after the first."""
     world.paid()
-    for status in statuses:
-        world.stripe("charge.dispute.updated", dispute("dp_1", "pi_1", 2000, status))
+    first = int(time.time()) - 60
+    for status, second in zip(statuses, seconds, strict=False):
+        world.stripe("charge.dispute.updated", dispute("dp_1", "pi_1", 2000, status), created=first + second)
 
 
 SCRIPTS: dict[str, Callable[[World], None]] = {
@@ -205,6 +207,14 @@ SCRIPTS: dict[str, Callable[[World], None]] = {
     "dispute opened": lambda world: disputed(world, "needs_response"),
     "dispute lost": lambda world: disputed(world, "needs_response", "lost"),
     "dispute won": lambda world: disputed(world, "needs_response", "won"),
+    "dispute after a closed inquiry": lambda world: disputed(
+        world, "warning_needs_response", "warning_closed", "needs_response", "lost"
+    ),
+    "dispute won, then lost after all": lambda world: disputed(world, "needs_response", "won", "lost"),
+    "late report of a dispute that was won": lambda world: disputed(
+        world, "won", "needs_response", "under_review", seconds=(9, 1, 5)
+    ),
+    "dispute won and going on in one second": lambda world: disputed(world, "won", "under_review", seconds=(1, 1)),
     "inquiry": lambda world: disputed(world, "warning_needs_response"),
 }
 
