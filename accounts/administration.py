@@ -11,8 +11,10 @@ from django.utils import timezone
 from accounts import credits
 from accounts.errors import AccountNotFound, ExpiryChanged, InvalidExpiry
 from accounts.models import Account
+from accounts.needs_repair import check
 from mongo.collections import collection_of, current_session
 from mongo.transactions import run_in_transaction
+from mongo.unreadable import id_of_text
 
 LONGEST_EXPIRY = timedelta(days=3650)
 
@@ -24,8 +26,8 @@ def set_expiry(
 
     Only if the expiry is still the one that was seen, so that a purchase in between is not undone. Credits that have
     expired do not come back: they are taken off the balances first, had the sweeper been here or not. Raises
-    `AccountNotFound`, `InvalidExpiry` (not in the future, or more than ten years away), `ExpiryChanged`. A repeat
-    raises `ExpiryChanged`, unless nothing would change.
+    `AccountNotFound`, `AccountNeedsRepair`, `InvalidExpiry` (not in the future, or more than ten years away),
+    `ExpiryChanged`. A repeat raises `ExpiryChanged`, unless nothing would change.
     """
     now = now or timezone.now()
     if expires_at is not None and not now < expires_at <= now + LONGEST_EXPIRY:
@@ -53,7 +55,7 @@ def set_limits(*, username: str, requests_per_minute: int | None, concurrent_req
     own = {name: value for name, value in limits.items() if value is not None}
     update = {"$set": own, "$unset": dict.fromkeys(limits.keys() - own.keys(), "")}
     matched = collection_of(Account).update_one(
-        {"_id": username},
+        {"_id": id_of_text(username)},
         {operator: fields for operator, fields in update.items() if fields},
         session=current_session(),
     )
@@ -62,9 +64,13 @@ def set_limits(*, username: str, requests_per_minute: int | None, concurrent_req
 
 
 def _set(username: str, seen: dict[str, Any], fields: dict[str, Any]) -> None:
-    collection, session = collection_of(Account), current_session()
-    if collection.update_one({"_id": username, **seen}, {"$set": fields}, session=session).matched_count:
+    collection, session, key = collection_of(Account), current_session(), id_of_text(username)
+    # A list with the seen value in it would match too.
+    is_none_a_list = {"$nor": [{name: {"$type": "array"}} for name in seen]} if seen else {}
+    if collection.update_one({"_id": key, **seen, **is_none_a_list}, {"$set": fields}, session=session).matched_count:
         return
-    if collection.find_one({"_id": username}, projection={"_id": 1}, session=session) is None:
+    document = collection.find_one({"_id": key}, session=session)
+    if document is None:
         raise AccountNotFound(username)
+    check(document)
     raise ExpiryChanged("The expiry was changed meanwhile, perhaps by a purchase. Look at it again.")

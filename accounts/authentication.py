@@ -10,16 +10,21 @@ from pymongo.errors import DuplicateKeyError
 from accounts.errors import AccountDisabled, InvalidApiKey
 from accounts.keys import HASHED_FROM, PLAIN_KEY, check_key, hash_key, key_filter
 from accounts.models import Account
+from accounts.needs_repair import check_account
 from mongo.collections import Document, collection_of, current_session
 
 
 def find_account_by_key(api_key: str) -> Account:
-    """The active account with this key, which is used. Raises `InvalidApiKey`, `AccountDisabled`."""
+    """The active account with this key, which is used.
+
+    Raises `InvalidApiKey`, `AccountNeedsRepair`, `AccountDisabled`.
+    """
     account = _find(key_filter(api_key))
     if account is None and adopt_key(api_key):
         account = _find(key_filter(api_key))
     if account is None:
         raise InvalidApiKey
+    check_account(account)
     if not account.is_active:
         raise AccountDisabled(account.username)
     return account

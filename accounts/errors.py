@@ -4,9 +4,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar
 
 from money.amounts import ZERO, format_usd
+from mongo.errors import UnreadableDocument
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from accounts.rate_limits import RateLimit
+    from mongo.unreadable import Unreadable
 
 
 class BillingError(Exception):
@@ -53,6 +57,24 @@ class AccountUnderReview(BillingError):
             customer_message="This account is under review because its requests cost more than could be held for them. "
             "Your credits are kept. Contact support.",
         )
+
+
+class AccountNeedsRepair(BillingError, UnreadableDocument):
+    """The account's document holds something that cannot be read where that would harm: in a balance, the expiry, …
+
+    `problems` are the stored fields and what they hold. No credits of it move until an operator has repaired it.
+    """
+
+    code = "account_needs_repair"
+
+    def __init__(self, username: object, problems: "Mapping[str, Unreadable]") -> None:
+        found = ", ".join(f"{column} ({problem})" for column, problem in problems.items())
+        super().__init__(
+            f"account {str(username)[:100]!r} needs repair: {found}",
+            customer_message="The record of this account is damaged, so it cannot be used until it has been repaired. "
+            "Your credits are kept. Contact support.",
+        )
+        self.problems = dict(problems)
 
 
 class AccountNotFound(BillingError):

@@ -9,7 +9,8 @@ from accounts import credits
 from accounts.models import Account, Balance
 from mongo.collections import Document, collection_of
 from mongo.each_item import sum_one_by_one
-from mongo.times import as_utc
+from mongo.fields import LAST_TIME
+from mongo.times import aware
 
 
 def sweep_expired_accounts(*, now: datetime | None = None) -> int:
@@ -20,7 +21,7 @@ def sweep_expired_accounts(*, now: datetime | None = None) -> int:
     """
 
     def expire(document: Document) -> int:
-        seen = as_utc(document["expiresAt"])
+        seen = aware(document["expiresAt"]) or LAST_TIME  # A list with a time in it: `expire` says so.
         return credits.expire(username=document["_id"], seen_expires_at=seen, now=now) is not None
 
     return sum_one_by_one(_find_due(now or timezone.now()), expire, name=lambda document: f"account {document['_id']}")

@@ -12,7 +12,14 @@ from accounts.errors import BalanceWriteForbidden
 from accounts.fields import BalanceField, HoldsField
 from money.amounts import ZERO, from_bson
 from money.fields import CountField, MoneyField
-from mongo.fields import DefaultTrueField
+from mongo.fields import (
+    AdoptedCharField,
+    AdoptedDateTimeField,
+    AdoptedIdField,
+    AdoptedModel,
+    AdoptedPositiveIntegerField,
+    DefaultTrueField,
+)
 
 USERNAME_PATTERN = r"^[a-z0-9_-]{3,50}$"
 """What a new username looks like. Older accounts may have capitals and spaces; they work as they are."""
@@ -54,30 +61,37 @@ class Role(models.TextChoices):
     ADMIN = "admin", "Admin"
 
 
-class Account(models.Model):
+class Account(AdoptedModel):
     """One document of `usersNew`; any field but the name may be missing in old ones, and unknown fields are kept.
 
     Saving writes the fields that are named, and never a balance: `accounts/credits` does that.
     """
 
-    username = models.CharField(
+    username = AdoptedIdField(
         primary_key=True, db_column="_id", max_length=100, validators=[RegexValidator(USERNAME_PATTERN)]
     )
     is_active = DefaultTrueField("active", db_column="isActive")
-    role = models.CharField(max_length=20, choices=Role.choices, default=Role.USER, null=True, blank=True)
-    discord_id = models.CharField(
+    role = AdoptedCharField(max_length=20, choices=Role.choices, default=Role.USER, null=True, blank=True)
+    discord_id = AdoptedCharField(
         "Discord id",
         db_column="discordId",
         max_length=19,
         null=True,
         blank=True,
         validators=[RegexValidator(r"^\d{17,19}$", "A Discord id has 17 to 19 digits.")],
+        reads_numbers=True,
     )
 
-    legacy_api_key = models.CharField(db_column="apiKey", max_length=200, null=True, blank=True, editable=False)
-    api_key_hash = models.CharField(db_column="apiKeyHash", max_length=64, null=True, blank=True, editable=False)
-    api_key_prefix = models.CharField(db_column="apiKeyPrefix", max_length=32, null=True, blank=True, editable=False)
-    api_key_created_at = models.DateTimeField(db_column="apiKeyCreatedAt", null=True, blank=True, editable=False)
+    legacy_api_key = AdoptedCharField(
+        db_column="apiKey", max_length=200, null=True, blank=True, editable=False, is_secret=True
+    )
+    api_key_hash = AdoptedCharField(
+        db_column="apiKeyHash", max_length=64, null=True, blank=True, editable=False, is_secret=True
+    )
+    api_key_prefix = AdoptedCharField(
+        db_column="apiKeyPrefix", max_length=32, null=True, blank=True, editable=False, is_secret=True
+    )
+    api_key_created_at = AdoptedDateTimeField(db_column="apiKeyCreatedAt", null=True, blank=True, editable=False)
 
     credits_new = BalanceField("OpenHands credits", db_column="creditsNew", help_text="USD. Pays for OpenHands.")
     credits = BalanceField("OhMyGPT credits", help_text="USD. Pays for OhMyGPT.")
@@ -88,11 +102,11 @@ class Account(models.Model):
     total_output_tokens = CountField("output tokens", db_column="totalOutputTokens", editable=False)
     ref_credits = MoneyField("referral credits", db_column="refCredits", editable=False)
     holds = HoldsField()
-    held_since = models.DateTimeField(
+    held_since = AdoptedDateTimeField(
         db_column="heldSince", null=True, blank=True, editable=False, help_text="Since when `holds` was never empty."
     )
 
-    review_since = models.DateTimeField(
+    review_since = AdoptedDateTimeField(
         db_column="reviewSince",
         null=True,
         blank=True,
@@ -100,17 +114,17 @@ class Account(models.Model):
         help_text="Since when it is refused because its requests cost more than they held.",
     )
 
-    requests_per_minute = models.PositiveIntegerField(
+    requests_per_minute = AdoptedPositiveIntegerField(
         db_column="requestsPerMinute", null=True, blank=True, help_text="Empty: the platform's limit. 0: none at all."
     )
-    concurrent_requests = models.PositiveIntegerField(
+    concurrent_requests = AdoptedPositiveIntegerField(
         db_column="concurrentRequests", null=True, blank=True, help_text="Empty: the platform's limit."
     )
 
-    purchased_at = models.DateTimeField(db_column="purchasedAt", null=True, blank=True, editable=False)
-    expires_at = models.DateTimeField(db_column="expiresAt", null=True, blank=True, editable=False)
-    created_at = models.DateTimeField(db_column="createdAt", null=True, blank=True, editable=False)
-    last_login_at = models.DateTimeField(db_column="lastLoginAt", null=True, blank=True, editable=False)
+    purchased_at = AdoptedDateTimeField(db_column="purchasedAt", null=True, blank=True, editable=False)
+    expires_at = AdoptedDateTimeField(db_column="expiresAt", null=True, blank=True, editable=False)
+    created_at = AdoptedDateTimeField(db_column="createdAt", null=True, blank=True, editable=False)
+    last_login_at = AdoptedDateTimeField(db_column="lastLoginAt", null=True, blank=True, editable=False)
 
     class Meta:
         db_table = "usersNew"

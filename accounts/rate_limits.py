@@ -19,8 +19,10 @@ from accounts.authentication import find_account_by_key
 from accounts.errors import RateLimitExceeded
 from accounts.keys import key_filter
 from accounts.models import Account
+from accounts.needs_repair import check, is_readable
 from accounts.processes import take_census
 from money.amounts import from_bson
+from money.expressions import is_finite
 from mongo.collections import Document, collection_of, encoded, find_one_and_update
 
 MINUTE_SECONDS = 60.0
@@ -50,7 +52,8 @@ class RateLimit:
 
 @cache
 def _own_or(field: str, default: float) -> RawBSONDocument:
-    return encoded({"$ifNull": [f"${field}", default]})
+    """Expression: the field if it is a number. Whatever else it holds is judged elsewhere; here it raises no error."""
+    return encoded({"$cond": [is_finite(f"${field}"), f"${field}", default]})
 
 
 @cache
@@ -59,9 +62,25 @@ def _seconds_of_one(default_per_minute: int) -> RawBSONDocument:
     return encoded({"$divide": [MINUTE_SECONDS, {"$max": [_own_or(PER_MINUTE, default_per_minute), 1]}]})
 
 
+LATEST_SECONDS = 1e11
+"""Since 1970. A bucket that would be full again after it, in three thousand years, was none: it counts as full now."""
+
+
+@cache
+def _full_at() -> RawBSONDocument:
+    field = f"${FULL_AT}"
+    is_time = {"$and": [{"$gte": [field, 0]}, {"$lte": [field, LATEST_SECONDS]}]}
+    return encoded({"$cond": [is_time, field, 0]})
+
+
+def _read_full_at(document: Document) -> float:
+    seconds = float(from_bson(document.get(FULL_AT)))
+    return seconds if 0 <= seconds <= LATEST_SECONDS else 0.0
+
+
 def _next_full_at(now: datetime) -> Document:
     """When the bucket would be full again after one more request."""
-    full_at = {"$max": [_own_or(FULL_AT, 0), now.timestamp()]}
+    full_at = {"$max": [_full_at(), now.timestamp()]}
     return {"$add": [full_at, _seconds_of_one(settings.REQUESTS_PER_MINUTE)]}
 
 
@@ -78,7 +97,8 @@ def concurrency_allows() -> RawBSONDocument:
 
 @cache
 def _concurrency_allows(default: int) -> RawBSONDocument:
-    open_holds = {"$size": {"$objectToArray": {"$ifNull": ["$holds", {}]}}}
+    is_object = {"$eq": [{"$type": "$holds"}, "object"]}
+    open_holds = {"$cond": [is_object, {"$size": {"$objectToArray": "$holds"}}, 0]}
     return encoded({"$lt": [open_holds, _own_or(CONCURRENT, default)]})
 
 
@@ -93,7 +113,7 @@ RATE_FIELDS = (FULL_AT, PER_MINUTE)
 def read_rate(document: Document, now: datetime) -> RateLimit:
     """Where the key stands, from a document with `RATE_FIELDS`."""
     limit = _limit(document, PER_MINUTE, settings.REQUESTS_PER_MINUTE)
-    busy_seconds = max(float(from_bson(document.get(FULL_AT))) - now.timestamp(), 0.0)
+    busy_seconds = max(_read_full_at(document) - now.timestamp(), 0.0)
     if limit <= 0:
         return RateLimit(0, 0, int(MINUTE_SECONDS))
     # A hair is forgiven, so that rounding of the time does not hide a request that would pass.
@@ -106,7 +126,7 @@ def refusal_of(document: Document, now: datetime) -> RateLimitExceeded | None:
     rate = read_rate(document, now)
     if rate.remaining < 1:
         interval = MINUTE_SECONDS / rate.limit if rate.limit else MINUTE_SECONDS
-        wait = float(from_bson(document.get(FULL_AT))) + interval - MINUTE_SECONDS - now.timestamp()
+        wait = _read_full_at(document) + interval - MINUTE_SECONDS - now.timestamp()
         return RateLimitExceeded(
             f"You may make {rate.limit} requests per minute.", rate=rate, retry_seconds=max(math.ceil(wait), 1)
         )
@@ -130,16 +150,17 @@ def concurrency_refusal_of(document: Document, now: datetime) -> RateLimitExceed
 def take_one(api_key: str, *, now: datetime | None = None) -> tuple[str, RateLimit]:
     """Count a request that costs nothing; returns the account's name and where the key stands.
 
-    One update. Raises `InvalidApiKey`, `AccountDisabled`, `RateLimitExceeded`. Every call counts.
+    One update. Raises `InvalidApiKey`, `AccountNeedsRepair`, `AccountDisabled`, `RateLimitExceeded`. Every call counts.
     """
     now = now or timezone.now()
-    query = {**key_filter(api_key), "isActive": {"$ne": False}, "$expr": rate_allows(now)}
+    query = {**key_filter(api_key), "isActive": {"$ne": False}, "$expr": {"$and": [is_readable(), rate_allows(now)]}}
     for _ in range(2):
         after = find_one_and_update(Account, query, [{"$set": rate_update(now)}], fields=RATE_FIELDS)
         if after is not None:
             return str(after["_id"]), read_rate(after, now)
         find_account_by_key(api_key)
-        document = collection_of(Account).find_one(key_filter(api_key)) or {}
+        document = collection_of(Account).find_one(key_filter(api_key)) or {"_id": "gone"}
+        check(document)
         if refusal := refusal_of(document, now):
             raise refusal
     raise RateLimitExceeded("Try again.", rate=read_rate(document, now), retry_seconds=1)
@@ -151,7 +172,8 @@ def check_rate(api_key: str, *, now: datetime | None = None) -> None:
     document = collection_of(Account).find_one(key_filter(api_key))
     if document is None or document.get("isActive") is False:
         find_account_by_key(api_key)
-    if refusal := refusal_of((document or {}) | {"holds": {}}, now):
+    check(document or {"_id": "gone"})
+    if refusal := refusal_of(document or {}, now):
         raise refusal
 
 

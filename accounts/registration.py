@@ -12,6 +12,7 @@ from accounts.keys import HASHED_FROM, PLAIN_KEY, generate_key, hash_key, key_fi
 from accounts.models import USERNAME_PATTERN, Account, Role
 from mongo.collections import collection_of, current_session
 from mongo.transactions import run_in_transaction
+from mongo.unreadable import id_of_text
 
 
 def create_account(
@@ -61,7 +62,7 @@ def rotate_key(
     }
 
     def replaces() -> bool:
-        query = {"_id": username, **(key_filter(current_key) if current_key else {})}
+        query = {"_id": id_of_text(username), **(key_filter(current_key) if current_key else {})}
         return bool(collection_of(Account).update_one(query, update, session=current_session()).matched_count)
 
     # The key of an old document may have no hash yet, which the update asks for.

@@ -17,6 +17,7 @@ from money.amounts import ZERO, to_bson
 from money.expressions import number, rounded
 from mongo.collections import Document, collection_of, current_session, find_one_and_update
 from mongo.errors import DATABASE_FAILURES
+from mongo.unreadable import id_of_text
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ def _note(username: str, *, amount: Decimal, timeouts: int, now: datetime) -> No
 def clear_review(*, username: str) -> None:
     """Let the account be used again, and count from zero. Raises `AccountNotFound`. Safe to repeat."""
     fields = dict.fromkeys((SINCE, DAY, UNCOLLECTED, TIMEOUTS), "")
-    updated = collection_of(Account).update_one({"_id": username}, {"$unset": fields}, session=current_session())
+    updated = collection_of(Account).update_one(
+        {"_id": id_of_text(username)}, {"$unset": fields}, session=current_session()
+    )
     if not updated.matched_count:
         raise AccountNotFound(username)

@@ -118,6 +118,10 @@ DATABASES = {
             # An acknowledged write has survived the loss of a node, and of this process.
             "w": "majority",
             "retryWrites": True,
+            # An adopted document may hold a time that Python cannot, or text that is no UTF-8: they are read as what
+            # stands for them, instead of failing for all documents that are read with them.
+            "datetime_conversion": "DATETIME_AUTO",
+            "unicode_decode_error_handler": "replace",
             "serverSelectionTimeoutMS": env.int("DATABASE_TIMEOUT_MS", default=5000),
             "connectTimeoutMS": 5000,
             "socketTimeoutMS": 30000,

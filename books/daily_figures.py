@@ -13,12 +13,14 @@ from django.db.models import Model
 from django.utils import timezone
 from pymongo.errors import PyMongoError
 
+from accounts.errors import AccountNeedsRepair
 from accounts.models import Account, Balance, LedgerEntry
 from books.models import DailyFigures
 from books.reconciliation import read_reconciliation
 from money.amounts import from_bson
-from money.expressions import exact
-from mongo.collections import collection_of
+from money.expressions import exact, is_finite
+from mongo.collections import IS_NO_LIST, collection_of
+from mongo.unreadable import type_of
 from payments.inbox.bad_signatures import read_bad_signatures
 from payments.models import Payment, WebhookEvent
 from payments.orders.prices import CURRENCY, RECEIVED
@@ -99,7 +101,7 @@ def _start_of(day: date) -> datetime:
 
 
 def _within(field: str, day: date) -> dict[str, Any]:
-    return {field: {"$gte": _start_of(day), "$lt": _start_of(day) + timedelta(days=1)}}
+    return {field: {"$gte": _start_of(day), "$lt": _start_of(day) + timedelta(days=1), **IS_NO_LIST}}
 
 
 def _text(value: object) -> str:
@@ -129,7 +131,7 @@ def _requests(day: date) -> tuple[Figures, Figures]:
     `charged_known` is the part of what was charged whose cost is known: only that can be compared with `own_cost`.
     The logs are read once, by the index of times; of the models the `MOST_MODELS` largest are kept.
     """
-    is_known = {"$isNumber": "$ownCost"}
+    is_known = is_finite("$ownCost")
     per_model = {
         "_id": {"upstream": balance_expression(), "model": {"$ifNull": ["$model", ""]}},
         "requests": {"$sum": 1},
@@ -171,7 +173,7 @@ def _requests(day: date) -> tuple[Figures, Figures]:
     margin = {
         "upstreams": [{"upstream": str(row["_id"]), **_margin(row)} for row in found["upstreams"]],
         "models": [
-            {"upstream": str(row["_id"]["upstream"]), "model": str(row["_id"]["model"]), **_margin(row)}
+            {"upstream": str(row["_id"]["upstream"]), "model": _name(row["_id"]["model"]), **_margin(row)}
             for row in found["models"]
         ],
     }
@@ -205,9 +207,19 @@ def _revenue(day: date) -> list[Figures]:
         {"$sort": {"_id": 1}},
     ]
     return [
-        {**row["_id"], "amount": _text(row["amount"]), "payments": row["payments"]}
+        {
+            "provider": _name(row["_id"]["provider"]),
+            "currency": row["_id"]["currency"],
+            "amount": _text(row["amount"]),
+            "payments": row["payments"],
+        }
         for row in collection_of(Payment).aggregate([*pipeline, {"$sort": {"_id": 1}}])
     ]
+
+
+def _name(value: object) -> str:
+    """What is stored in the place of a name, so that any number of odd ones are one row for each kind of value."""
+    return value if type(value) is str else f"unreadable: {type_of(value)}"
 
 
 def _events(day: date) -> Figures:
@@ -259,9 +271,16 @@ def _reconcile(day: date) -> Figures:
     names = [row["_id"] for row in collection_of(LedgerEntry).aggregate(pipeline)]
     present = Account.objects.filter(pk__in=names).values_list("pk", flat=True)
     # Nothing can be said of accounts that no reconciliation has adopted yet.
-    checked = {name: results for name in present if (results := read_reconciliation(name))}
-    drifting = sorted(name for name, results in checked.items() if any(result.drift for result in results))
-    return {"checked": len(checked), "drifting": drifting}
+    checked: dict[str, bool] = {}
+    damaged = []
+    for name in present:
+        try:
+            if results := read_reconciliation(name):
+                checked[name] = any(result.drift for result in results)
+        except AccountNeedsRepair:
+            damaged.append(name)
+    drifting = sorted(name for name, has_drift in checked.items() if has_drift)
+    return {"checked": len(checked), "drifting": drifting, "damaged": sorted(damaged)}
 
 
 def _last_found(day: date) -> Figures:

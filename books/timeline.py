@@ -9,12 +9,15 @@ from typing import Any
 from django.utils import timezone
 
 from accounts.models import Account, Balance, LedgerEntry
+from accounts.needs_repair import check_account
 from books.reconciliation import ledger_sums, settled_costs
 from money.amounts import from_bson
 from money.expressions import exact, whole
-from mongo.collections import collection_of, current_session
-from mongo.times import as_utc
+from mongo.collections import IS_NO_LIST, collection_of, current_session
+from mongo.fields import FIRST_TIME, LAST_TIME
+from mongo.times import as_utc, later
 from mongo.transactions import run_in_transaction
+from mongo.unreadable import Unreadable
 from proxy.billing.credit_type import balance_expression
 from proxy.models import INPUT_TOKENS, OUTPUT_TOKENS, RequestLog
 
@@ -68,13 +71,14 @@ def read_timeline(
 ) -> Timeline:
     """A page of at most `WINDOW`, `MAX_ENTRIES` and `MAX_REQUESTS` that ends at `before` (now). Reads one snapshot.
 
-    Raises `Account.DoesNotExist`.
+    Raises `Account.DoesNotExist`, and `AccountNeedsRepair` where nobody can say what the account has.
     """
     return run_in_transaction(lambda: _read(username, before, balance, kind))
 
 
 def _read(username: str, before: datetime | None, balance: Balance | None, kind: str) -> Timeline:
     account = Account.objects.get(pk=username)
+    check_account(account)
     start = _first_that_fits(username, (before or timezone.now()) - WINDOW, before)
     entries, start = _entries(username, start, before)
     boundaries = sorted({entry.created_at for entry in entries})
@@ -90,14 +94,14 @@ def _first_that_fits(username: str, start: datetime, end: datetime | None) -> da
     """Where a page starts so that it has at most `MAX_REQUESTS`: with a whole day, unless one day has more."""
 
     def times_from(first: datetime) -> Any:
-        query = {"userId": username, "createdAt": _between(first, end)}
+        query = {"userId": {"$eq": username, **IS_NO_LIST}, "createdAt": _between(first, end)}
         found = collection_of(RequestLog).find(query, {"_id": 0, "createdAt": 1}, session=current_session())
         return found.sort("createdAt", -1)
 
     for too_many in times_from(start).skip(MAX_REQUESTS).limit(1):
         cut = as_utc(too_many["createdAt"])
-        next_day = datetime.combine(cut.date() + timedelta(days=1), time(), UTC)
-        return next_day if list(times_from(next_day).limit(1)) else cut + timedelta(milliseconds=1)
+        next_day = datetime.combine(later(cut, timedelta(days=1)).date(), time(), UTC)
+        return next_day if list(times_from(next_day).limit(1)) else later(cut, timedelta(milliseconds=1))
     return start
 
 
@@ -153,12 +157,16 @@ def _use(account: Account, start: datetime, end: datetime | None, boundaries: li
             balance=Balance(found["_id"]["balance"]),
             kind=USE,
             amount=-from_bson(found["cost"]),
-            model=str(found["_id"]["model"]),
+            model=_name(found["_id"]["model"]),
             requests=found["requests"],
             failed=found["failed"],
             tokens=int(from_bson(found["tokens"])),
             is_ours=found["_id"]["isOurs"],
         )
+
+
+def _name(model: object) -> str:
+    return model if type(model) is str else str(Unreadable.of(model))
 
 
 def _segment(boundaries: list[datetime], before: int = 0) -> Any:
@@ -173,12 +181,13 @@ def _segment(boundaries: list[datetime], before: int = 0) -> Any:
 
 def _logs(account: Account, start: datetime, end: datetime | None) -> dict[str, Any]:
     """The account's logs in a window, without those not settled yet, whose cost is still in the hold."""
-    query: dict[str, Any] = {"userId": account.pk, "createdAt": _between(start, end)}
+    query: dict[str, Any] = {"userId": {"$eq": account.pk, **IS_NO_LIST}, "createdAt": _between(start, end)}
     return query | ({"_id": {"$nin": list(account.holds)}} if account.holds else {})
 
 
-def _between(start: datetime, end: datetime | None) -> dict[str, datetime]:
-    return {"$gte": start} | ({"$lt": end} if end is not None else {})
+def _between(start: datetime, end: datetime | None) -> dict[str, Any]:
+    """Times only: an old log may hold a list of them, or one that is out of Python's range."""
+    return {"$gte": start, "$lte": LAST_TIME, **({"$lt": end} if end is not None else {}), **IS_NO_LIST}
 
 
 def _totals_at(account: Account, end: datetime | None) -> dict[Balance, Decimal]:
@@ -205,6 +214,8 @@ def _with_running_balance(rows: Iterable[Row], running: dict[Balance, Decimal]) 
 def _newest_before(username: str, start: datetime) -> datetime | None:
     """Just after the newest thing before the window, where an older page ends; None if there is nothing."""
     entry = LedgerEntry.objects.filter(account_id=username, created_at__lt=start).order_by("-created_at").first()
-    log = RequestLog.objects.filter(user_id=username, created_at__lt=start).order_by("-created_at").first()
-    times = [found.created_at for found in (entry, log) if found is not None and found.created_at is not None]
-    return max(times) + timedelta(milliseconds=1) if times else None
+    query = {"userId": {"$eq": username, **IS_NO_LIST}, "createdAt": {"$gte": FIRST_TIME, "$lt": start, **IS_NO_LIST}}
+    logs = collection_of(RequestLog).find(query, {"_id": 0, "createdAt": 1}, session=current_session())
+    times = [as_utc(log["createdAt"]) for log in logs.sort("createdAt", -1).limit(1)]
+    times += [entry.created_at] if entry is not None else []
+    return later(max(times), timedelta(milliseconds=1)) if times else None

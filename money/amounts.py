@@ -15,6 +15,9 @@ ZERO = Decimal("0.00000000")
 MAX_AMOUNT = Decimal("1000000")
 """The largest single movement, in USD."""
 
+LARGEST_BALANCE = Decimal(2**25)
+"""USD. A larger balance, or debt, cannot be counted with: sums of it are not exact."""
+
 LARGEST_DOUBLE = sys.float_info.max
 _LARGEST = Decimal(LARGEST_DOUBLE)  # Compared with as a Decimal: a float is converted anew each time, at 2 µs.
 WIDE = Context(prec=400)  # A stored double may have 309 digits before the point; reading it must not raise.

@@ -11,7 +11,7 @@ from money.amounts import LARGEST_DOUBLE, to_bson
 from mongo.collections import Document, encoded
 
 
-def _is_finite(field: str) -> Document:
+def is_finite(field: str) -> Document:
     """Whether the field holds a number that a double can hold: not text, missing, NaN, nor infinite.
 
     The database orders values of all types: what is missing, null and NaN before the numbers, all else after them.
@@ -26,7 +26,7 @@ def number(path: str) -> RawBSONDocument:
     Rounded before anything is added, so that what Python read plus what was added is what is there.
     """
     field = f"${path}"
-    return encoded({"$cond": [_is_finite(field), rounded({"$toDouble": field}), 0.0]})
+    return encoded({"$cond": [is_finite(field), rounded({"$toDouble": field}), 0.0]})
 
 
 @cache
@@ -36,7 +36,7 @@ def exact(path: str) -> RawBSONDocument:
     What is no finite number counts as 0, as everywhere.
     """
     field = f"${path}"
-    return encoded({"$cond": [_is_finite(field), rounded({"$toDecimal": field}), Decimal128("0")]})
+    return encoded({"$cond": [is_finite(field), rounded({"$toDecimal": field}), Decimal128("0")]})
 
 
 @cache

@@ -6,11 +6,19 @@ from typing import Any
 from bson import Int64
 from django.db import models
 
-from money.amounts import WIDE, from_bson, number_from_bson, round_usd, to_bson
+from money.amounts import WIDE, ZERO, number_from_bson, round_usd, to_bson
+from money.expressions import is_finite
+from mongo.fields import AdoptedField, NotReadable, is_of_type
 
 
-class MoneyField(models.DecimalField):
+def _is_readable(path: str) -> Any:
+    return {"$or": [is_of_type(path), is_finite(path)]}
+
+
+class MoneyField(AdoptedField, models.DecimalField):
     """USD: a `Decimal` with 8 places in Python, a double in the document. Absent and null read as 0."""
+
+    stands_for_unreadable: Decimal | None = ZERO
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("max_digits", 18)
@@ -21,8 +29,17 @@ class MoneyField(models.DecimalField):
     def get_internal_type(self) -> str:
         return "FloatField"
 
-    def from_db_value(self, value: object, expression: object, connection: object) -> Decimal | None:
-        return None if value is None and self.null else from_bson(value)
+    def absent(self) -> Decimal | None:
+        return None if self.null else ZERO
+
+    def read(self, value: Any) -> Decimal:
+        number = number_from_bson(value)
+        if number is None:
+            raise NotReadable
+        return number
+
+    def readable(self, path: str) -> Any:
+        return _is_readable(path)
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
         if value is None or hasattr(value, "resolve_expression"):
@@ -39,19 +56,20 @@ class PriceField(MoneyField):
     To migrations it is the field that it stores like.
     """
 
-    def from_db_value(self, value: object, expression: object, connection: object) -> Decimal | None:
-        return number_from_bson(value)
+    stands_for_unreadable = None
+
+    def absent(self) -> None:
+        return None
 
     def deconstruct(self) -> Any:
         name, _, args, kwargs = super().deconstruct()
         return name, f"{MoneyField.__module__}.{MoneyField.__name__}", args, kwargs
 
 
-class CountField(models.FloatField):
-    """A counter such as tokens: an `int` in Python. Absent and null read as 0, any number type as a whole number.
+class CountField(AdoptedField, models.FloatField):
+    """A counter such as tokens: an `int` in Python. Absent and null read as 0, any number type as a whole number."""
 
-    (Not an IntegerField: the back end's converter for those cannot read Decimal128.)
-    """
+    stands_for_unreadable = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("default", 0)
@@ -60,8 +78,17 @@ class CountField(models.FloatField):
     def get_internal_type(self) -> str:
         return "FloatField"
 
-    def from_db_value(self, value: object, expression: object, connection: object) -> int:
-        return int(from_bson(value))
+    def absent(self) -> int:
+        return 0
+
+    def read(self, value: Any) -> int:
+        number = number_from_bson(value)
+        if number is None:
+            raise NotReadable
+        return int(number)
+
+    def readable(self, path: str) -> Any:
+        return _is_readable(path)
 
     def get_prep_value(self, value: Any) -> Any:
         return value if value is None or hasattr(value, "resolve_expression") else Int64(int(value))

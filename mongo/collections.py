@@ -16,6 +16,9 @@ from mongo.backend.base import DatabaseWrapper
 
 Document = dict[str, Any]
 
+IS_NO_LIST: Document = {"$not": {"$type": "array"}}
+"""A part of a field's condition: a list meets any other condition that one of its elements meets."""
+
 
 class _Thread(threading.local):
     """What each thread keeps: Django's own look-up also asks whether a coroutine is running."""

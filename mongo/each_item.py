@@ -6,6 +6,8 @@ from typing import TypeVar
 
 from pymongo.errors import ConnectionFailure
 
+from mongo.errors import UnreadableDocument
+
 logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
@@ -26,6 +28,9 @@ def sum_one_by_one(items: Iterable[Item], handle: Callable[[Item], int], *, name
         count += 1
         try:
             total += handle(item)
+        except UnreadableDocument as error:  # Nothing failed: the document has to be repaired.
+            logger.error("%s: %s", name(item), error)
+            failed += 1
         except Exception as error:  # The outermost border of one item: whatever it meets, the next one has its turn.
             if isinstance(error, ConnectionFailure) or isinstance(error.__cause__, ConnectionFailure):
                 raise

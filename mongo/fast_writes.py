@@ -81,9 +81,10 @@ class _Lease:
         request_id, message, _, largest_document = _op_msg(0, command, database, None, DEFAULT_CODEC_OPTIONS)
         connection.send_message(message, largest_document)
         try:
-            reply = _receive(connection, request_id, min(self.pool.opts.socket_timeout or inf, WRITE_SECONDS))
+            data = _receive(connection, request_id, min(self.pool.opts.socket_timeout or inf, WRITE_SECONDS))
         except BaseException as error:
             connection._raise_connection_failure(error)
+        reply: Document = bson.decode(data, client.codec_options)
         _check_command_response(reply, connection.max_wire_version)
         return reply
 
@@ -92,8 +93,11 @@ class _Lease:
         self.checkout.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
 
 
-def _receive(connection: Connection, request_id: int, patience: float) -> Document:
-    """The document that answers a request: one message is all that comes on a connection until the next request."""
+def _receive(connection: Connection, request_id: int, patience: float) -> memoryview:
+    """The bytes of the document that answers a request.
+
+    One message is all that comes on a connection until the next request.
+    """
     data = _receive_some(connection, patience)
     while len(data) < _HEADER.size:
         data += _receive_some(connection, patience)
@@ -102,7 +106,7 @@ def _receive(connection: Connection, request_id: int, patience: float) -> Docume
         data += _receive_some(connection, patience)
     if length != len(data) or kind != [request_id, _OpMsg.OP_CODE, 0, 0]:
         raise ProtocolError(f"{len(data)} bytes of {length}, kind {kind}: not the answer to {request_id}")
-    return bson.decode(memoryview(data)[_HEADER.size :])
+    return memoryview(data)[_HEADER.size :]
 
 
 def _receive_some(connection: Connection, patience: float) -> bytes:

@@ -1,6 +1,10 @@
 """What can be wrong with an order, a delivery of a provider, or a decision of the review queue."""
 
+from collections.abc import Mapping
+
 from accounts.errors import BillingError
+from mongo.errors import UnreadableDocument
+from mongo.unreadable import Unreadable
 
 
 class InvalidOrder(BillingError):
@@ -59,6 +63,19 @@ class PaymentNotFound(BillingError):
 
     def __init__(self, message: str = "no such payment") -> None:
         super().__init__(message, customer_message="Payment not found.")
+
+
+class PaymentNeedsRepair(BillingError, UnreadableDocument):
+    """The payment's document holds something that cannot be read: nothing is credited, or reversed, for it."""
+
+    code = "payment_needs_repair"
+
+    def __init__(self, payment: str, problems: Mapping[str, Unreadable]) -> None:
+        found = ", ".join(f"{column} ({problem})" for column, problem in problems.items())
+        super().__init__(
+            f"payment {payment!r} needs repair: {found}",
+            customer_message="The record of this payment is damaged. Contact support: nothing is lost.",
+        )
 
 
 class EndpointOff(BillingError):

@@ -4,6 +4,14 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from money.fields import MoneyField, PercentField
+from mongo.fields import (
+    AdoptedCharField,
+    AdoptedDateTimeField,
+    AdoptedDecimalField,
+    AdoptedJSONField,
+    AdoptedModel,
+    AdoptedObjectIdField,
+)
 
 OLD_PROVIDER = "sepay"
 """The only provider of the replaced system: what absent means in its documents."""
@@ -54,7 +62,7 @@ class PurchasingState(models.Model):
         return "Purchasing is on" if self.is_on else "Purchasing is off"
 
 
-class Payment(models.Model):
+class Payment(AdoptedModel):
     """An order and what became of it. Documents of the replaced system have no `rate` and no `provider`.
 
     `credits` is what was ordered and `amount` its price in `currency`; what really arrived stands beside them.
@@ -82,31 +90,36 @@ class Payment(models.Model):
         DISPUTED = "disputed", "Charged back"
         REFUNDED = "refunded", "Refunded, in part or in full"
 
-    user_id = models.CharField("account", db_column="userId", max_length=100)
-    discord_id = models.CharField("Discord id", db_column="discordId", max_length=19, null=True, blank=True)
-    username = models.CharField(max_length=100, null=True, blank=True)
+    id = AdoptedObjectIdField("ID", auto_created=True, primary_key=True, serialize=False)
+    user_id = AdoptedCharField("account", db_column="userId", max_length=100)
+    discord_id = AdoptedCharField(
+        "Discord id", db_column="discordId", max_length=19, null=True, blank=True, reads_numbers=True
+    )
+    username = AdoptedCharField(max_length=100, null=True, blank=True)
     credits = MoneyField(help_text="USD ordered.")
     amount = MoneyField(help_text="Price, in units of the currency.")
-    currency = models.CharField(max_length=3, default="VND", null=True)
+    currency = AdoptedCharField(max_length=3, default="VND", null=True)
     rate = MoneyField(
         null=True,
         default=None,
         help_text="Units of the currency for one USD, fixed with the order; absent in old documents.",
     )
-    bonus_percent = PercentField(db_column="bonusPercent", null=True, help_text="Promotion when it was ordered.")
-    order_code = models.CharField(db_column="orderCode", max_length=60, null=True)
-    payment_method = models.CharField(
+    bonus_percent = AdoptedDecimalField(
+        db_column="bonusPercent", max_digits=6, decimal_places=2, null=True, help_text="Promotion when it was ordered."
+    )
+    order_code = AdoptedCharField(db_column="orderCode", max_length=60, null=True)
+    payment_method = AdoptedCharField(
         db_column="paymentMethod", max_length=20, null=True, help_text="The provider that the customer chose."
     )
-    status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
-    session_id = models.CharField(
+    status = AdoptedCharField(max_length=10, choices=Status.choices, default=Status.PENDING)
+    session_id = AdoptedCharField(
         "payment page", db_column="sessionId", max_length=100, null=True, help_text="The provider's checkout session."
     )
-    provider = models.CharField(max_length=20, null=True, help_text="Who carried the money; absent in old documents.")
-    provider_transaction_id = models.CharField(
+    provider = AdoptedCharField(max_length=20, null=True, help_text="Who carried the money; absent in old documents.")
+    provider_transaction_id = AdoptedCharField(
         "provider transaction", db_column="providerTransactionId", max_length=100, null=True
     )
-    provider_charge_id = models.CharField(
+    provider_charge_id = AdoptedCharField(
         "provider charge",
         db_column="providerChargeId",
         max_length=100,
@@ -114,10 +127,12 @@ class Payment(models.Model):
         editable=False,
         help_text="Another name of the money, which some of its refunds and disputes have alone.",
     )
-    transfer_key = models.CharField(
+    transfer_key = AdoptedCharField(
         db_column="transferKey", max_length=80, null=True, help_text="The same for every report of this money."
     )
-    sepay_transaction_id = models.CharField(db_column="sepayTransactionId", max_length=100, null=True)
+    sepay_transaction_id = AdoptedCharField(
+        db_column="sepayTransactionId", max_length=100, null=True, reads_numbers=True
+    )
     received_amount = MoneyField(
         db_column="receivedAmount", null=True, default=None, help_text="Units of the currency."
     )
@@ -132,13 +147,15 @@ class Payment(models.Model):
     reversed_bonus = MoneyField(
         db_column="reversedBonus", null=True, default=None, help_text="USD reversed of the bonus."
     )
-    last_reversal = models.CharField(db_column="lastReversal", max_length=100, null=True, editable=False)
-    flags = models.JSONField(default=list, null=True, help_text="What staff should know: late, over, under…")
+    last_reversal = AdoptedCharField(db_column="lastReversal", max_length=100, null=True, editable=False)
+    flags = AdoptedJSONField(
+        default=list, null=True, shape=list, help_text="What staff should know: late, over, under…"
+    )
     credits_before = MoneyField(db_column="creditsBefore", null=True, default=None)
     credits_after = MoneyField(db_column="creditsAfter", null=True, default=None)
-    created_at = models.DateTimeField("ordered", db_column="createdAt", null=True)
-    expires_at = models.DateTimeField("pay before", db_column="expiresAt", null=True)
-    completed_at = models.DateTimeField("paid", db_column="completedAt", null=True)
+    created_at = AdoptedDateTimeField("ordered", db_column="createdAt", null=True)
+    expires_at = AdoptedDateTimeField("pay before", db_column="expiresAt", null=True)
+    completed_at = AdoptedDateTimeField("paid", db_column="completedAt", null=True)
 
     class Meta:
         db_table = "payments"
@@ -232,7 +249,7 @@ class WebhookEvent(models.Model):
 WAITING_FOR_STAFF = (WebhookEvent.Status.REVIEW, WebhookEvent.Status.DEAD)
 
 
-class Reversal(models.Model):
+class Reversal(AdoptedModel):
     """One refund or dispute of a payment, as the newest of its provider's events reports it."""
 
     class State(models.TextChoices):

@@ -11,7 +11,18 @@ from django.db import models
 from accounts.models import Balance
 from money.fields import CountField, MoneyField, PriceField
 from mongo.collections import collection_of
-from mongo.fields import DefaultTrueField
+from mongo.fields import (
+    AdoptedBigIntegerField,
+    AdoptedBooleanField,
+    AdoptedCharField,
+    AdoptedDateTimeField,
+    AdoptedIdField,
+    AdoptedIntegerField,
+    AdoptedJSONField,
+    AdoptedModel,
+    DefaultTrueField,
+)
+from mongo.unreadable import id_of_text, is_odd_id, text_of_id
 from proxy.billing.credit_type import balance_of, is_billed_to
 
 
@@ -27,8 +38,8 @@ def _price(label: str, column: str, **kwargs: Any) -> PriceField:
     )
 
 
-def _json(label: str, column: str) -> models.JSONField:
-    return models.JSONField(label, db_column=column, default=None, null=True, blank=True)
+def _json(label: str, column: str, *, shape: type = dict) -> AdoptedJSONField:
+    return AdoptedJSONField(label, db_column=column, default=None, null=True, blank=True, shape=shape)
 
 
 class OutputMember(models.TextChoices):
@@ -38,20 +49,22 @@ class OutputMember(models.TextChoices):
     MAX_COMPLETION_TOKENS = "max_completion_tokens", "max_completion_tokens"
 
 
-class ModelPrice(models.Model):
+class ModelPrice(AdoptedModel):
     """What one model costs on one upstream. Rows of the replaced system (no upstream) hold for both upstreams.
 
     `proxy/billing/price_rows.py` says what each field may hold, and makes of a row what requests are billed by.
     """
 
-    id = models.CharField(primary_key=True, db_column="_id", max_length=200)
-    model_id = models.CharField(
+    id = AdoptedIdField(primary_key=True, db_column="_id", max_length=200)
+    model_id = AdoptedCharField(
         "model", db_column="modelId", max_length=150, help_text="The name that clients send in `model`."
     )
-    upstream = models.CharField(max_length=10, choices=Balance.choices, null=True, blank=True)
-    aliases = models.JSONField(default=list, null=True, blank=True, help_text="Other names that clients may send.")
-    display_name = models.CharField(db_column="displayName", max_length=150, null=True, blank=True)
-    upstream_model_id = models.CharField(
+    upstream = AdoptedCharField(max_length=10, choices=Balance.choices, null=True, blank=True)
+    aliases = AdoptedJSONField(
+        default=list, null=True, blank=True, shape=list, help_text="Other names that clients may send."
+    )
+    display_name = AdoptedCharField(db_column="displayName", max_length=150, null=True, blank=True)
+    upstream_model_id = AdoptedCharField(
         db_column="upstreamModelId",
         max_length=150,
         null=True,
@@ -68,15 +81,15 @@ class ModelPrice(models.Model):
     input_image_price = _price("input, images", "inputImagePricePerMTok", null=True, blank=True)
     output_image_price = _price("output, images", "outputImagePricePerMTok", null=True, blank=True)
     multiplier = PriceField(null=True, blank=True, default=Decimal(1), validators=[MinValueValidator(0)])
-    max_output_tokens = models.BigIntegerField(
+    max_output_tokens = AdoptedBigIntegerField(
         db_column="maxOutputTokens", null=True, blank=True, validators=[MinValueValidator(1)]
     )
-    tiers = _json("tiers by input size", "tiers")
+    tiers = _json("tiers by input size", "tiers", shape=list)
     option_multipliers = _json("multipliers of options", "optionMultipliers")
     tool_fees = _json("fees of server tools", "toolFees")
     attachment_tokens = _json("input tokens of attachments", "attachmentTokens")
-    passed_members = _json("members that pass", "passedMembers")
-    output_member = models.CharField(
+    passed_members = _json("members that pass", "passedMembers", shape=list)
+    output_member = AdoptedCharField(
         "member that bounds output",
         db_column="outputMember",
         max_length=40,
@@ -95,8 +108,8 @@ class ModelPrice(models.Model):
     own_output_image_price = _price("own output, images", "ownOutputImagePricePerMTok", null=True, blank=True)
     own_option_multipliers = _json("own multipliers of options", "ownOptionMultipliers")
     is_active = DefaultTrueField("active", db_column="isActive")
-    created_at = models.DateTimeField(db_column="createdAt", auto_now_add=True)
-    updated_at = models.DateTimeField(db_column="updatedAt", auto_now=True)
+    created_at = AdoptedDateTimeField(db_column="createdAt", auto_now_add=True)
+    updated_at = AdoptedDateTimeField(db_column="updatedAt", auto_now=True)
 
     class Meta:
         db_table = "model_pricing"
@@ -108,18 +121,25 @@ class ModelPrice(models.Model):
 
 
 class RequestIdField(models.CharField):
-    """The log's key: a request id of ours, or the ObjectId of an older document, shown as its 24 hex digits."""
+    """The log's key: a request id of ours, or the ObjectId of an older document, shown as its 24 hex digits.
+
+    Any other reads as `text_of_id`, by which it is found again.
+    """
 
     def get_prep_value(self, value: Any) -> Any:
         if isinstance(value, ObjectId) or value is None:
             return value
+        if is_odd_id(value):
+            return id_of_text(value)
         try:
             return ObjectId(str(value))
         except InvalidId:
             return str(value)
 
     def from_db_value(self, value: object, expression: object, connection: object) -> str | None:
-        return None if value is None else str(value)
+        if value is None or isinstance(value, ObjectId):
+            return None if value is None else str(value)
+        return value if type(value) is str and value and not ObjectId.is_valid(value) else text_of_id(value)
 
 
 class CreditTypeField(models.CharField):
@@ -159,7 +179,7 @@ OUTPUT_TOKENS = {
 """The same for its output."""
 
 
-class RequestLog(models.Model):
+class RequestLog(AdoptedModel):
     """One metered request: the write-ahead record of its cost, and the receipt. Written by `proxy/billing/metering.py`.
 
     Documents with a `hold` are ours; those of the replaced system have none and count in no reconciliation.
@@ -175,14 +195,14 @@ class RequestLog(models.Model):
         RECKONED = "reckoned", "Reckoned from the price row"
 
     id = RequestIdField("request id", primary_key=True, db_column="_id", max_length=40)
-    user_id = models.CharField("account", db_column="userId", max_length=100, null=True)
-    api_key_prefix = models.CharField("API key", db_column="apiKeyPrefix", max_length=32, null=True)
+    user_id = AdoptedCharField("account", db_column="userId", max_length=100, null=True)
+    api_key_prefix = AdoptedCharField("API key", db_column="apiKeyPrefix", max_length=32, null=True)
     credit_type = CreditTypeField(
         "balance", db_column="creditType", max_length=10, choices=Balance.choices, default=Balance.OHMYGPT, null=True
     )
-    endpoint = models.CharField(max_length=60, null=True)
-    model = models.CharField(max_length=150, null=True)
-    is_stream = models.BooleanField("streamed", db_column="isStream", null=True)
+    endpoint = AdoptedCharField(max_length=60, null=True)
+    model = AdoptedCharField(max_length=150, null=True)
+    is_stream = AdoptedBooleanField("streamed", db_column="isStream", null=True)
     input_tokens = CountField(db_column="inputTokens")
     output_tokens = CountField(db_column="outputTokens")
     cache_write_tokens = CountField(db_column="cacheWriteTokens")
@@ -192,8 +212,8 @@ class RequestLog(models.Model):
     input_image_tokens = CountField(db_column="inputImageTokens")
     output_audio_tokens = CountField(db_column="outputAudioTokens")
     output_image_tokens = CountField(db_column="outputImageTokens")
-    tool_uses = models.JSONField(
-        db_column="toolUses", null=True, help_text="How often each server tool was used, by its name."
+    tool_uses = AdoptedJSONField(
+        db_column="toolUses", null=True, shape=dict, help_text="How often each server tool was used, by its name."
     )
     tokens_used = CountField("tokens", db_column="tokensUsed")
     cost = MoneyField(db_column="creditsCost", help_text="USD taken from the balance.")
@@ -201,18 +221,18 @@ class RequestLog(models.Model):
     own_cost = MoneyField(
         "operator's cost", db_column="ownCost", null=True, default=None, help_text="USD that the upstream took."
     )
-    own_cost_source = models.CharField(
+    own_cost_source = AdoptedCharField(
         "operator's cost, source", db_column="ownCostSource", max_length=10, choices=OwnCostSource.choices, null=True
     )
     hold = MoneyField("held", null=True, default=None, help_text="USD set aside before the request was forwarded.")
-    price = models.JSONField(null=True, help_text="The price row that this request was billed at.")
-    usage_source = models.CharField(db_column="usageSource", max_length=10, choices=UsageSource.choices, null=True)
-    usage_problem = models.CharField(db_column="usageProblem", max_length=100, null=True)
-    outcome = models.CharField(max_length=60, null=True, help_text="How the request ended.")
-    status_code = models.IntegerField("status", db_column="statusCode", null=True)
-    is_success = models.BooleanField("succeeded", db_column="isSuccess", null=True)
-    latency_ms = models.IntegerField("latency (ms)", db_column="latencyMs", null=True)
-    created_at = models.DateTimeField("time", db_column="createdAt", null=True)
+    price = AdoptedJSONField(null=True, shape=dict, help_text="The price row that this request was billed at.")
+    usage_source = AdoptedCharField(db_column="usageSource", max_length=10, choices=UsageSource.choices, null=True)
+    usage_problem = AdoptedCharField(db_column="usageProblem", max_length=100, null=True)
+    outcome = AdoptedCharField(max_length=60, null=True, help_text="How the request ended.")
+    status_code = AdoptedIntegerField("status", db_column="statusCode", null=True)
+    is_success = AdoptedBooleanField("succeeded", db_column="isSuccess", null=True)
+    latency_ms = AdoptedIntegerField("latency (ms)", db_column="latencyMs", null=True)
+    created_at = AdoptedDateTimeField("time", db_column="createdAt", null=True)
 
     objects = RequestLogQuerySet.as_manager()
 

@@ -4,7 +4,7 @@ The proxy's hot path: `hold` authenticates, judges the limits and sets the worst
 takes the cost and gives the rest back in another. What was spent stands in the request log.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,6 +16,7 @@ from accounts.credits.movements import format_time
 from accounts.credits.posting import Cause, Change, Kind, accounts, held_of, post, read_account
 from accounts.errors import (
     AccountDisabled,
+    AccountNeedsRepair,
     AccountUnderReview,
     BillingError,
     CreditsExpired,
@@ -26,6 +27,7 @@ from accounts.errors import (
 from accounts.invariants import check_balance, check_cost, check_hold
 from accounts.keys import key_filter
 from accounts.models import Account, Balance
+from accounts.needs_repair import balance_is_readable, check, is_readable, problems_of
 from accounts.processes import process_id, take_census
 from accounts.rate_limits import (
     RATE_FIELDS,
@@ -38,7 +40,7 @@ from accounts.rate_limits import (
     refusal_of,
 )
 from money.amounts import from_bson, to_bson
-from money.expressions import at_least, count_plus, number, rounded
+from money.expressions import at_least, count_plus, is_finite, number, rounded
 from mongo.collections import Document, current_session, find_one_and_update
 from mongo.times import aware
 from mongo.transactions import run_in_transaction
@@ -80,9 +82,9 @@ def hold(
     `minimum` = `maximum` is a fixed amount. The filter and the arithmetic are one atomic step in the database, so
     holds can never add up to more than the balance. The key's rate limits are judged and counted in the same step. USD.
 
-    Raises `InvalidApiKey`, `AccountDisabled`, `AccountUnderReview`, `CreditsExpired`, `RateLimitExceeded`,
-    `InsufficientCredits` (its `required` is `minimum`), `BrokenInvariant`, and `DatabaseError` where this process
-    cannot tell the database that it lives: the hold names it. Not safe to repeat: a second call with
+    Raises `InvalidApiKey`, `AccountNeedsRepair`, `AccountDisabled`, `AccountUnderReview`, `CreditsExpired`,
+    `RateLimitExceeded`, `InsufficientCredits` (its `required` is `minimum`), `BrokenInvariant`, and `DatabaseError`
+    where this process cannot tell the database that it lives: the hold names it. Not safe to repeat: a second call with
     the same id is a second hold of the same name and raises nothing; ids are random and never reused.
     """
     check_hold(request_id, minimum, minimum=minimum, maximum=maximum)
@@ -94,7 +96,8 @@ def hold(
         "isActive": {"$ne": False},
         "reviewSince": None,
         "$and": [_not_expired(now)],
-        "$expr": {"$and": [at_least(balance.field, minimum), rate_allows(now), concurrency_allows()]},
+        # Above, a list holds whatever is in it, and text counts for a flag: here nothing odd passes.
+        "$expr": {"$and": [is_readable(), at_least(balance.field, minimum), rate_allows(now), concurrency_allows()]},
     }
     available = number(balance.field)
     amount: Document | float = high if low == high else {"$min": [high, available]}
@@ -189,6 +192,8 @@ def _seconds_until_there_are(missing: Decimal, document: Document, balance: Bala
 
 def _unusable(document: Document, now: datetime) -> BillingError | None:
     """Why none of an account's credits can be spent, whatever there is."""
+    if problems := problems_of(document):
+        return AccountNeedsRepair(document["_id"], problems)
     if document.get("isActive") is False:
         return AccountDisabled(document["_id"])
     if document.get("reviewSince") is not None:
@@ -213,8 +218,9 @@ def settle(
 
     The request's log must be stored first: it is the write-ahead record. Where the credits expired while the request
     ran, the rest expires too, with its ledger entry, in a transaction. An account or a hold that is not there is no
-    error: nothing is done. Raises `BrokenInvariant` for a cost below 0, and `PyMongoError` or `DatabaseError` when the
-    database fails. Safe to repeat: one update guarded by the hold's existence, so a second call does nothing.
+    error: nothing is done. Raises `BrokenInvariant` for a cost below 0, `AccountNeedsRepair` where the balance or the
+    hold has become unreadable, and `PyMongoError` or `DatabaseError` when the database fails. Safe to repeat: one
+    update guarded by the hold's existence, so a second call does nothing.
     """
     check_cost(request_id, cost, hold=cost)  # The update takes no more than the hold, whatever the cost.
     amount = f"$holds.{request_id}.amount"
@@ -226,6 +232,7 @@ def settle(
     }
     if balance is Balance.OPENHANDS:
         counters["tokensUserNew"] = count_plus("tokensUserNew", input_tokens + output_tokens)
+    is_countable = {"$and": [balance_is_readable(balance), is_finite(amount)]}
     given_back = rounded({"$add": [number(balance.field), {"$subtract": [amount, cost_taken]}]})
     update: list[Document] = [
         {"$set": {balance.field: given_back, **counters}},
@@ -234,7 +241,7 @@ def settle(
     ]
 
     def run(extra_filter: Document) -> Document | None:
-        query = {"_id": username, f"holds.{request_id}": {"$exists": True}, **extra_filter}
+        query = {"_id": username, f"holds.{request_id}": {"$exists": True}, "$expr": is_countable, **extra_filter}
         return find_one_and_update(Account, query, update, fields=(balance.field,))
 
     after = run({f"holds.{request_id}.isExpired": {"$ne": True}})
@@ -248,8 +255,12 @@ def _settle_expired(
 ) -> Document | None:
     """Settle a hold whose credits expired meanwhile: its rest does not return to the balance. None if it is gone."""
     before = accounts().find_one({"_id": username}, session=current_session())
+    holds = (before or {}).get("holds")
+    if before is None or not isinstance(holds, Mapping) or request_id not in holds:
+        return None
+    check(before)
     after = run({})
-    if before is None or after is None:
+    if after is None:
         return None
     balance = Balance(before["holds"][request_id]["balance"])
     rest = from_bson(after[balance.field]) - from_bson(before.get(balance.field))

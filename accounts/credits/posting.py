@@ -15,9 +15,11 @@ from pymongo.collection import Collection
 from accounts.errors import AccountNotFound, InsufficientCredits
 from accounts.invariants import check_balance, check_entries
 from accounts.models import Account, Balance, LedgerEntry, sum_holds
+from accounts.needs_repair import check
 from money.amounts import ZERO, from_bson
 from money.expressions import at_least, plus
 from mongo.collections import Document, collection_of, current_session, find_one_and_update
+from mongo.unreadable import id_of_text
 
 Kind = LedgerEntry.Kind
 
@@ -96,10 +98,11 @@ def accounts() -> "Collection[Document]":
 
 
 def read_account(username: str) -> Document:
-    """The raw document, as the caller's transaction sees it. Raises `AccountNotFound`."""
-    document: Document | None = accounts().find_one({"_id": username}, session=current_session())
+    """The raw document, as the caller's transaction sees it. Raises `AccountNotFound`, `AccountNeedsRepair`."""
+    document: Document | None = accounts().find_one({"_id": id_of_text(username)}, session=current_session())
     if document is None:
         raise AccountNotFound(username)
+    check(document)
     return document
 
 
@@ -118,9 +121,9 @@ def post(
 ) -> Movement:
     """Update the balances and write the entries. `set_fields` are expressions for other fields of the account. USD.
 
-    Without `allow_debt` what takes more than there is raises `InsufficientCredits`. Raises `AccountNotFound`, and
-    `BrokenInvariant` if the database did something else than was asked for. Not safe to repeat: `operation` is unique,
-    and the caller looks for it first.
+    Without `allow_debt` what takes more than there is raises `InsufficientCredits`. Raises `AccountNotFound`,
+    `AccountNeedsRepair`, and `BrokenInvariant` if the database did something else than was asked for. Not safe to
+    repeat: `operation` is unique, and the caller looks for it first.
     """
     totals: dict[Balance, Decimal] = {}
     for change in changes:

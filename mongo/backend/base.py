@@ -86,8 +86,14 @@ class DatabaseSchemaEditor(MongoSchemaEditor):
 class DatabaseOperations(MongoDatabaseOperations):
     compiler_module = "mongo.backend.compiler"
 
+    def get_db_converters(self, expression: Any) -> list[Any]:
+        """None for the fields of adopted documents (`mongo/fields.py`), which read any stored value themselves."""
+        if getattr(expression.output_field, "reads_stored_values", False):
+            return []
+        return cast(list[Any], super().get_db_converters(expression))
+
     def convert_jsonfield_value(self, value: Any, expression: Any, connection: Any) -> str:
-        """JSON of what an adopted document holds: values that JSON has not (decimals, times) read as text."""
+        """JSON of what a document holds: values that JSON has not (decimals, times) read as text."""
         return json.dumps(value, default=str)
 
 

@@ -19,6 +19,7 @@ STATUS: dict[type[BillingError], int] = {
     account_errors.InvalidApiKey: 401,
     account_errors.AccountDisabled: 403,
     account_errors.RequestThrottled: 429,
+    account_errors.AccountNeedsRepair: 403,
     account_errors.BrokenInvariant: 500,
     errors.InvalidOrder: 400,
     errors.MalformedEvent: 400,

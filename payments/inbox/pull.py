@@ -69,7 +69,7 @@ def _open_sessions(provider: Provider, since: datetime) -> Iterator[str]:
     unpaid = [Payment.Status.PENDING, Payment.Status.EXPIRED, Payment.Status.FAILED]
     orders = Payment.objects.filter(created_at__gte=since, payment_method=provider.name, status__in=unpaid)
     keys = orders.exclude(session_id=None).order_by("created_at").values_list("session_id", flat=True)
-    yield from filter(None, keys)
+    yield from (key for key in keys if key and isinstance(key, str))
 
 
 def _claim(provider: Provider, now: datetime) -> bool:

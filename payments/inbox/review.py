@@ -22,6 +22,7 @@ from payments.errors import AlreadyCredited, InvalidDecision, MalformedEvent, No
 from payments.inbox import events, process
 from payments.models import OLD_PROVIDER, Payment, WebhookEvent
 from payments.orders import codes
+from payments.orders.needs_repair import check_payment
 from payments.orders.prices import DEFAULT_CURRENCY, currency_of, rate_of, received_of
 from payments.providers import get_provider
 from payments.providers.events import MoneyReceived, MoneyReversed, ReversalState
@@ -56,6 +57,7 @@ def match(
         if payment is None:
             raise PaymentNotFound
         fact = _read_fact(event)
+        check_payment(payment)
         if wrong := wrong_currency(payment, fact):
             raise InvalidDecision(f"{wrong}: credit an amount of USD instead.")
         if isinstance(fact, MoneyReversed):
@@ -205,6 +207,7 @@ def record_refund(
         payment = Payment.objects.filter(pk=payment_key).first()
         if payment is None:
             raise PaymentNotFound
+        check_payment(payment)
         _check_paid(payment)
         if not 0 < amount <= received_of(payment):
             raise InvalidDecision("The refund must be above 0 and at most what was received.")

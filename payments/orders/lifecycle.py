@@ -12,8 +12,9 @@ from django.utils import timezone
 
 from accounts.errors import AccountDisabled
 from accounts.models import Account
-from mongo.collections import current_session, wrapper
+from mongo.collections import IS_NO_LIST, collection_of, current_session, wrapper
 from mongo.transactions import run_in_transaction
+from mongo.unreadable import is_odd_id
 from payments.errors import InvalidOrder, PaymentNotFound, TooManyOpenOrders
 from payments.models import Payment
 from payments.orders import codes
@@ -106,7 +107,7 @@ def _insert_within_limit(payment: Payment, now: datetime) -> None:
     if 0 < limit <= len(deadlines):
         first = deadlines[len(deadlines) - limit]  # When fewer than the limit are left.
         raise TooManyOpenOrders(count=len(deadlines), retry_seconds=ceil((first - now).total_seconds()))
-    payment.pk = None
+    payment.pk = None  # type: ignore[assignment]  # None is how a new key is asked for.
     payment.save(force_insert=True)
 
 
@@ -115,8 +116,10 @@ def expire_pending(*, now: datetime | None = None) -> int:
 
     One update conditional on pending, so it never overwrites a payment. Safe to repeat and to run in parallel.
     """
-    overdue = Payment.objects.filter(status=Payment.Status.PENDING, expires_at__lte=now or timezone.now())
-    return int(overdue.update(status=Payment.Status.EXPIRED))
+    status = {"$eq": Payment.Status.PENDING.value, **IS_NO_LIST}
+    overdue = {"status": status, "expiresAt": {"$lte": now or timezone.now(), **IS_NO_LIST}}
+    updated = collection_of(Payment).update_many(overdue, {"$set": {"status": Payment.Status.EXPIRED.value}})
+    return int(updated.modified_count)
 
 
 def fail_order(order: Payment) -> bool:
@@ -133,11 +136,11 @@ def record_session(order: Payment, session_id: str) -> None:
 def find_payment_of(*, username: str, payment_id: str) -> Payment:
     """A payment of this account. Raises `PaymentNotFound`, also for somebody else's."""
     try:
-        key = ObjectId(payment_id)
+        key = payment_id if is_odd_id(payment_id) else ObjectId(payment_id)
     except InvalidId as error:
         raise PaymentNotFound from error
     payment = Payment.objects.filter(pk=key, user_id=username).first()
-    if payment is None:
+    if payment is None or payment.user_id != username:  # A list of names would match too.
         raise PaymentNotFound
     return payment
 
@@ -152,6 +155,7 @@ def status_at(payment: Payment, now: datetime) -> str:
 
 def remaining_seconds(payment: Payment, now: datetime) -> int:
     """Whole seconds left to pay a pending order; 0 otherwise."""
-    if status_at(payment, now) != Payment.Status.PENDING or payment.expires_at is None:
+    is_open = status_at(payment, now) == Payment.Status.PENDING and "status" not in payment.unreadable
+    if not is_open or payment.expires_at is None:
         return 0
     return max(0, int((payment.expires_at - now).total_seconds()))

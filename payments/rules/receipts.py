@@ -14,9 +14,11 @@ from accounts import credits
 from accounts.credits import format_time
 from accounts.models import Balance
 from money.amounts import ZERO, round_usd
+from mongo.times import later
 from payments.errors import ChangedMeanwhile
 from payments.models import OLD_PROVIDER, Payment, WebhookEvent
 from payments.orders import codes
+from payments.orders.needs_repair import check_payment
 from payments.orders.prices import currency_of, rate_of
 from payments.orders.promotions import bonus_of
 from payments.providers.events import (
@@ -68,6 +70,7 @@ def _apply_receipt(event: WebhookEvent, receipt: MoneyReceived, now: datetime) -
     if receipt.problem or len(found) != 1:
         return Outcome(Status.REVIEW, receipt.problem or _why_no_order(found))
     order = found[0]
+    check_payment(order)
     if old := _credited_by_old_system(event, order, receipt):
         return old
     if reason := _foreign_page(order, receipt) or wrong_currency(order, receipt) or _too_late(order, receipt, now):
@@ -80,9 +83,11 @@ def _find_known(event: WebhookEvent, receipt: MoneyReceived) -> Outcome | None:
     """Whether this money was reported before: under its id, or by the other one of webhook and pull."""
     same = Payment.objects.filter(provider=event.provider, provider_transaction_id=receipt.transaction_id).first()
     if same is not None:
+        check_payment(same)
         return Outcome(Status.IGNORED, "this transaction was credited before", same)
     twin = Payment.objects.filter(transfer_key=receipt.transfer_key).first()
     if twin is not None:
+        check_payment(twin)
         was_pulled = Flag.PULLED in (twin.flags or ())
         if was_pulled != (event.source == WebhookEvent.Source.PULL):
             return Outcome(Status.IGNORED, "credited before, from another report of this transfer", twin)
@@ -113,8 +118,9 @@ def _credited_by_old_system(event: WebhookEvent, order: Payment, receipt: MoneyR
 
 
 def _find_orders(codes: tuple[str, ...]) -> list[Payment]:
-    """The orders with exactly these codes, at most ten."""
-    return list(Payment.objects.filter(order_code__in=codes).order_by("pk")[:10]) if codes else []
+    """The orders with exactly these codes, at most ten. A list with a code in it, which would match too, is none."""
+    found = Payment.objects.filter(order_code__in=codes).order_by("pk")[:20] if codes else []
+    return [order for order in found if order.order_code in codes][:10]
 
 
 def _why_no_order(found: list[Payment]) -> str:
@@ -144,13 +150,13 @@ def wrong_currency(order: Payment, receipt: MoneyReceived | MoneyReversed) -> st
 def _deadline_of(order: Payment) -> datetime | None:
     """Until when the order was to be paid; old documents may only say when they were made, or not even that."""
     if order.expires_at is None and order.created_at is not None:
-        return order.created_at + timedelta(minutes=settings.ORDER_LIFETIME_MINUTES)
+        return later(order.created_at, timedelta(minutes=settings.ORDER_LIFETIME_MINUTES))
     return order.expires_at
 
 
 def _too_late(order: Payment, receipt: MoneyReceived, now: datetime) -> str:
     paid_at, deadline = min(receipt.occurred_at, now), _deadline_of(order)
-    if deadline is None or paid_at <= deadline + timedelta(hours=settings.LATE_PAYMENT_GRACE_HOURS):
+    if deadline is None or paid_at <= later(deadline, timedelta(hours=settings.LATE_PAYMENT_GRACE_HOURS)):
         return ""
     return f"too late: paid at {format_time(paid_at)}, the order expired at {format_time(deadline)}"
 
@@ -166,8 +172,10 @@ def credit_order(
 
     Call it in the transaction that moves the event on, for money that was not credited before. Not safe to repeat: a
     second call takes it for a second transfer, and the unique keys of the payment refuse that by `IntegrityError`.
-    Raises `AccountNotFound`, `InvalidAmount`, and `ChangedMeanwhile` if the order was paid after it was read.
+    Raises `PaymentNeedsRepair`, `AccountNeedsRepair`, `AccountNotFound`, `InvalidAmount`, and
+    `ChangedMeanwhile` if the order was paid after it was read.
     """
+    check_payment(order)
     is_second = order.status == Payment.Status.SUCCESS
     base, bonus = credits_of_receipt(order, receipt)
     payment = _second_payment(order, base, receipt, now) if is_second else order
@@ -368,6 +376,7 @@ def _apply_update(update: OrderUpdate, now: datetime) -> Outcome:
     order = found[0]
     if reason := _foreign_page(order, update):
         return Outcome(Status.IGNORED, reason, order)
+    check_payment(order)
     open_order = Payment.objects.filter(pk=order.pk, status=Payment.Status.PENDING)
     match update.state:
         case OrderState.PROCESSING:

@@ -16,6 +16,7 @@ from accounts.invariants import check_reversed
 from accounts.models import LedgerEntry
 from money.amounts import ZERO, round_usd
 from payments.models import Payment, Reversal
+from payments.orders.needs_repair import check_payment
 from payments.orders.prices import credited_of, received_of
 from payments.providers.events import MoneyReversed, ReversalState
 
@@ -52,8 +53,10 @@ def apply_reversal(
 
     Call it in the transaction that moves the event on. Safe to repeat: the second time there is no difference left.
     What a person decides counts, though it be older than what is known.
-    Raises `AccountNotFound`, and `BrokenInvariant` if less than nothing, or more than was credited, would be reversed.
+    Raises `PaymentNeedsRepair`, `AccountNeedsRepair`, `AccountNotFound`, and `BrokenInvariant` if less than
+    nothing, or more than was credited, would be reversed.
     """
+    check_payment(payment)
     _advance(payment, provider, fact, is_decided=bool(staff_reason))
     rows = list(Reversal.objects.filter(payment_id=payment.pk))
     total = total_reversed(rows, received=received_of(payment))

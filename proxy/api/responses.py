@@ -32,6 +32,7 @@ STATUS_OF = {
     "invalid_request": 400,
     "unsupported_parameter": 400,
     "account_under_review": 403,
+    "account_needs_repair": 403,
     "not_found": 404,
     "idempotency_conflict": 409,
     "method_not_allowed": 405,

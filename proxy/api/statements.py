@@ -12,8 +12,9 @@ from accounts import throttle
 from accounts.models import Account, Balance
 from money.amounts import from_bson, usd_text
 from money.expressions import exact, whole
-from mongo.collections import Document, collection_of
+from mongo.collections import IS_NO_LIST, Document, collection_of
 from mongo.times import as_utc
+from mongo.unreadable import Unreadable
 from proxy.billing.credit_type import balance_expression
 from proxy.errors import InvalidRequest, NotFound
 from proxy.formats.json_body import JsonObject
@@ -73,7 +74,7 @@ def receipt(*, account: Account, request_id: str) -> JsonObject:
     log = RequestLog.objects.filter(pk=request_id, user_id=account.pk).first()
     if log is None and request_id in account.holds:
         return _open_receipt(request_id, account.holds[request_id])
-    if log is None:
+    if log is None or log.user_id != account.pk:  # A list of names would match too.
         raise NotFound(f"There is no request {request_id[:60]!r} of yours.")
     return {
         "object": "request",
@@ -161,7 +162,13 @@ def _aggregate(username: str, first: date, last: date, by: Group) -> list[Docume
     day = {"$dateToString": {"date": "$createdAt", "format": "%Y-%m-%d"}}
     tokens = {kind: {"$sum": {"$add": [whole(name) for name in names]}} for kind, names in _TOKENS_BY_KIND.items()}
     pipeline: list[Document] = [
-        {"$match": {"userId": username, "createdAt": {"$gte": start, "$lt": end}}},
+        # A list with such a value in it would match too, and no day can be made of it.
+        {
+            "$match": {
+                "userId": {"$eq": username, **IS_NO_LIST},
+                "createdAt": {"$gte": start, "$lt": end, **IS_NO_LIST},
+            }
+        },
         {
             "$group": {
                 "_id": {
@@ -180,8 +187,9 @@ def _aggregate(username: str, first: date, last: date, by: Group) -> list[Docume
 
 
 def _usage_row(row: Document, by: Group) -> JsonObject:
+    key = row["_id"].get("key")
     return {
-        by.value: row["_id"].get("key"),
+        by.value: key if key is None or type(key) is str else str(Unreadable.of(key)),
         "balance": row["_id"]["balance"],
         "requests": row["requests"],
         "tokens": {kind: int(from_bson(row[kind])) for kind in _TOKENS_BY_KIND},

@@ -7,12 +7,15 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
+from accounts.errors import AccountNeedsRepair
+from accounts.fields import is_hold
 from accounts.models import Account, Balance
 from accounts.processes import Census, forget_silent_processes, take_census
 from money.amounts import from_bson
 from mongo.collections import Document, collection_of
 from mongo.each_item import sum_one_by_one
 from mongo.times import as_utc
+from mongo.unreadable import Unreadable
 from proxy.billing.closing import ABANDONED, Closure, close
 from proxy.billing.request_log import log_document
 from proxy.models import IdempotentRequest
@@ -36,17 +39,26 @@ def sweep_holds(*, now: datetime | None = None) -> int:
 
     def close_left(found: Held) -> int:
         username, request_id, hold = found
+        if not is_hold(request_id, hold) or hold.get("at") is None:
+            raise AccountNeedsRepair(username, {f"holds.{request_id}"[:200]: Unreadable.of(hold)})
         if as_utc(hold["at"]) > deadline and not _is_over(census, request_id, hold):
             return 0
-        return int(close_abandoned(username, request_id, hold).balance_after is not None)
+        closure = close_abandoned(username, request_id, hold)
+        if closure.problem:
+            raise closure.problem
+        return int(closure.balance_after is not None)
 
-    return sum_one_by_one(held, close_left, name=lambda found: f"hold {found[1]} of {found[0]}")
+    return sum_one_by_one(held, close_left, name=lambda found: f"hold {found[1]} of {found[0]}"[:300])
 
 
 def _find_held(deadline: datetime) -> Iterator[Held]:
-    """Every hold, with its account and request, of the accounts that held something before `deadline`."""
+    """Every hold, with its account and request, of the accounts that held something before `deadline`.
+
+    Whatever the documents hold: in the place of holds that are none it is what is there, under no name.
+    """
     for account in collection_of(Account).find({"heldSince": {"$lte": deadline}}, projection={"holds": 1}):
-        for request_id, hold in (account.get("holds") or {}).items():
+        holds = account.get("holds")
+        for request_id, hold in holds.items() if isinstance(holds, dict) else [("", holds)] if holds else []:
             yield account["_id"], request_id, hold
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from accounts import credits
+from accounts.errors import AccountNeedsRepair
 from accounts.models import Balance
 from accounts.review import note_uncollected
-from money.amounts import ZERO, from_bson
+from money.amounts import ZERO, from_bson, number_from_bson
 from mongo.collections import Document
 from mongo.errors import DATABASE_FAILURES
+from mongo.unreadable import Unreadable
 from proxy.billing.request_log import record
 from proxy.models import INPUT_TOKENS, OUTPUT_TOKENS
 
@@ -25,10 +27,14 @@ ABANDONED = "abandoned"
 
 @dataclass(frozen=True)
 class Closure:
-    """How a request ended. USD. `balance_after` is None if its hold had been settled before, or could not be yet."""
+    """How a request ended. USD. `balance_after` is None if its hold had been settled before, or could not be yet.
+
+    `problem` is why the account cannot take it, until somebody has repaired its document.
+    """
 
     log: Document
     balance_after: Decimal | None
+    problem: AccountNeedsRepair | None = None
 
     @property
     def is_abandoned(self) -> bool:
@@ -53,17 +59,25 @@ def close(document: Document, *, patience_seconds: float = 0) -> Closure:
             username=username,
             request_id=request_id,
             balance=Balance(document["creditType"]),
-            cost=from_bson(log.get("creditsCost")),
+            cost=_cost(username, log),
             input_tokens=sum(_count(log, name) for name in INPUT_TOKENS.values()),
             output_tokens=sum(_count(log, name) for name in OUTPUT_TOKENS.values()),
         )
-    except DATABASE_FAILURES as error:
+    except (*DATABASE_FAILURES, AccountNeedsRepair) as error:
         logger.error("request %s is recorded but not settled yet: %s", request_id, error)
-        return Closure(log, None)
+        return Closure(log, None, problem=error if isinstance(error, AccountNeedsRepair) else None)
     uncollected = from_bson(log.get("uncollected"))
     if is_first and uncollected > ZERO:
         note_uncollected(username=username, amount=uncollected)
     return Closure(log, settlement.balance_after)
+
+
+def _cost(username: str, log: Document) -> Decimal:
+    """What the log says that the request cost, in USD. Raises `AccountNeedsRepair` for what is no cost."""
+    cost = number_from_bson(log.get("creditsCost"))
+    if cost is None or cost < 0:
+        raise AccountNeedsRepair(username, {f"creditsCost of {log['_id']}": Unreadable.of(log.get("creditsCost"))})
+    return cost
 
 
 def _count(log: Document, name: str) -> int:

@@ -87,8 +87,9 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, p
     """Authenticate and hold the worst case of a call, in one database round trip. USD.
 
     A call without an output bound holds the model's maximum, or what the balance affords if that is still useful.
-    Raises `InvalidApiKey`, `AccountDisabled`, `CreditsExpired`, `RateLimitExceeded`, `CannotAfford`. Refusals for want
-    of credits are counted for the dashboard. Not safe to repeat: each call is another hold.
+    Raises `InvalidApiKey`, `AccountNeedsRepair`, `AccountDisabled`, `CreditsExpired`, `RateLimitExceeded`,
+    `CannotAfford`. Refusals for want of credits are counted for the dashboard. Not safe to repeat: each call is another
+    hold.
     """
     call, price, terms, bound = priced.call, priced.price, priced.terms, priced.input_bound_tokens
     most = priced.most_output_tokens

@@ -10,7 +10,7 @@ from django.conf import settings
 from accounts.models import Balance
 from mongo.collections import Document, collection_of
 from mongo.errors import DATABASE_FAILURES
-from proxy.billing.price_rows import PriceRow, UnusablePrice, read_price_row
+from proxy.billing.price_rows import PriceRow, RowNames, UnusablePrice, names_of, read_price_row
 from proxy.billing.pricing import PLAIN, Price
 from proxy.errors import ModelNotFound, ServiceUnavailable
 from proxy.models import ModelPrice
@@ -82,18 +82,19 @@ class PriceBook:
             logger.error("the prices cannot be read: %s", error)
             self._failure, self._expires = str(error), time.monotonic() + FAILURE_SECONDS
             return
-        rows = [row for document in documents if (row := self._usable(document))]
-        self._models = {upstream: _models_of(upstream, rows) for upstream in Balance.values}
+        active = [document for document in documents if document.get("isActive") is not False]
+        read = [(document, self._usable(document)) for document in active]
+        rows = [row for _, row in read if row]
+        unusable = [names_of(document) for document, row in read if row is None]
+        self._models = {upstream: _models_of(upstream, rows, unusable) for upstream in Balance.values}
         self._failure, self._expires = None, time.monotonic() + settings.PRICE_CACHE_SECONDS
         self._stale_until = self._expires + STALE_SECONDS
 
     def _usable(self, document: Document) -> PriceRow | None:
-        """The row of a document; None if it is off or cannot be billed by, which is logged once.
+        """The row of a document; None if it cannot be billed by, which is logged once.
 
         The model of such a row is not there: a request for it is refused, not free.
         """
-        if document.get("isActive") is False:
-            return None
         try:
             return read_price_row(document)
         except UnusablePrice as error:
@@ -116,12 +117,24 @@ def stored_prices(**query: object) -> list[Document]:
     return list(collection.with_options(codec_options=options).aggregate([{"$match": query}]))
 
 
-def _models_of(upstream: str, all_rows: list[PriceRow]) -> dict[str, PriceRow]:
-    """Names to models. A row of the upstream beats one for both upstreams; a model's id beats another's alias."""
+def _models_of(upstream: str, all_rows: list[PriceRow], unusable: list[RowNames]) -> dict[str, PriceRow]:
+    """Names to models. A row of the upstream beats one for both upstreams; a model's id beats another's alias.
+
+    What an unusable row would have been the price of is not sold by another, more general row.
+    """
     rows = [row for row in all_rows if row.upstream in (None, upstream)]
     rows.sort(key=lambda row: row.upstream is not None)  # The specific row comes last and overwrites the general one.
     names = {alias: row for row in rows for alias in row.aliases}
-    return names | {row.model_id: row for row in rows}
+    names |= {row.model_id: row for row in rows}
+    for lost in unusable:
+        if lost.upstreams and upstream not in lost.upstreams:
+            continue
+        for name in lost.names:
+            row = names.get(name)
+            is_more_specific = row is not None and row.upstream is not None and lost.is_for_both
+            if row is not None and not is_more_specific and (name == lost.model_id or name != row.model_id):
+                del names[name]
+    return names
 
 
 PRICES = PriceBook()

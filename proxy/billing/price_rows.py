@@ -88,6 +88,9 @@ def read_price_row(row: Mapping[str, Any]) -> PriceRow:
     Raises `UnusablePrice`, never anything else, whatever the document holds.
     """
     model_id = _name(row, "modelId")
+    is_active = row.get("isActive")
+    if is_active is not None and not isinstance(is_active, bool):
+        raise UnusablePrice("isActive", "It must be true or false.")
     stated = _stated_rates(row, {kind.rate: kind.column for kind in KINDS})
     for kind in KINDS[:2]:
         if kind.rate not in stated:
@@ -119,6 +122,30 @@ def read_price_row(row: Mapping[str, Any]) -> PriceRow:
         upstream=_upstream(row.get("upstream")),
         created_at=_utc(created_at) if isinstance(created_at, datetime) else None,
         price=price,
+    )
+
+
+@dataclass(frozen=True)
+class RowNames:
+    """What of a row that cannot be billed by can be read: its models' names, and for which upstreams it may be."""
+
+    model_id: str
+    names: frozenset[str]
+    upstreams: frozenset[str]
+    """Empty for both, and where nobody can say."""
+    is_for_both: bool
+
+
+def names_of(row: Mapping[str, Any]) -> RowNames:
+    """The names that an unusable row is for, as far as they can be read. Raises nothing, whatever the row holds."""
+    model_id, aliases, upstream = row.get("modelId"), row.get("aliases"), row.get("upstream")
+    names = {name for name in (model_id, *(aliases if isinstance(aliases, list) else ())) if type(name) is str}
+    is_known = type(upstream) is str and upstream in Balance.values
+    return RowNames(
+        model_id=model_id if type(model_id) is str else "",
+        names=frozenset(names),
+        upstreams=frozenset([upstream]) if is_known else frozenset(),  # type: ignore[list-item]
+        is_for_both=not _is_there(upstream),
     )
 
 
@@ -319,7 +346,7 @@ def _members(column: str, where: str, value: object, known: Any) -> Mapping[str,
 
 def _name(row: Mapping[str, Any], column: str) -> str:
     value = row.get(column)
-    if not isinstance(value, str) or not value:
+    if type(value) is not str or not value:  # Code is a text to Python.
         raise UnusablePrice(column, "The name must be text.")
     return value
 
@@ -332,7 +359,7 @@ def _names(row: Mapping[str, Any], column: str) -> tuple[str, ...]:
     value = row.get(column)
     if not _is_there(value):
         return ()
-    if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
+    if not isinstance(value, list) or not all(type(name) is str and name for name in value):
         raise UnusablePrice(column, 'It must be a list of names such as ["name"].')
     return tuple(value)
 

@@ -18,6 +18,7 @@ from accounts import credits
 from accounts.administration import set_active, set_expiry, set_limits
 from accounts.errors import BillingError
 from accounts.models import Account, Balance
+from accounts.needs_repair import check_account
 from accounts.registration import rotate_key
 from accounts.review import clear_review
 from money.amounts import MAX_AMOUNT, ZERO, format_usd
@@ -149,12 +150,17 @@ def _money_lines(account: Account, changes: dict[Balance, Decimal]) -> list[Line
     return [
         Line(
             f"{balance.label} credits",
-            format_usd(account.balance(balance)),
-            format_usd(account.balance(balance) + changes.get(balance, ZERO)),
+            _shown(account, name, format_usd(account.balance(balance))),
+            _shown(account, name, format_usd(account.balance(balance) + changes.get(balance, ZERO))),
             drifts=True,
         )
-        for balance in Balance
+        for balance, name in ((Balance.OPENHANDS, "credits_new"), (Balance.OHMYGPT, "credits"))
     ]
+
+
+def _shown(account: Account, name: str, text: str) -> str:
+    """A value in words, or what is stored in its place and cannot be read."""
+    return str(account.unreadable.get(name, text))
 
 
 def _show_expiry(value: datetime | None) -> str:
@@ -166,18 +172,24 @@ def state_of(target: Account) -> State:
     account = Account.objects.filter(pk=target.pk).first()
     if account is None:
         return None
+
+    def shown(name: str, value: Any) -> Any:
+        return str(account.unreadable[name]) if name in account.unreadable else value
+
+    per_minute = shown("requests_per_minute", _limit(account.requests_per_minute))
     return {
-        "openhands": format_usd(account.credits_new),
-        "ohmygpt": format_usd(account.credits),
-        "expires": _show_expiry(account.expires_at),
-        "active": account.is_active,
-        "review": account.review_since is not None,
+        "openhands": shown("credits_new", format_usd(account.credits_new)),
+        "ohmygpt": shown("credits", format_usd(account.credits)),
+        "expires": shown("expires_at", _show_expiry(account.expires_at)),
+        "active": shown("is_active", account.is_active),
+        "review": shown("review_since", account.review_since is not None),
         "key": account.api_key_prefix or "",
-        "limits": f"{_limit(account.requests_per_minute)} / {_limit(account.concurrent_requests)}",
+        "limits": f"{per_minute} / {shown('concurrent_requests', _limit(account.concurrent_requests))}",
     }
 
 
 def _preview_transfer(account: Account, data: Data) -> list[Line]:
+    check_account(account)
     source = Balance(data["source"])
     credits.check_not_expired(account.pk, account.expires_at, timezone.now())
     if account.balance(source) < data["amount"]:
@@ -208,6 +220,7 @@ def _signed(data: Data) -> Decimal:
 
 
 def _preview_adjustment(account: Account, data: Data) -> list[Line]:
+    check_account(account)
     credits.check_not_expired(account.pk, account.expires_at, timezone.now())
     balance, amount = Balance(data["balance"]), _signed(data)
     if amount < 0 and account.balance(balance) < -amount:
@@ -238,8 +251,9 @@ def _new_expiry(data: Data) -> datetime | None:
 
 
 def _preview_expiry(account: Account, data: Data) -> list[Line]:
+    check_account(account)
     # `set_expiry` knows which expiry was seen, and says what became of it.
-    lines = [Line("Expiry", _show_expiry(account.expires_at), _show_expiry(data["expires_at"]), drifts=True)]
+    lines = [Line("Expiry", _show_expiry(account.expires_at), _show_expiry(_new_expiry(data)), drifts=True)]
     if account.is_expired():
         lost = {balance: -account.balance(balance) for balance in Balance if account.balance(balance) > 0}
         return lines + _money_lines(account, lost)
@@ -266,7 +280,8 @@ def _status_action(slug: str, title: str, icon: str, *, is_active: bool, note: s
 
     def preview(account: Account, data: Data) -> list[Line]:
         words = {True: "active", False: "disabled"}
-        return [Line("Status", words[account.is_active], words[is_active]), *_money_lines(account, {})]
+        before = _shown(account, "is_active", words[account.is_active])
+        return [Line("Status", before, words[is_active]), *_money_lines(account, {})]
 
     return Action(
         slug=slug,
@@ -278,7 +293,7 @@ def _status_action(slug: str, title: str, icon: str, *, is_active: bool, note: s
         change=change,
         amount=nothing,
         note=note,
-        is_offered=lambda account: account.is_active is not is_active,
+        is_offered=lambda account: account.is_active is not is_active or "is_active" in account.unreadable,
     )
 
 
@@ -297,7 +312,7 @@ def _limit(value: int | None) -> str:
 
 def _preview_limits(account: Account, data: Data) -> list[Line]:
     return [
-        Line(label, _limit(getattr(account, name)), _limit(data[name]))
+        Line(label, _shown(account, name, _limit(getattr(account, name))), _limit(data[name]))
         for label, name in (
             ("Requests per minute", "requests_per_minute"),
             ("Concurrent requests", "concurrent_requests"),
@@ -367,11 +382,13 @@ ACTIONS = {
             icon="fact_check",
             permission="support.set_status",
             submit="End it",
-            preview=lambda account, data: [Line("Review", f"since {_show_expiry(account.review_since)}", "ended")],
+            preview=lambda account, data: [
+                Line("Review", _shown(account, "review_since", f"since {_show_expiry(account.review_since)}"), "ended")
+            ],
             change=_clear_review,
             amount=nothing,
             note="It is refused because its requests cost more than they held. Look at their uncollected cost first.",
-            is_offered=lambda account: account.review_since is not None,
+            is_offered=lambda account: account.review_since is not None or "review_since" in account.unreadable,
         ),
         Action(
             slug="rotate-key",

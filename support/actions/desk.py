@@ -9,10 +9,12 @@ from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWid
 
 from accounts.errors import AccountNotFound
 from accounts.models import Account
+from accounts.needs_repair import check_account
 from money.amounts import MAX_AMOUNT, ZERO, format_usd
 from payments.errors import PaymentNotFound
 from payments.inbox import review
 from payments.models import Payment, WebhookEvent
+from payments.orders.needs_repair import check_payment
 from payments.orders.prices import currency_of
 from payments.orders.purchasing import read_purchasing, switch_purchasing
 from payments.rules.reversals import credits_of_refund
@@ -98,6 +100,7 @@ def _find_order(text: str) -> Payment:
 def _preview_match(event: WebhookEvent, data: Data) -> list[Line]:
     review.check_waiting(event)
     order = _find_order(data["order"])
+    check_payment(order)
     ordered = f"{format_usd(order.credits)} for {order.user_id}, {order.get_status_display()}"
     amount = format_usd(review.amount_of_match(event=event, payment=order))
     return [
@@ -137,6 +140,7 @@ def _preview_credit(event: WebhookEvent, data: Data) -> list[Line]:
     account = Account.objects.filter(pk=data["username"]).first()
     if account is None:
         raise AccountNotFound(data["username"])
+    check_account(account)
     left = ZERO if account.is_expired() else account.credits_new
     return [
         Line("Event", event.get_status_display(), "Done"),
@@ -251,6 +255,7 @@ def state_of_payment(payment: Payment) -> State:
 
 
 def _preview_refund(payment: Payment, data: Data) -> list[Line]:
+    check_payment(payment)
     currency = currency_of(payment)
     before = payment.refunded_amount or ZERO
     taken = (payment.reversed_credits or ZERO) + (payment.reversed_bonus or ZERO)

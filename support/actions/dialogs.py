@@ -7,7 +7,6 @@ from typing import Any, cast
 
 from bson import ObjectId
 from django.contrib import admin, messages
-from django.contrib.admin.utils import quote, unquote
 from django.contrib.auth.models import User
 from django.core import signing
 from django.core.exceptions import PermissionDenied
@@ -17,10 +16,11 @@ from django.urls import reverse
 
 from accounts.errors import BillingError
 from accounts.models import Account
+from mongo.unreadable import is_odd_id
 from payments.models import Payment, WebhookEvent
 from support.actions import account, desk
 from support.actions.action import Action, ActionForm, digest, promise_of
-from support.admin.display import account_url
+from support.admin.display import account_url, document_key, key_of_address
 from support.audit.trail import State, new_operation
 from support.errors import AlreadyDone, ChangedSincePreview, NotFinished
 
@@ -39,7 +39,7 @@ class Kind:
 
 
 def _by_object_id(model: Any) -> Callable[[str], Any | None]:
-    return lambda key: model.objects.filter(pk=ObjectId(key)).first() if ObjectId.is_valid(key) else None
+    return lambda key: model.objects.filter(pk=key).first() if ObjectId.is_valid(key) or is_odd_id(key) else None
 
 
 KINDS = {
@@ -58,7 +58,7 @@ KINDS = {
     "payment": Kind(
         actions=desk.PAYMENT_ACTIONS,
         find=_by_object_id(Payment),
-        url=lambda payment: reverse("admin:payments_payment_change", args=(payment.pk,)),
+        url=lambda payment: reverse("admin:payments_payment_change", args=(document_key(payment.pk),)),
         read_state=desk.state_of_payment,
     ),
     "site": Kind(
@@ -90,7 +90,7 @@ class Dialog:
 
 def dialog_url(kind_name: str, key: str, action: Action) -> str:
     """The address of a dialog."""
-    return reverse("support:dialog", args=(kind_name, quote(key), action.slug))
+    return reverse("support:dialog", args=(kind_name, document_key(key), action.slug))
 
 
 def dialog(request: HttpRequest, kind: str, key: str, slug: str) -> HttpResponse:
@@ -98,7 +98,7 @@ def dialog(request: HttpRequest, kind: str, key: str, slug: str) -> HttpResponse
     action = KINDS[kind].actions.get(slug) if kind in KINDS else None
     if action is None:
         raise Http404
-    user, name = cast(User, request.user), unquote(key)
+    user, name = cast(User, request.user), key_of_address(key)
     if not user.has_perm(action.permission):
         raise PermissionDenied
     target = KINDS[kind].find(name)

@@ -19,6 +19,7 @@ from accounts.authentication import find_any_account_by_key
 from accounts.errors import BillingError, InvalidApiKey
 from accounts.keys import mask_key
 from accounts.models import Account, Balance, LedgerEntry, Role
+from accounts.needs_repair import problems_of_account
 from accounts.registration import create_account
 from border.digits import is_digits
 from proxy.api.addresses import port_of
@@ -38,10 +39,12 @@ from support.admin.display import (
     choice_badge,
     in_words,
     list_url,
+    text_of,
     time_of,
+    unreadable_of,
     usd,
 )
-from support.admin.edits import REASON, ReasonForm
+from support.admin.edits import RepairForm
 from support.admin.filters import (
     FIELDS,
     SOON,
@@ -51,6 +54,7 @@ from support.admin.filters import (
     OhMyGPTFilter,
     OpenHandsFilter,
     StatusFilter,
+    UnreadableFilter,
 )
 
 BALANCE_LABELS = {balance: f"{balance.label} credits (port {port_of(balance)})" for balance in Balance}
@@ -60,6 +64,8 @@ WHOLE_KEY_LENGTH = 32
 def expiry_badge(account: Account, now: datetime | None = None) -> SafeString:
     """When the credits expire, in words and in a colour that says whether anybody must act."""
     now = now or timezone.now()
+    if problem := unreadable_of(account, "expires_at"):
+        return problem
     if account.expires_at is None:
         return badge("Never expires")
     left = account.expires_at - now
@@ -72,6 +78,8 @@ def expiry_badge(account: Account, now: datetime | None = None) -> SafeString:
 
 def status_badge(account: Account) -> SafeString:
     """Whether the account can be used at all."""
+    if problems_of_account(account):
+        return badge("Needs repair", "danger")
     if not account.is_active:
         return badge("Disabled", "danger")
     return badge("Under review", "danger") if account.review_since is not None else badge("Active", "success")
@@ -79,6 +87,8 @@ def status_badge(account: Account) -> SafeString:
 
 def masked_key(account: Account) -> str:
     """Enough of the API key to recognise it; never the key, nor its hash."""
+    if not account.unreadable.keys().isdisjoint(("api_key_hash", "legacy_api_key", "api_key_prefix")):
+        return "unreadable"
     if account.legacy_api_key:
         return mask_key(account.legacy_api_key)
     return (account.api_key_prefix or "set (prefix unknown)") if account.api_key_hash else "none"
@@ -98,7 +108,7 @@ def to_account_of_key(request: HttpRequest, key: str) -> HttpResponseRedirect:
     return HttpResponseRedirect(account_url(account.pk))
 
 
-class AccountForm(ReasonForm):
+class AccountForm(RepairForm):
     def clean_discord_id(self) -> str | None:
         """The model's rule, in the digits of ASCII alone."""
         text: str | None = self.cleaned_data["discord_id"]
@@ -113,8 +123,8 @@ class AccountAdmin(BigCollectionAdmin):
 
     form = AccountForm
     search_help_text = "Name, API key or its first characters, Discord id"
-    list_display = ("username", "status", "openhands_usd", "ohmygpt_usd", "expiry", "key", "purchased")
-    list_display_links = ("username",)
+    list_display = ("name", "status", "openhands_usd", "ohmygpt_usd", "expiry", "key", "purchased")
+    list_display_links = ("name",)
     actions = ("transfer_selected", "expiry_selected", "disable_selected", "enable_selected")
     list_filter = (
         ExpiryFilter,
@@ -123,8 +133,9 @@ class AccountAdmin(BigCollectionAdmin):
         ("credits_new", BalanceRangeFilter),
         OhMyGPTFilter,
         ("credits", BalanceRangeFilter),
+        UnreadableFilter,
     )
-    sortable_by = ("username", "expiry")
+    sortable_by = ("name", "expiry")
     ordering = ("username",)
     change_form_outer_before_template = "admin/accounts/account/summary.html"
     change_form_outer_after_template = "admin/accounts/account/timeline.html"
@@ -168,6 +179,7 @@ class AccountAdmin(BigCollectionAdmin):
     )
     add_fieldsets = ((None, {"fields": ("username", "role", "discord_id")}),)
 
+    name = text_of("username", "username", ordering="username")
     openhands_usd = usd("credits_new", BALANCE_LABELS[Balance.OPENHANDS])
     ohmygpt_usd = usd("credits", BALANCE_LABELS[Balance.OHMYGPT])
     openhands_used_usd = usd("credits_new_used", "OpenHands credits used")
@@ -215,6 +227,11 @@ class AccountAdmin(BigCollectionAdmin):
     @admin.action(description="Enable …", permissions=["status"])
     def enable_selected(self, request: HttpRequest, queryset: Any) -> HttpResponse:
         return _open_bulk(queryset, "enable")
+
+    unreadable_note = (
+        "It is kept as it is stored. While the status says “Needs repair”, its requests are refused and no credits of "
+        "it move: an engineer repairs the document."
+    )
 
     def find(self, text: str) -> Q:
         """Accounts by name, by the first characters of their key, or by Discord id."""
@@ -268,7 +285,7 @@ class AccountAdmin(BigCollectionAdmin):
     def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:
         """A new account comes from the one function that makes accounts; an old one saves what was changed."""
         if change:
-            obj.save(update_fields=[name for name in form.changed_data if name != REASON])
+            obj.save(update_fields=form.names_to_save())
             return
         _, api_key = create_account(username=obj.username, role=Role(obj.role or Role.USER), discord_id=obj.discord_id)
         request.new_api_key = api_key  # type: ignore[attr-defined]
@@ -296,6 +313,8 @@ def summary_of(account: Account) -> dict[str, Any]:
                 "label": BALANCE_LABELS[balance],
                 "pays_for": f"Pays for {balance.label} requests on port {port_of(balance)} only.",
                 "available": account.balance(balance),
+                "problem": unreadable_of(account, FIELDS[balance]),
+                "held_problem": unreadable_of(account, "holds"),
                 "held": account.held(balance),
                 "requests_in_flight": sum(hold["balance"] == balance for hold in account.holds.values()),
                 "is_expired": account.is_expired(),

@@ -9,11 +9,13 @@ from django.core.paginator import Paginator
 from django.db import DatabaseError
 from django.db.models import Q
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.functional import cached_property
 from pymongo.errors import PyMongoError
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
+from support.admin.display import TOO_LONG, document_key
 from support.admin.edits import RecordedEdits
 
 MAX_COUNT = 10_000
@@ -77,6 +79,11 @@ class BigChangeList(ChangeList):
             self.paginator.is_uncounted = False
             self.multi_page = self.page_num > 1
 
+    def url_for_result(self, result: Any) -> str:
+        """The address of a row's page, whatever its key is."""
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
+        return reverse(name, args=(document_key(result.pk),), current_app=self.model_admin.admin_site.name)
+
     def get_ordering(self, request: HttpRequest, queryset: Any) -> list[str]:
         """The column that was chosen, else the list's own order. Django would append that order and the primary key."""
         if ORDER_VAR in self.params:
@@ -122,6 +129,23 @@ class BigCollectionAdmin(DeclaredLookups, RecordedEdits, ModelAdmin):
     def find(self, text: str) -> Q:
         """The rows that a search text means; look-ups by an index only."""
         return Q(pk=text)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        if object_id == TOO_LONG:
+            messages.warning(request, "Its name is too long for the address of a page. Open it with mongosh.")
+            return None
+        return super().get_object(request, object_id, from_field)
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        """A warning on top of the page of a document of which something cannot be read."""
+        unreadable = getattr(kwargs.get("obj"), "unreadable", {})
+        if unreadable:
+            names = {field.attname: str(field.column) for field in self.model._meta.concrete_fields}
+            found = "; ".join(f"{names[name]}: {problem}" for name, problem in unreadable.items())
+            messages.warning(request, f"Some of this document cannot be read. {found}. {self.unreadable_note}".strip())
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    unreadable_note = "It is kept as it is stored."
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BigChangeList]:
         return BigChangeList

@@ -1,6 +1,7 @@
 """How values are shown in lists and on pages, and the addresses that lead from one page to another."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -8,7 +9,7 @@ from typing import Any
 from urllib.parse import quote as quote_url
 
 from django.contrib import admin
-from django.contrib.admin.utils import quote
+from django.contrib.admin.utils import quote, unquote
 from django.db.models import Model
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -17,6 +18,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from money.amounts import format_usd
+from mongo.unreadable import id_of_text, is_odd_id, text_of_id
 
 Display = Callable[[Any, Any], str | SafeString]
 BALANCE_COLOURS = {"openhands": "primary", "ohmygpt": "info"}
@@ -27,12 +29,36 @@ def badge(text: str, colour: str = "") -> SafeString:
     return render_to_string("unfold/helpers/label.html", {"text": text, "type": colour, "size": "md"})
 
 
+def unreadable_of(obj: Any, attribute: str) -> SafeString | None:
+    """How a value that its field could not read is shown: what it is, as a warning. None for what was read."""
+    problem = getattr(obj, "unreadable", {}).get(attribute)
+    return badge(str(problem), "danger") if problem is not None else None
+
+
+def text_of(attribute: str, label: str, *, ordering: str | None = None) -> Display:
+    """A display of any attribute as it is; a dash for nothing."""
+
+    @admin.display(description=label, ordering=ordering)
+    def show(self: Any, obj: Any) -> str:
+        value = getattr(obj, attribute)
+        text = {True: "Yes", False: "No", None: "–", "": "–"}.get(value, value) if _is_plain(value) else value
+        return unreadable_of(obj, attribute) or (f"{text:,}" if type(text) is int else str(text))
+
+    return show
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, bool | str)
+
+
 def usd(attribute: str, label: str, *, is_signed: bool = False) -> Display:
     """A display of a money attribute, `$1.23`; signed ones say in words and colour which way the money went."""
 
     @admin.display(description=label)
     def show(self: Any, obj: Any) -> str:
         value: Decimal | None = getattr(obj, attribute)
+        if problem := unreadable_of(obj, attribute):
+            return problem
         if value is None:
             return "–"
         sign = "+" if is_signed and value > 0 else ""
@@ -48,6 +74,8 @@ def choice_badge(attribute: str, label: str, colours: dict[str, str]) -> Display
     @admin.display(description=label)
     def show(self: Any, obj: Any) -> str:
         value = getattr(obj, attribute)
+        if problem := unreadable_of(obj, attribute):
+            return problem
         return badge(getattr(obj, f"get_{attribute}_display")() or "–", colours.get(value, "")) if value else "–"
 
     return show
@@ -59,6 +87,8 @@ def time_of(attribute: str, label: str, *, ordering: str | None = None) -> Displ
     @admin.display(description=label, ordering=ordering)
     def show(self: Any, obj: Any) -> str:
         value: datetime | None = getattr(obj, attribute)
+        if problem := unreadable_of(obj, attribute):
+            return problem
         if value is None:
             return "–"
         return format_html(
@@ -77,14 +107,38 @@ def account_link(attribute: str, label: str = "account") -> Display:
     @admin.display(description=label)
     def show(self: Any, obj: Any) -> str:
         name = getattr(obj, attribute)
-        return link(account_url(name), name) if name else "–"
+        return unreadable_of(obj, attribute) or (link(account_url(name), name) if name else "–")
 
     return show
 
 
 def account_url(username: str) -> str:
     """The address of an account's page."""
-    return reverse("admin:accounts_account_change", args=(quote(username),))
+    return reverse("admin:accounts_account_change", args=(document_key(username),))
+
+
+LONGEST_KEY = 700
+TOO_LONG = "~too-long"
+"""In the address of a document whose `_id` no address can hold."""
+_NOT_IN_AN_ADDRESS = re.compile(r"\.{1,2}|.*[\0-\x1f\x7f].*|\s.*|.*\s", re.S)
+
+
+def document_key(key: object) -> str:
+    """A document's key in the address of a page, from which `key_of_address` makes the key again.
+
+    Names such as `..`, or with a line break in them, would not arrive as they are: they go as odd keys do.
+    """
+    text = str(key)
+    if len(text) > LONGEST_KEY and not is_odd_id(text):
+        return TOO_LONG
+    return quote(text_of_id(text) if not text or _NOT_IN_AN_ADDRESS.fullmatch(text) else text)
+
+
+def key_of_address(part: str) -> Any:
+    """The key that a part of an address stands for."""
+    text = unquote(part)
+    key = id_of_text(text)
+    return key if isinstance(key, str) and key else text
 
 
 def list_url(model: type[Model], /, **filters: str) -> str:

@@ -9,7 +9,7 @@ from django import forms
 from django.db.models import Model
 from django.dispatch import Signal
 from django.http import HttpRequest
-from unfold.widgets import UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
 from support.forms import AsciiDigits
 
@@ -28,6 +28,34 @@ class ReasonForm(AsciiDigits, forms.ModelForm):
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
         help_text="The reason is kept for good, and others will read it.",
     )
+
+
+REPLACE = "replace_unreadable"
+
+
+class RepairForm(ReasonForm):
+    """The same for documents of which something may be unreadable. That is kept, unless staff say what to do with it.
+
+    It is replaced by what they write in its place, or by the empty field as it stands there if they tick it.
+    """
+
+    replace_unreadable = forms.BooleanField(
+        label="Replace what cannot be read by what stands here",
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        help_text="Otherwise it is kept as it is stored, unless you write something in its place.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.unreadable = {name: problem for name, problem in self.instance.unreadable.items() if name in self.fields}
+        if not self.unreadable:
+            self.fields.pop(REPLACE, None)
+
+    def names_to_save(self) -> list[str]:
+        """The fields of the document that are written: what was changed, and the unreadable ones if so asked."""
+        asked = self.unreadable if self.cleaned_data.get(REPLACE) else ()
+        return list(dict.fromkeys([*(name for name in self.changed_data if name not in (REASON, REPLACE)), *asked]))
 
 
 @dataclass(frozen=True)
@@ -50,12 +78,20 @@ class RecordedEdits:
         form = getattr(self, "add_form", self.form) if obj is None else self.form
         may = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)  # type: ignore[attr-defined]
         asks = REASON in form.base_fields and may
-        return _with_reason(fieldsets) if asks else fieldsets
+        if not asks:
+            return fieldsets
+        read_only = self.get_readonly_fields(request, obj)  # type: ignore[attr-defined]
+        shown = {name for _, options in fieldsets for name in _flat(options["fields"])} - set(read_only)
+        has_odd = REPLACE in form.base_fields and not shown.isdisjoint(getattr(obj, "unreadable", {}))
+        return _with_last(fieldsets, REPLACE, REASON) if has_odd else _with_last(fieldsets, REASON)
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
         """An `Edit`, which the log methods below take apart."""
-        names = [name for name in (form.fields if add else form.changed_data) if name != REASON]
-        old, new = form.initial, form.cleaned_data
+        names = [name for name in (form.fields if add else form.changed_data) if name not in (REASON, REPLACE)]
+        unreadable = getattr(form, "unreadable", {})
+        if unreadable and not add:
+            names = list(dict.fromkeys([*names, *(name for name in form.names_to_save() if name in form.fields)]))
+        old, new = {**form.initial, **unreadable}, form.cleaned_data
         before = {name: None if _is_secret(name) else _shown(old.get(name)) for name in names}
         after = {name: "changed" if _is_secret(name) else _shown(new.get(name)) for name in names}
         labels = {name: form.fields[name].label if name in form.fields else name for name in names}
@@ -77,12 +113,17 @@ class RecordedEdits:
         return super().log_deletions(request, queryset)  # type: ignore[misc]
 
 
-def _with_reason(fieldsets: Iterable[Any]) -> list[Any]:
-    """The reason below the last group of fields that is not a tab."""
+def _flat(fields: Iterable[Any]) -> Iterable[str]:
+    for name in fields:
+        yield from (name,) if isinstance(name, str) else name
+
+
+def _with_last(fieldsets: Iterable[Any], *names: str) -> list[Any]:
+    """Fields such as the reason below the last group of fields that is not a tab."""
     groups = list(fieldsets)
     last = max(index for index, (_, options) in enumerate(groups) if "tab" not in options.get("classes", ()))
     name, options = groups[last]
-    groups[last] = (name, {**options, "fields": (*options["fields"], REASON)})
+    groups[last] = (name, {**options, "fields": (*options["fields"], *names)})
     return groups
 
 

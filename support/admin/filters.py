@@ -4,13 +4,14 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 from unfold.contrib.filters.admin import RangeDateFilter, RangeNumericFilter
 
 from accounts.models import UNDER_REVIEW_AFTER, Balance
+from mongo.fields import find_unreadable
 from payments.models import WAITING_FOR_STAFF
 from proxy.models import ModelPrice
 from support.actions.account import ACTIONS
@@ -40,6 +41,29 @@ class DayRangeFilter(RangeDateFilter):
             return datetime.fromisoformat(self.used_parameters[f"{self.parameter_name}_{end}"]).replace(tzinfo=UTC)
         except (KeyError, ValueError):
             return None
+
+
+class UnreadableFilter(admin.SimpleListFilter):
+    """Documents of which something cannot be read. No index knows them: each is looked at, until the time is over."""
+
+    title = "unreadable"
+    parameter_name = "unreadable"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("any", "Something cannot be read")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() != "any":
+            return queryset
+        found, are_all = find_unreadable(queryset.model, limit=MOST_UNREADABLE, seconds=LOOKING_SECONDS)
+        if not are_all:
+            words = f"These are the first {len(found)} that were found; there may be more."
+            messages.warning(request, words)
+        return queryset.filter(pk__in=found)
+
+
+MOST_UNREADABLE = 500
+LOOKING_SECONDS = 4.0
 
 
 def day_after(time: datetime) -> datetime:
@@ -197,7 +221,8 @@ class ModelFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         # Logs may name models that have no price row any more.
-        names = {*ModelPrice.objects.values_list("model_id", flat=True), request.GET.get(self.parameter_name, "")}
+        listed = [name for name in ModelPrice.objects.values_list("model_id", flat=True) if isinstance(name, str)]
+        names = {*listed, request.GET.get(self.parameter_name, "")}
         return [(name, name) for name in sorted(names - {""})]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:

@@ -11,9 +11,20 @@ from payments.models import Payment, Promotion, WebhookEvent
 from payments.orders.prices import currency_of
 from payments.providers import label_of
 from support.admin.base import BigCollectionAdmin, ReadOnlyAdmin, first_match, name_is, starts_with
-from support.admin.display import account_link, choice_badge, code_block, link, list_url, pretty_json, time_of, usd
+from support.admin.display import (
+    account_link,
+    choice_badge,
+    code_block,
+    document_key,
+    link,
+    list_url,
+    pretty_json,
+    time_of,
+    unreadable_of,
+    usd,
+)
 from support.admin.edits import ReasonForm
-from support.admin.filters import DayRangeFilter, QueueFilter
+from support.admin.filters import DayRangeFilter, QueueFilter, UnreadableFilter
 
 PAYMENT_COLOURS = {"success": "success", "pending": "info", "failed": "danger", "expired": "warning"}
 EVENT_COLOURS = {"done": "success", "received": "info", "review": "warning", "dead": "danger"}
@@ -39,7 +50,7 @@ class PaymentAdmin(ReadOnlyAdmin):
         "flag_list",
     )
     list_display_links = ("ordered",)
-    list_filter = ("status", ("created_at", DayRangeFilter))
+    list_filter = ("status", ("created_at", DayRangeFilter), UnreadableFilter)
     ordering = ("-created_at",)
     fields = (
         ("code", "status_name"),
@@ -69,26 +80,36 @@ class PaymentAdmin(ReadOnlyAdmin):
 
     @admin.display(description="order code")
     def code(self, payment: Payment) -> str:
-        return payment.order_code or "–"
+        return unreadable_of(payment, "order_code") or payment.order_code or "–"
 
     @admin.display(description="price")
     def price(self, payment: Payment) -> str:
-        return _money(payment.amount, currency_of(payment))
+        problem = unreadable_of(payment, "amount") or unreadable_of(payment, "currency")
+        return problem or _money(payment.amount, currency_of(payment))
 
     @admin.display(description="received")
     def received(self, payment: Payment) -> str:
+        if problem := unreadable_of(payment, "received_amount"):
+            return problem
         return "–" if payment.received_amount is None else _money(payment.received_amount, currency_of(payment))
 
     @admin.display(description="provider")
     def provider_name(self, payment: Payment) -> str:
+        if problem := unreadable_of(payment, "provider") or unreadable_of(payment, "payment_method"):
+            return problem
         return label_of(payment.provider or payment.payment_method or "–")
 
     @admin.display(description="provider transaction")
     def transaction(self, payment: Payment) -> str:
+        names = ("provider_transaction_id", "sepay_transaction_id")
+        if problem := next((found for name in names if (found := unreadable_of(payment, name))), None):
+            return problem
         return payment.provider_transaction_id or payment.sepay_transaction_id or "–"
 
     @admin.display(description="flags")
     def flag_list(self, payment: Payment) -> str:
+        if problem := unreadable_of(payment, "flags"):
+            return problem
         return ", ".join(str(flag) for flag in payment.flags or ()) or "–"
 
     @admin.display(description="webhook events")
@@ -156,7 +177,9 @@ class WebhookEventAdmin(ReadOnlyAdmin):
     def payment_page(self, event: WebhookEvent) -> str:
         payment_id = event.payment_id  # type: ignore[attr-defined]
         return (
-            link(reverse("admin:payments_payment_change", args=(payment_id,)), str(payment_id)) if payment_id else "–"
+            link(reverse("admin:payments_payment_change", args=(document_key(payment_id),)), str(payment_id))
+            if payment_id
+            else "–"
         )
 
     @admin.display(description="error")

@@ -13,13 +13,15 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
 from money.amounts import format_usd
 from mongo.collections import Document
+from mongo.unreadable import id_of_text
 from proxy.billing.price_book import stored_prices
 from proxy.billing.price_rows import UnusablePrice, price_of, read_price_row
 from proxy.billing.pricing import Price, Usage
 from proxy.models import ModelPrice
 from support.admin.base import BigCollectionAdmin
-from support.admin.display import BALANCE_COLOURS, badge, usd
-from support.admin.edits import REASON, ReasonForm
+from support.admin.display import BALANCE_COLOURS, badge, text_of, unreadable_of, usd
+from support.admin.edits import RepairForm
+from support.admin.filters import UnreadableFilter
 
 FREE = "is_free"
 SAMPLE = Usage(input_tokens=3000, output_tokens=1000, cache_write_tokens=2000, cache_read_tokens=5000)
@@ -50,7 +52,7 @@ class PriceJsonField(forms.JSONField):
         return "" if value is None else super().prepare_value(value)
 
 
-class ModelPriceForm(ReasonForm):
+class ModelPriceForm(RepairForm):
     """A price row; the database's unique key and this check keep one row per model and upstream."""
 
     is_free = forms.BooleanField(
@@ -220,7 +222,7 @@ class ModelPriceAdmin(BigCollectionAdmin):
     list_after_template = None
     search_help_text = "Model"
     list_display = (
-        "model_id",
+        "model_name",
         "upstream_name",
         "input_usd",
         "output_usd",
@@ -229,7 +231,7 @@ class ModelPriceAdmin(BigCollectionAdmin):
         "times",
         "status",
     )
-    list_filter = ("upstream",)
+    list_filter = ("upstream", UnreadableFilter)
     ordering = ("upstream", "model_id")
     fieldsets = (
         (
@@ -277,6 +279,7 @@ class ModelPriceAdmin(BigCollectionAdmin):
         ),
     )
 
+    model_name = text_of("model_id", "model")
     input_usd = usd("input_price", "input / M")
     output_usd = usd("output_price", "output / M")
     cache_write_usd = usd("cache_write_price", "cache write / M")
@@ -284,15 +287,19 @@ class ModelPriceAdmin(BigCollectionAdmin):
 
     @admin.display(description="upstream")
     def upstream_name(self, price: ModelPrice) -> str:
+        if problem := unreadable_of(price, "upstream"):
+            return problem
         return badge(price.get_upstream_display() or "Both", BALANCE_COLOURS.get(str(price.upstream), ""))
 
     @admin.display(description="multiplier")
     def times(self, price: ModelPrice) -> str:
+        if problem := unreadable_of(price, "multiplier"):
+            return problem
         return "× 1" if price.multiplier is None else f"× {price.multiplier.normalize():f}"
 
     @admin.display(description="status")
     def status(self, price: ModelPrice) -> str:
-        if not price.is_active:
+        if not price.is_active and "is_active" not in price.unreadable:
             return badge("Inactive", "danger")
         return badge("Not used", "warning") if price.problem else badge("Active", "success")  # type: ignore[attr-defined]
 
@@ -304,7 +311,7 @@ class ModelPriceAdmin(BigCollectionAdmin):
     @admin.display(description="a sample request costs")
     def sample(self, price: ModelPrice) -> str:
         """What the row as it is stored makes of one request, so that a slip by a power of ten is seen."""
-        stored = stored_prices(_id=price.pk) if price.pk else []
+        stored = stored_prices(_id=id_of_text(price.pk)) if price.pk else []
         if not stored:
             return f"Shown once it is saved, for {SAMPLE_WORDS}."
         try:
@@ -327,35 +334,39 @@ class ModelPriceAdmin(BigCollectionAdmin):
         """The list, each row of which knows what keeps it from being used."""
         found = super().get_changelist_instance(request)
         rows = list(found.result_list)
-        problems = {row["_id"]: _problem(row) for row in stored_prices(_id={"$in": [row.pk for row in rows]})}
+        stored = stored_prices(_id={"$in": [id_of_text(row.pk) for row in rows]})
+        problems = {str(key_of(row["_id"])): _problem(row) for row in stored}
         for row in rows:
             row.problem = problems.get(row.pk)
         found.result_list = rows
         return found
 
     def save_model(self, request: HttpRequest, obj: ModelPrice, form: Any, change: bool) -> None:
-        """Write the fields that were changed; a new row's key says what it is for, so no second one can be made.
-
-        What was stored and cannot be read is written too: the form has shown it as empty.
-        """
-        before = next(iter(stored_prices(_id=obj.pk)), {}) if change else {}
+        """Write the fields that were changed; a new row's key says what it is for, so no second one can be made."""
+        before = next(iter(stored_prices(_id=id_of_text(obj.pk))), {}) if change else {}
         if change:
-            stored = [name for column, name in COLUMNS.items() if before.get(column) is not None]
-            unreadable = [name for name in stored if getattr(obj, name) is None]
-            changed = [name for name in form.changed_data if name not in (REASON, FREE)]
-            obj.save(update_fields={*changed, *unreadable, "updated_at"})
+            obj.save(update_fields={*(name for name in form.names_to_save() if name != FREE), "updated_at"})
         else:
             obj.pk = f"{obj.upstream or 'both'}:{obj.model_id}"
             obj.save(force_insert=True)
         self._tell_sample(request, before, obj)
 
     def _tell_sample(self, request: HttpRequest, before: Document, obj: ModelPrice) -> None:
-        now = _sample_cost(read_price_row(stored_prices(_id=obj.pk)[0]).price)
+        try:
+            now = _sample_cost(read_price_row(stored_prices(_id=id_of_text(obj.pk))[0]).price)
+        except UnusablePrice as error:
+            messages.warning(request, f"The row is not used, and its model is not found. {error}")
+            return
         try:
             was = f"it was {_sample_cost(read_price_row(before).price)}" if before else ""
         except UnusablePrice:
             was = "the row was not used before"
         messages.info(request, f"A sample request costs {now} now{was and ', '}{was}. It has {SAMPLE_WORDS}.")
+
+
+def key_of(stored: object) -> object:
+    """The key of a row in memory, from the stored `_id`."""
+    return ModelPrice._meta.pk.from_db_value(stored, None, None)  # type: ignore[attr-defined]
 
 
 def _problem(row: Document) -> str | None:

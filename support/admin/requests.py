@@ -1,15 +1,26 @@
 """The request log as staff see it, read-only."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q
 
-from proxy.models import RequestLog
+from proxy.models import INPUT_TOKENS, OUTPUT_TOKENS, RequestLog
 from support.admin.base import ReadOnlyAdmin, first_match, name_is
-from support.admin.display import BALANCE_COLOURS, account_link, badge, choice_badge, code_block, time_of, usd
-from support.admin.filters import DayRangeFilter, ModelFilter, ResultFilter, UpstreamFilter
+from support.admin.display import (
+    BALANCE_COLOURS,
+    account_link,
+    badge,
+    choice_badge,
+    code_block,
+    text_of,
+    time_of,
+    unreadable_of,
+    usd,
+)
+from support.admin.filters import DayRangeFilter, ModelFilter, ResultFilter, UnreadableFilter, UpstreamFilter
 
 FEW_HAVE = {
     "cache_write_1h_tokens": "written to the cache for an hour",
@@ -29,7 +40,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         "time",
         "account",
         "upstream",
-        "model",
+        "model_name",
         "tokens_in",
         "tokens_out",
         "cost_usd",
@@ -38,12 +49,12 @@ class RequestLogAdmin(ReadOnlyAdmin):
         "latency",
     )
     list_display_links = ("time",)
-    list_filter = (UpstreamFilter, ModelFilter, ResultFilter, ("created_at", DayRangeFilter))
+    list_filter = (UpstreamFilter, ModelFilter, ResultFilter, ("created_at", DayRangeFilter), UnreadableFilter)
     ordering = ("-created_at",)
     fields = (
         ("id", "time"),
         ("account", "api_key_prefix"),
-        ("upstream", "model"),
+        ("upstream", "model_name"),
         ("endpoint", "is_stream"),
         ("input_tokens", "output_tokens"),
         ("cache_read_tokens", "cache_write_tokens"),
@@ -60,6 +71,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         "time",
         "account",
         "upstream",
+        "model_name",
         "cost_usd",
         "hold_usd",
         "uncollected_usd",
@@ -72,6 +84,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
     )
 
     account = account_link("user_id")
+    model_name = text_of("model", "model")
     time = time_of("created_at", "time (UTC)")
     upstream = choice_badge("credit_type", "upstream", BALANCE_COLOURS)
     cost_usd = usd("cost", "cost")
@@ -81,11 +94,11 @@ class RequestLogAdmin(ReadOnlyAdmin):
 
     @admin.display(description="input tokens")
     def tokens_in(self, log: RequestLog) -> str:
-        return f"{log.total_input_tokens:,}"
+        return _first_unreadable(log, INPUT_TOKENS) or f"{log.total_input_tokens:,}"
 
     @admin.display(description="output tokens")
     def tokens_out(self, log: RequestLog) -> str:
-        return f"{log.total_output_tokens:,}"
+        return _first_unreadable(log, OUTPUT_TOKENS) or f"{log.total_output_tokens:,}"
 
     @admin.display(description="other use")
     def other_use(self, log: RequestLog) -> str:
@@ -105,19 +118,29 @@ class RequestLogAdmin(ReadOnlyAdmin):
 
     @admin.display(description="result")
     def result(self, log: RequestLog) -> str:
+        if problem := unreadable_of(log, "status_code") or unreadable_of(log, "is_success"):
+            return problem
         text = str(log.status_code or "–")
         return badge(text, {True: "success", False: "danger"}.get(log.is_success, ""))  # type: ignore[arg-type]
 
     @admin.display(description="latency")
     def latency(self, log: RequestLog) -> str:
+        if problem := unreadable_of(log, "latency_ms"):
+            return problem
         return "–" if log.latency_ms is None else f"{log.latency_ms / 1000:.1f} s"
 
     @admin.display(description="price row it was billed at")
     def price_row(self, log: RequestLog) -> str:
+        if problem := unreadable_of(log, "price"):
+            return problem
         return code_block(json.dumps(log.price, indent=2, default=str)) if log.price else "–"
 
     def find(self, text: str) -> Q:
         return first_match(RequestLog.objects, Q(pk=text)) or name_is("user_id", text)
+
+
+def _first_unreadable(log: RequestLog, names: Iterable[str]) -> str | None:
+    return next((problem for name in names if (problem := unreadable_of(log, name))), None)
 
 
 def _object(value: Any) -> dict[str, Any]:

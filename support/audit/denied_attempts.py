@@ -9,6 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 
 from accounts.keys import mask_keys_in
+from support.admin.display import key_of_address
 from support.audit.actors import actor_of
 from support.audit.trail import record_refusal
 
@@ -40,7 +41,7 @@ def _attempt(request: HttpRequest, match: Any) -> tuple[str, str]:
     sent, page = match.kwargs, match.url_name
     match page:
         case "dialog":
-            return sent["slug"], unquote(sent["key"])
+            return sent["slug"], key_of_address(sent["key"])
         case "bulk":
             return sent["slug"], ", ".join(request.POST.getlist("account"))
         case "export":

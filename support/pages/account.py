@@ -5,7 +5,6 @@ from typing import cast
 from urllib.parse import urlencode
 
 import pymongo
-from django.contrib.admin.utils import unquote
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError
@@ -13,12 +12,13 @@ from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from accounts.errors import AccountNeedsRepair
 from accounts.models import Account, Balance
 from books.reconciliation import read_reconciliation
 from books.timeline import KINDS, read_timeline
 from proxy.models import RequestLog
 from support.admin.base import is_timeout
-from support.admin.display import list_url
+from support.admin.display import key_of_address, list_url
 from support.admin.filters import day_after
 
 MAX_REQUESTS = 100
@@ -42,6 +42,8 @@ def timeline(request: HttpRequest, username: str) -> HttpResponse:
         if not is_timeout(error):
             raise
         return render(request, "support/timeline_failed.html", {"account": account})
+    except AccountNeedsRepair as error:
+        return render(request, "support/timeline_failed.html", {"account": account, "error": str(error)})
     context = {
         "account": account,
         "page": page,
@@ -83,7 +85,7 @@ def _viewed_account(request: HttpRequest, username: str) -> Account:
     user = cast(User, request.user)
     if not user.has_perm("accounts.view_account") or not user.has_perm("accounts.view_ledgerentry"):
         raise PermissionDenied
-    account = Account.objects.filter(pk=unquote(username)).first()
+    account = Account.objects.filter(pk=key_of_address(username)).first()
     if account is None:
         raise Http404("There is no such account.")
     return account

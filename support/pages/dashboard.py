@@ -257,11 +257,19 @@ def _reconciliation_alerts(checked: Figures | None, last: LastRun | None) -> lis
     if checked and checked["checked"] > len(today):
         words = f"Accounts with movements today that were checked and add up: {checked['checked'] - len(today)}"
         alerts.append(_alert("success", words))
+    if checked:
+        damaged = checked.get("damaged", ())
+        alerts += [_alert("danger", f"Needs repair, so not checked: {name}", account_url(name)) for name in damaged]
     if last is None:
         return [*alerts, _alert("", "No full reconciliation has run yet.")]
     ago = in_words(last.at - timezone.now())
+    if last.damaged:
+        address = list_url(Account, unreadable="any")
+        words = f"Accounts that need repair, so that reconciliation could not check them {ago}: {last.damaged:,}"
+        alerts.append(_alert("danger", words, address))
     if not last.count:
-        return [*alerts, _alert("success", f"All accounts reconciled {ago}: {last.accounts:,} add up")]
+        add_up = last.accounts - last.damaged
+        return [*alerts, _alert("success", f"All accounts reconciled {ago}: {add_up:,} add up")]
     alerts.append(_alert("danger", f"All accounts reconciled {ago}: {last.count:,} of {last.accounts:,} drift"))
     earlier = (name for name in last.drifting if name not in today)
     return [*alerts, *(_alert("danger", f"Drift {ago}: {name}", account_url(name)) for name in earlier)]

@@ -151,4 +151,9 @@ def _rows(queryset: Any, columns: tuple[str, ...]) -> Iterator[list[Any]]:
         if index == MAX_ROWS:
             yield [f"The export ends here, after {MAX_ROWS:,} rows; there are more. Narrow the list by its filters."]
             return
-        yield [getattr(found, column) for column in columns]
+        odd = getattr(found, "unreadable", {})
+        yield (
+            [odd.get(column) or getattr(found, column) for column in columns]
+            if odd
+            else [getattr(found, column) for column in columns]
+        )

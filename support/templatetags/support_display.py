@@ -16,6 +16,15 @@ def usd(value: Decimal | None) -> str:
     return "–" if value is None else format_usd(value)
 
 
+@register.filter
+def document_key(key: object) -> str:
+    """A document's key in the address of a page."""
+    # Django imports tag libraries while the admin is still being imported.
+    from support.admin import display
+
+    return display.document_key(key)
+
+
 @register.inclusion_tag("support/action_links.html", takes_context=True)
 def action_links(context: dict[str, Any], kind: str, target: Any) -> dict[str, Any]:
     """Buttons for what this staff member may do to `target` now."""

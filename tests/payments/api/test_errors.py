@@ -34,6 +34,7 @@ NEVER_HERE: dict[type[BillingError], str] = {
     account_errors.OperationConflict: "the rules raise it while an event is processed, which sends it to review",
     account_errors.BalanceWriteForbidden: "a mistake in the source, which a test finds",
     NoSuchThing: "the pull and the rules go on without it",
+    errors.PaymentNeedsRepair: "the rules raise it while an event is processed, which sends it to review",
     errors.NotReviewable: "for staff",
     errors.InvalidDecision: "for staff",
     errors.AlreadyCredited: "for staff",

@@ -181,9 +181,24 @@ def test_a_row_that_cannot_be_read_is_shown_and_says_why(admin_client: Client, r
             assert "Not used" in page(admin_client, PRICES), odd
 
 
-def test_saving_the_form_mends_what_it_showed_as_empty(admin_client: Client, rows: Any) -> None:
+def test_saving_the_form_keeps_what_cannot_be_read_unless_it_is_replaced_on_purpose(
+    admin_client: Client, rows: Any
+) -> None:
     rows.update_one({}, {"$set": {"cacheWrite1hPricePerMTok": "6", "ownInputPricePerMTok": [1]}})
-    assert "the row is not used" in page(admin_client, SONNET)
-    response = admin_client.post(SONNET, form(), follow=True)
+    text = page(admin_client, SONNET)
+    assert "the row is not used" in text
+    assert "cacheWrite1hPricePerMTok: unreadable: text 6; ownInputPricePerMTok: unreadable: list [1]" in text
+    assert "Replace what cannot be read" in text
+
+    response = admin_client.post(SONNET, form(display_name="Sonnet!"), follow=True)
+    assert "The row is not used, and its model is not found. cacheWrite1hPricePerMTok: " in text_of(response)
+    stored = rows.find_one({})
+    assert (stored["cacheWrite1hPricePerMTok"], stored["ownInputPricePerMTok"]) == ("6", [1])
+    assert stored["displayName"] == "Sonnet!"
+
+    response = admin_client.post(SONNET, form(display_name="Sonnet!", replace_unreadable="on"), follow=True)
     assert "A sample request costs $0.03366 now, the row was not used before." in text_of(response)
     assert rows.find_one({})["cacheWrite1hPricePerMTok"] is None
+    entry = AuditEntry.objects.filter(action="change model price").first()
+    assert entry is not None
+    assert entry.before["cache_write_1h_price"] == "unreadable: text 6"
