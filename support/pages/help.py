@@ -28,6 +28,7 @@ SCREENS = {
     "nothing": ("admin:accounts_account_changelist", "?openhands=zero&ohmygpt=some"),
     "onlyopenhands": ("admin:accounts_account_changelist", "?openhands=some&ohmygpt=zero"),
     "underreview": ("admin:accounts_account_changelist", "?status=review"),
+    "unreadable": ("admin:accounts_account_changelist", "?unreadable=any"),
     "ledger": ("admin:accounts_ledgerentry_changelist", ""),
     "dashboard": ("admin:index", ""),
     "payments": ("admin:payments_payment_changelist", ""),

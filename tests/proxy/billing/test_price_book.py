@@ -109,6 +109,47 @@ def test_a_row_that_cannot_be_read_is_not_used_and_the_log_says_so_once(
     assert told[0].startswith(f"price row odd is not used: {next(iter(wrong))}: ")
 
 
+@pytest.mark.parametrize(
+    ("odd", "not_sold"),
+    [
+        ({"upstream": "openhands", "outputPricePerMTok": "5"}, {"openhands"}),
+        ({"upstream": "ohmygpt", "multiplier": -1}, {"ohmygpt"}),
+        ({"upstream": "ohmygpt", "isActive": "no"}, {"ohmygpt"}),
+        ({"upstream": 5}, {"openhands", "ohmygpt"}),
+        ({"upstream": "ohmygpt", "modelId": 5, "aliases": ["gpt-short"]}, set()),
+        ({"upstream": "ohmygpt", "isActive": False, "multiplier": -1}, set()),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_not_replaced_by_a_more_general_one(
+    db: None, odd: dict[str, Any], not_sold: set[str]
+) -> None:
+    rows = connection.database["model_pricing"]
+    row = {"modelId": "gpt-two", "aliases": ["gpt-short"], "inputPricePerMTok": 2, "outputPricePerMTok": 8.0}
+    rows.insert_many([row | {"_id": "both"}, row | {"_id": "other", "modelId": "gpt-other", "aliases": ["gpt-o"]}])
+    rows.insert_one(row | {"_id": "odd", "aliases": []} | odd)
+    book = PriceBook()
+    for upstream in Balance:
+        assert book.find(upstream, "gpt-o").model_id == "gpt-other"
+        if upstream.value in not_sold:
+            with pytest.raises(ModelNotFound):
+                book.find(upstream, "gpt-two")
+        else:
+            assert book.find(upstream, "gpt-two").model_id == "gpt-two"
+    if odd.get("aliases"):
+        assert book.find(Balance.OPENHANDS, "gpt-short").model_id == "gpt-two"
+        with pytest.raises(ModelNotFound):
+            book.find(Balance.OHMYGPT, "gpt-short")
+
+
+def test_a_general_row_that_cannot_be_read_leaves_the_specific_one(db: None) -> None:
+    row = {"modelId": "gpt-two", "inputPricePerMTok": 2, "outputPricePerMTok": 8.0}
+    rows = connection.database["model_pricing"]
+    rows.insert_many([row | {"_id": "both", "tiers": 5}, row | {"_id": "one", "upstream": "openhands"}])
+    assert PriceBook().find(Balance.OPENHANDS, "gpt-two").price_id == "one"
+    with pytest.raises(ModelNotFound):
+        PriceBook().find(Balance.OHMYGPT, "gpt-two")
+
+
 def test_a_time_or_a_text_that_cannot_be_decoded_keeps_no_row_from_being_read(db: None) -> None:
     row = {"_id": "old", "modelId": "gpt-old", "inputPricePerMTok": 2, "outputPricePerMTok": 8.0}
     far = {"createdAt": DatetimeMS(2**60), "updatedAt": DatetimeMS(-(2**60))}
