@@ -8,7 +8,7 @@ from typing import Any
 from accounts.errors import BalanceWriteForbidden
 from money.amounts import LARGEST_BALANCE, number_from_bson, to_bson
 from money.fields import MoneyField
-from mongo.fields import AdoptedField, NotReadable, is_of_type
+from mongo.fields import AdoptedField, NotReadable, is_between, is_of_type
 
 
 class BalanceField(MoneyField):
@@ -29,7 +29,7 @@ class BalanceField(MoneyField):
 
     def readable(self, path: str) -> Any:
         most = to_bson(LARGEST_BALANCE)
-        return {"$or": [is_of_type(path), {"$and": [{"$gte": [path, -most]}, {"$lte": [path, most]}]}]}
+        return is_between(path, -most, most)
 
     def get_db_prep_save(self, value: Any, connection: Any) -> Any:
         if value != 0:

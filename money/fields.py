@@ -6,13 +6,12 @@ from typing import Any
 from bson import Int64
 from django.db import models
 
-from money.amounts import WIDE, ZERO, number_from_bson, round_usd, to_bson
-from money.expressions import is_finite
-from mongo.fields import AdoptedField, NotReadable, is_of_type
+from money.amounts import LARGEST_DOUBLE, WIDE, ZERO, number_from_bson, round_usd, to_bson
+from mongo.fields import AdoptedField, NotReadable, is_between
 
 
 def _is_readable(path: str) -> Any:
-    return {"$or": [is_of_type(path), is_finite(path)]}
+    return is_between(path, -LARGEST_DOUBLE, LARGEST_DOUBLE)
 
 
 class MoneyField(AdoptedField, models.DecimalField):

@@ -76,6 +76,12 @@ class AdoptedField(models.Field):
         return name, f"django.db.models.{self.stored_like.__name__}" if self.stored_like else path, args, kwargs
 
 
+def is_between(path: str, first: Any, last: Any) -> Expression:
+    """Expression: whether the value at `path` lies between two of the same type, both included, is missing, or null."""
+    value = {"$ifNull": [path, first]}
+    return {"$and": [{"$gte": [value, first]}, {"$lte": [value, last]}]}
+
+
 def is_of_type(path: str, *types: str) -> Expression:
     """Expression: whether the value at `path` is of one of the BSON types, missing, or null. Lists are lists in it."""
     return {"$in": [{"$type": path}, ["missing", "null", "undefined", *types]]}
@@ -111,8 +117,7 @@ class AdoptedDateTimeField(AdoptedField, models.DateTimeField):
 
     def readable(self, path: str) -> Expression:
         # The database orders values of all types, so what lies between two times is a time.
-        within = {"$and": [{"$gte": [path, FIRST_TIME]}, {"$lte": [path, LAST_TIME]}]}
-        return {"$or": [is_of_type(path), within]}
+        return is_between(path, FIRST_TIME, LAST_TIME)
 
 
 class AdoptedBooleanField(AdoptedField, models.BooleanField):
@@ -161,12 +166,7 @@ class AdoptedIntegerField(AdoptedField, models.IntegerField):
 
     def readable(self, path: str) -> Expression:
         # Doubles near the end are the number after it: LARGEST_INTEGER is none of them, and compares exactly.
-        return {
-            "$or": [
-                is_of_type(path),
-                {"$and": [{"$gte": [path, -LARGEST_INTEGER]}, {"$lte": [path, LARGEST_INTEGER]}]},
-            ]
-        }
+        return is_between(path, -LARGEST_INTEGER, LARGEST_INTEGER)
 
 
 class AdoptedBigIntegerField(AdoptedIntegerField, models.BigIntegerField):

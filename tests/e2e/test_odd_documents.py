@@ -228,11 +228,10 @@ def test_every_list_filter_and_export(
     admin_client: Client, odd_world: None, failures: Failures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for model, address in ADDRESSES.items():
-        monkeypatch.setattr(BigCollectionAdmin, "list_per_page", 60)
+        monkeypatch.setattr(BigCollectionAdmin, "list_per_page", 30)
         for query in ("", *FILTERS[model]):
             failures.get(admin_client, f"/admin/{address}/{query}")
-        for number in range(2, 5):
-            failures.get(admin_client, f"/admin/{address}/?p={number}")
+        failures.get(admin_client, f"/admin/{address}/?p=3")
         if model is ModelPrice:
             continue
         exported = failures.get(admin_client, f"/admin/support/export/{address}/")
@@ -255,7 +254,7 @@ def test_every_row_and_page_of_odd_documents(
             failures.note(address, f"not all of {count} rows are listed and linked")
         links = {part.partition('"')[0] for part in body.split(f'href="/admin/{address}/')[1:]}
         pages = sorted(link for link in links if "/change/" in link)
-        for link in pages[:: 2 if model is Account else 5]:
+        for link in pages[:: 3 if model is Account else 9]:
             response_body = failures.get(admin_client, f"/admin/{address}/{link}")
             if "<form" not in response_body and not link.startswith(("~too-long/", "~long-")):
                 failures.note(f"{address}/{link[:80]}", "this page is not there")
