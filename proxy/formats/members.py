@@ -88,6 +88,14 @@ class Passes(Rule):
         pass
 
 
+class Flag(Rule):
+    """true or false, and nothing that one upstream or another might take for either."""
+
+    def read(self, value: Any, asked: Asked) -> None:
+        if not isinstance(value, bool):
+            raise InvalidRequest(f"{asked.name()!r} must be true or false.", param=asked.name())
+
+
 @dataclass(frozen=True)
 class Refused(Rule):
     """Refused whatever its value; `why` is told to the client."""

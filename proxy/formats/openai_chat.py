@@ -27,6 +27,7 @@ from proxy.formats.members import (
     Each,
     Fields,
     FileData,
+    Flag,
     ImageUrl,
     Modalities,
     Option,
@@ -133,7 +134,7 @@ MEMBERS: dict[str, Rule] = {
     # Read by billing.
     **passing("model", "stream", "n", "max_tokens", "max_completion_tokens"),
     "messages": Each(_MESSAGE),
-    "stream_options": Fields(passing("include_usage", "include_obfuscation", "continuous_usage_stats")),
+    "stream_options": Fields(dict.fromkeys(("include_usage", "include_obfuscation", "continuous_usage_stats"), Flag())),
     "tools": Tools(_DESCRIBED),
     "functions": Each(_FUNCTION),
     "thinking": Fields(passing("type", "budget_tokens", "display", "block_binding")),
