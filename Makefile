@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test check fix clean reset system browser bench bench-admin bench-compare faults
+.PHONY: help run test check fix clean reset system browser bench bench-admin bench-compare faults flood
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ faults: system ## break the platform under load and audit it: `make faults MINUT
 	@exec $(BIN)/python -m faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(MEMBERS),--members $(MEMBERS)) $(if $(TIMES),--times $(TIMES)) $(if $(FREEZE),--freeze $(FREEZE)) \
 		$(if $(ROUND),--round $(ROUND)) $(foreach kind,$(ONLY),--only $(kind))
+
+flood: system ## let thousands of silent, slow and greedy clients at it, and measure what others notice, in 4 minutes
+	@$(BIN)/python -m benchmarks.flood
 
 check: $(INSTALLED) ## style, types, directions of imports
 	$(BIN)/ruff check .

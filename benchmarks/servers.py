@@ -151,6 +151,7 @@ def start_gunicorn(
 ) -> Server:
     """gunicorn as a source tree ships it; `port` names the setting of the port that will be asked."""
     ports = {name: str(free_port()) for name in ("SITE_PORT", "OPENHANDS_PORT", "OHMYGPT_PORT")}
+    environment = environment | {"SERVE": "site" if port == "SITE_PORT" else "api"}
     command = [sys.executable, "-m", "gunicorn", "-c", "billing_site/gunicorn.conf.py", *arguments]
     pid = _spawn(stack, directory, name, command, environment | ports, tree=tree)
     _wait_for(int(ports[port]), directory / f"{name}.log")

@@ -77,7 +77,15 @@ def test_the_prefixes_on_the_site_port_are_the_same(server: Server, insert_user:
     response = post(server, chat(), base=server.site, path=f"/{prefix}/v1/chat/completions")
     assert response.status == 200
     assert RequestLog.objects.get().credit_type == prefix
-    assert post(server, chat(), path=f"/{prefix}/v1/chat/completions").status == 404
+
+
+@pytest.mark.parametrize(("prefix", "status"), [("openhands", 200), ("ohmygpt", 404), ("openhands/openhands", 404)])
+def test_on_its_own_port_only_the_own_prefix_is_served(
+    server: Server, insert_user: InsertUser, prefix: str, status: int
+) -> None:
+    insert_user("alice", credits=1, creditsNew=1)
+    assert post(server, chat(), path=f"/{prefix}/v1/chat/completions").status == status
+    assert [log.credit_type for log in RequestLog.objects.all()] == ["openhands"] * (status == 200)
 
 
 def test_an_untouched_body_is_forwarded_byte_for_byte(
