@@ -32,7 +32,7 @@ keepalive = 75
 # Requests in flight finish before a worker stops: as long as the longest may take, unless `make run` is in a hurry.
 _longest = float(os.environ.get("REQUEST_MAX_SECONDS", "900")) + 30
 graceful_timeout = int(float(os.environ.get("GRACEFUL_TIMEOUT_SECONDS") or _longest))
-worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 limit_request_line = 8190
 # No header says where a request came from or what its path is. gunicorn would believe those of a proxy on this machine,
 # which may pass on what a client sent; what the site believes of its proxies is a setting of Django's.

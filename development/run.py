@@ -22,7 +22,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from development.mongod import Mongod, MongodError, free_port, is_port_free, start_log
+from development.mongod import Mongod, free_port, is_port_free, start_log
+from development.mongod_binary import MongodError
+from development.ownership import why_not_ours
 from development.processes import ROOT, Child, Service, Watched, describe_exit, say, spawn
 from development.welcome import UPSTREAMS, welcome
 
@@ -162,7 +164,8 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         _stop_with_make()
-        self._var.mkdir(parents=True, exist_ok=True)
+        if problem := why_not_ours(self._var):
+            raise StartError(problem)
         try:
             with only_run(self._var / "run.lock") as self._lock:
                 try:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from development.mongod import Mongod
+from development.mongod_binary import MongodError
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -47,6 +48,9 @@ def _start(config: pytest.Config) -> str:
     config.add_cleanup(partial(shutil.rmtree, data_dir, ignore_errors=True))
     # Tests that kill a database start their own, which is durable.
     mongod = Mongod(data_dir / "mongodb", cache_gb=0.5, is_durable=False)
-    mongod.start()
+    try:
+        mongod.start()
+    except MongodError as error:
+        raise pytest.UsageError(str(error)) from None
     config.add_cleanup(mongod.stop)
     return mongod.url_of("billing")

@@ -12,7 +12,8 @@ from django.test import override_settings
 
 from accounts.registration import create_account
 from billing_site.checks import check_hold_age, check_plain_keys, check_secrets, check_transactions
-from development.mongod import find_mongod, free_port
+from development.mongod import free_port
+from development.mongod_binary import find_mongod
 from mongo.backend.base import DatabaseWrapper
 from tests.factories import InsertUser
 from tests.serving import ROOT

@@ -12,7 +12,8 @@ import pytest
 from pymongo import MongoClient, WriteConcern
 from pymongo.client_session import ClientSession
 
-from development.mongod import Mongod, MongodError, find_mongod, free_port, missing_packages
+from development.mongod import Mongod, free_port
+from development.mongod_binary import MongodError, find_mongod, missing_packages
 from tests.processes import stat_of, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,7 +186,9 @@ def test_without_the_wheel_mongod_comes_from_path_or_the_error_explains(tmp_path
         (tmp_path / name).symlink_to(package)
     if on_path:
         (tmp_path / "mongod").symlink_to(find_mongod())
-    script = "from development.mongod import *\ntry: print(find_mongod())\nexcept MongodError as error: print(error)"
+    script = (
+        "from development.mongod_binary import *\ntry: print(find_mongod())\nexcept MongodError as error: print(error)"
+    )
     environment = {"PYTHONPATH": f"{ROOT}:{tmp_path}", "PATH": str(tmp_path)}
     answer = subprocess.run(
         [sys.executable, "-S", "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
