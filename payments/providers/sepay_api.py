@@ -4,6 +4,7 @@ https://developer.sepay.vn/vi/sepay-api/v2/giao-dich/danh-sach
 """
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -65,9 +66,10 @@ def _get(session: requests.Session, query: dict[str, str | int]) -> dict[str, An
 
 def _wait_seconds(response: requests.Response) -> float:
     try:
-        return min(max(float(response.headers.get("Retry-After", "1")), 0.1), _MAX_WAIT_SECONDS)
+        seconds = float(response.headers.get("Retry-After", "1"))
     except ValueError:
         return 1.0
+    return min(max(seconds, 0.1), _MAX_WAIT_SECONDS) if math.isfinite(seconds) else 1.0
 
 
 def _has_more(page: dict[str, Any]) -> bool:

@@ -44,8 +44,9 @@ def as_usd(value: object) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return None
     try:
-        cost = Decimal(repr(value) if isinstance(value, float) else str(value).strip()[:40])
-    except InvalidOperation:
+        text = repr(value) if isinstance(value, float) else str(value).strip()[:40]
+        cost = Decimal(text if text.isascii() else "NaN")  # It takes the digits of every script.
+    except (InvalidOperation, ValueError):  # An integer has too many digits to be written.
         return None
     if not (cost.is_finite() and 0 < cost <= MOST_USD):
         return None

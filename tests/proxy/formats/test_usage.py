@@ -405,3 +405,9 @@ def test_usage_of_many_chunks_is_merged_by_the_larger_count() -> None:
         keep_usage(kept, prompt(9, count, **details(cached_tokens=count % 7)))
     assert len(kept) <= MOST_KEPT + 1
     assert openai_usage.read_usage(kept).usage == Usage(3, 99, 0, 6)
+
+
+def test_a_cost_in_other_digits_is_none() -> None:
+    for told in ("٣", "０.5", "１", "\ud800", 10**5000, "nan"):
+        assert as_usd(told) is None
+        assert as_count(told) is None

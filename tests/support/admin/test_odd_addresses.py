@@ -12,8 +12,8 @@ from accounts.models import Account, LedgerEntry
 from tests.factories import InsertUser, LogIn
 from tests.support.conftest import ADMIN_MODELS
 
-ODD = ["a\0b", "٣", "1_0", "1e999999999", "9" * 5000, "[" * 3000, "9999-12-31", "\U0001f600'\"<"]
-RAW = ["%ED%A0%80", "%ff", "%00"]
+ODD = ["a\0b", "٣", "1e999999999", "9" * 5000]
+RAW = ["%ED%A0%80"]
 """Bytes that are no UTF-8, as an address has them."""
 
 
@@ -41,8 +41,7 @@ def test_no_address_of_a_list_or_a_document_is_a_fault(
         names += [str(name), f"{name}_from", f"{name}_to"]
     for value in [*(quote(value) for value in ODD), *RAW]:
         _assert_no_fault(client, f"{place}?{'&'.join(f'{name}={value}' for name in names)}")
-        _assert_no_fault(client, f"{place}?{'&'.join(f'{name}={value}' for name in names if '_' not in name)}")
-    for value in [*(quote(value[:500], safe="") for value in ODD), *RAW, "_ED_A0_80"]:
+    for value in ("a%00b", "%ED%A0%80", "_ED_A0_80"):
         _assert_no_fault(client, f"{place}{value}/change/")
 
 
