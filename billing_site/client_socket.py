@@ -87,6 +87,7 @@ class ClientSocket(socket.socket):
         self.is_given_up = False
         """Whether it does not read what it asked for, or was cut: what is still to be sent would never arrive."""
         self._patience = {select.POLLIN: 0.0, select.POLLOUT: 0.0}
+        self._has_waited = True  # And so has less patience than in the beginning.
         self._body_deadline = float("inf")
         self._early_deadline = time.monotonic() + limits.header_seconds
 
@@ -137,7 +138,9 @@ class ClientSocket(socket.socket):
         """A thread takes the request that has been read. From now on the socket waits, with fresh patience."""
         self.has_no_thread = has_no_thread
         self._share = min(self._share, len(self._early))
-        self._patience = dict.fromkeys(self._patience, self._limits.patience_seconds)
+        if self._has_waited:
+            self._patience = dict.fromkeys(self._patience, self._limits.patience_seconds)
+            self._has_waited = False
         self._body_deadline = min(self._body_deadline, time.monotonic() + self._limits.body_seconds)
 
     def stop_waiting(self) -> None:
@@ -146,11 +149,12 @@ class ClientSocket(socket.socket):
 
     def end_request(self, unread: bytes) -> None:
         """The request has been answered; `unread` is what the thread read too much: it begins the next request."""
-        rest = unread + self._early
-        self._early, self._searched, self._share, self._header_bytes = bytearray(), 0, 0, None
+        rest = unread + self._early if unread or self._early else b""
+        self._searched, self._share, self._header_bytes = 0, 0, None
         self._body_deadline = float("inf")
-        self._early_deadline = time.monotonic() + self._limits.header_seconds
         if rest:
+            self._early = bytearray()
+            self._early_deadline = time.monotonic() + self._limits.header_seconds
             self._add_early(rest)
 
     def begin_waiting(self) -> None:
@@ -202,11 +206,15 @@ class ClientSocket(socket.socket):
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
         """See `socket.recv`. What was read early comes first, one request at a time."""
-        if self._early:
+        early = self._early
+        if early:
             size = min(bufsize, self._share or bufsize)
-            data = bytes(self._early[:size])
-            del self._early[:size]
-            self._share = max(0, self._share - len(data))
+            if size >= len(early):
+                self._early, self._share = bytearray(), 0
+                return bytes(early)
+            data = bytes(early[:size])
+            del early[:size]
+            self._share = max(0, self._share - size)
             return data
         received: bytes = self._with_patience(select.POLLIN, super().recv, bufsize, flags | socket.MSG_DONTWAIT)
         return received
@@ -218,11 +226,15 @@ class ClientSocket(socket.socket):
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """See `socket.sendall`."""
-        sent = self.send(data, flags)
-        if sent < len(data):
-            rest = memoryview(data)[sent:]
-            while rest:
-                rest = rest[self.send(rest, flags) :]
+        sent = 0
+        if not self._has_waited:  # Nearly always the system takes all of it at once.
+            with contextlib.suppress(BlockingIOError):
+                sent = super().send(data, flags | socket.MSG_DONTWAIT)
+            if sent == len(data):
+                return
+        rest = memoryview(data)[sent:]
+        while rest:
+            rest = rest[self.send(rest, flags) :]
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """See `socket.sendfile`. It reads the file: the system's own way would wait for the client without end."""
@@ -257,14 +269,15 @@ class ClientSocket(socket.socket):
                     raise
                 self._wait(event)
                 continue
-            patience, most = self._patience[event], self._limits.patience_seconds
-            if patience < most:
+            if self._has_waited:
+                patience, most = self._patience[event], self._limits.patience_seconds
                 size = result if event == select.POLLOUT else len(result)
                 self._patience[event] = min(most, patience + size / self._limits.bytes_per_second)
             return result
 
     def _wait(self, event: int) -> None:
         started = time.monotonic()
+        self._has_waited = True
         patience = self._patience[event]
         if event == select.POLLIN:
             patience = min(patience, self._body_deadline - started)

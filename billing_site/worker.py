@@ -58,13 +58,14 @@ class Worker(ThreadWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.most_running: int = self.cfg.threads
         self.running = 0
         self.parked: dict[TConn, None] = {}
         self.queued: deque[tuple[float, TConn]] = deque()
         self.lingering: dict[TConn, tuple[float, int]] = {}
         self.polled: dict[TConn, socket] = {}
-        self.waiting = WaitingThreads(max(1, self.cfg.threads // 4))
-        self.may_accept = self.is_listening = False
+        self.waiting = WaitingThreads(max(1, self.most_running // 4))
+        self.may_accept = self.is_listening = self.has_room = False
         self.rests_until = 0.0
         self.leaves_until = 0.0
         self.sweeps_at = 0.0
@@ -92,7 +93,7 @@ class Worker(ThreadWorker):
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
         """Threads for requests, and some to refuse what finds none free."""
-        return ThreadPoolExecutor(max_workers=self.cfg.threads + REFUSING_THREADS)
+        return ThreadPoolExecutor(max_workers=self.most_running + REFUSING_THREADS)
 
     # --- Connections come ---
 
@@ -127,14 +128,18 @@ class Worker(ThreadWorker):
 
     def is_turn(self) -> bool:
         """Whether new connections are this worker's to take: to serve them, or to refuse them where nobody can."""
-        now = time.monotonic()
-        ROOM[self.age % len(ROOM)] = self.may_accept and not self.is_busy
-        if now < self.rests_until:
-            return False
-        if not self.is_busy:
+        is_busy = self.is_busy
+        has_room = self.may_accept and not is_busy
+        if has_room != self.has_room:
+            self.has_room = ROOM[self.age % len(ROOM)] = has_room
+        if has_room and not self.rests_until:
             self.leaves_until = 0.0
             return True
-        if ROOM.find(b"\1", 0) < 0:
+        now = time.monotonic()
+        if now < self.rests_until:
+            return False
+        self.rests_until = 0.0
+        if not is_busy or ROOM.find(b"\1", 0) < 0:
             return True
         self.leaves_until = self.leaves_until or now + PAUSE_SECONDS
         return now >= self.leaves_until
@@ -154,7 +159,7 @@ class Worker(ThreadWorker):
     @property
     def is_busy(self) -> bool:
         """Whether no thread is free."""
-        return bool(self.running >= self.cfg.threads)
+        return self.running >= self.most_running
 
     # --- Requests come ---
 
@@ -312,21 +317,24 @@ class Worker(ThreadWorker):
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """One turn of gunicorn's main loop: what has happened, and what should have by now."""
-        self.listen(self.may_accept and self.is_turn())
+        self.listen(self.is_turn() and self.may_accept)
         super().wait_for_and_dispatch_events(min(timeout, self.longest_wait()))
-        self.refuse_queued()
+        if self.queued:
+            self.refuse_queued()
         if time.monotonic() >= self.sweeps_at:
             self.sweep()
 
     def longest_wait(self) -> float:
         """Seconds until something has to be done, whatever comes."""
+        longest = SWEEP_SECONDS if self.parked or self.lingering else 1.0
+        if self.is_listening and not self.queued:
+            return longest
         now = time.monotonic()
-        waits = [SWEEP_SECONDS if self.parked or self.lingering else 1.0]
         if self.may_accept and not self.is_listening:
-            waits.append(max(self.rests_until, self.leaves_until) - now)
+            longest = min(longest, max(self.rests_until, self.leaves_until) - now)
         if self.queued:
-            waits.append(self.queued[0][0] + self.thread_wait_seconds - now)
-        return max(0.0, min(waits))
+            longest = min(longest, self.queued[0][0] + self.thread_wait_seconds - now)
+        return max(0.0, longest)
 
     def sweep(self) -> None:
         """Drop the connections whose time is over, and while they fill too much memory, those that came first."""
