@@ -8,7 +8,8 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from development.mongod import HOST, REPLICA_SET, find_mongod, free_port
+from development.mongod import HOST, REPLICA_SET, free_port
+from development.mongod_binary import find_mongod
 from faults.processes import Supervised
 
 ELECTION_TIMEOUT_MS = 5000
