@@ -220,18 +220,24 @@ CLIENT_BYTES_PER_SECOND = env.float("CLIENT_BYTES_PER_SECOND", default=1000.0)
 """So is one that is slower than this for so long that it is the timeout above behind."""
 THREAD_WAIT_SECONDS = env.float("THREAD_WAIT_SECONDS", default=0.5)
 """A request waits for a free thread so long, and is then refused with 503."""
+RECORD_PATIENCE_SECONDS = env.float("RECORD_PATIENCE_SECONDS", default=30.0)
+"""How long the end of a request is tried to be recorded while its client waits for the answer."""
+SENT_RECORD_PATIENCE_SECONDS = 4 * RECORD_PATIENCE_SECONDS
+"""The same where the client has had its answer: nobody waits."""
 LONGEST_REQUEST_SECONDS = (
-    REQUEST_MAX_SECONDS + UPSTREAM_READ_TIMEOUT_SECONDS + CLIENT_TIMEOUT_SECONDS + 64 * 1024 / CLIENT_BYTES_PER_SECOND
+    REQUEST_MAX_SECONDS
+    + UPSTREAM_READ_TIMEOUT_SECONDS
+    + CLIENT_TIMEOUT_SECONDS
+    + 64 * 1024 / CLIENT_BYTES_PER_SECOND
+    + SENT_RECORD_PATIENCE_SECONDS
 )
-"""The longest that a request can be at work: the limit above, a last wait for the upstream, a last write of 64 KiB."""
+"""The longest that a request can be at work: the limit above, a last wait for the upstream, a last write of 64 KiB, and
+its record."""
 HOLD_MAX_AGE_SECONDS = env.float("HOLD_MAX_AGE_SECONDS", default=LONGEST_REQUEST_SECONDS + 60)
 """The sweeper takes holds older than this for abandoned; it must be more than the line above."""
 PROCESS_SILENT_SECONDS = env.float("PROCESS_SILENT_SECONDS", default=60.0)
 """A process that has not been heard of for so long is dead, and the sweeper closes what it held. It beats twelve times
 in it."""
-RECORD_PATIENCE_SECONDS = env.float("RECORD_PATIENCE_SECONDS", default=30.0)
-"""How long the end of a request is tried to be recorded while its client waits for the answer; four times as long where
-the client has had it."""
 UPSTREAM_POOL_SIZE = env.int("UPSTREAM_POOL_SIZE", default=200)
 """Connections kept open to each upstream, per process."""
 

@@ -29,7 +29,9 @@ SHORT_TIMES = {
     "REQUEST_MAX_SECONDS": "20",
     "UPSTREAM_READ_TIMEOUT_SECONDS": "10",
     "CLIENT_TIMEOUT_SECONDS": "5",
-    "HOLD_MAX_AGE_SECONDS": "40",
+    "CLIENT_BYTES_PER_SECOND": "20000",
+    "RECORD_PATIENCE_SECONDS": "5",
+    "HOLD_MAX_AGE_SECONDS": "60",
 }
 """Settings of time with which holds grow old within a round; the other setting is the shipped one."""
 SHORT_SWEEP = ("3",)

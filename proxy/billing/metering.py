@@ -36,8 +36,6 @@ ESTIMATED_BYTES_PER_TOKEN = 4
 """For usage that the upstream did not report: about what tokenizers make of English text."""
 ESTIMATED_AUDIO_BYTES_PER_TOKEN = 500
 """Of sound in base64: 10 tokens a second, at 32 kbit/s."""
-PATIENCE_FACTOR = 4
-"""The end of an answer that the client has had is tried to be recorded for longer: nobody waits."""
 LONGEST_PROBLEM = 100
 """Characters that the log has room for."""
 
@@ -210,8 +208,8 @@ def collect(bill: Document, *, is_sent: bool = False) -> Receipt:
     the log's key lets one through, and all settle by that.
     """
     try:
-        patience_seconds = settings.RECORD_PATIENCE_SECONDS * (PATIENCE_FACTOR if is_sent else 1)
-        closure = close(bill, patience_seconds=patience_seconds)
+        patience = settings.SENT_RECORD_PATIENCE_SECONDS if is_sent else settings.RECORD_PATIENCE_SECONDS
+        closure = close(bill, patience_seconds=patience)
     except ServiceUnavailable as error:
         raise OutcomeUnknown(bill["_id"]) from error
     if closure.is_abandoned:

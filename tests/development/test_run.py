@@ -358,7 +358,8 @@ def test_what_is_killed_while_the_run_starts_is_started_again(tmp_path: Path) ->
             kill("mongod --replSet")
             wait_for(lambda: "manage.py migrate ..." in installation.output, 30)
             kill("mongod --replSet")
-            kill("gunicorn")
+            kill("--name=api")
+            kill("--name=site")
             wait_for(lambda: "Ready." in installation.output, 60)
             assert installation.run_line("Spend on OpenHands")["choices"]
         finally:
