@@ -5,6 +5,7 @@ import ctypes
 import gc
 import os
 import resource
+from typing import Any
 
 from billing_site.worker import forget_worker
 
@@ -48,7 +49,7 @@ M_MMAP_THRESHOLD = -3  # https://man7.org/linux/man-pages/man3/mallopt.3.html
 LARGE_BLOCK_BYTES = 256 * 1024
 
 
-def post_worker_init(worker: object) -> None:
+def post_worker_init(worker: Any) -> None:
     """What is imported stays, and a request leaves few cycles: the garbage collector need not look so often."""
     gc.collect()
     gc.freeze()
@@ -57,6 +58,7 @@ def post_worker_init(worker: object) -> None:
     # bodies of 8 MiB left a process with 700 MiB, now with 90. Elsewhere than on glibc there is nothing to set.
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
+    worker.log.info("Ready to serve")
 
 
 def child_exit(server: object, worker: object) -> None:

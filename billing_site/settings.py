@@ -216,7 +216,7 @@ CLIENT_BODY_SECONDS = env.float("CLIENT_BODY_SECONDS", default=300.0)
 CLIENT_TIMEOUT_SECONDS = env.float("CLIENT_TIMEOUT_SECONDS", default=30.0)
 """A client that neither sends what it announced nor takes what it asked for, for so long, is gone; waiting for the
 upstream does not count."""
-CLIENT_BYTES_PER_SECOND = env.float("CLIENT_BYTES_PER_SECOND", default=1000.0)
+CLIENT_BYTES_PER_SECOND = max(1.0, env.float("CLIENT_BYTES_PER_SECOND", default=1000.0))
 """So is one that is slower than this for so long that it is the timeout above behind."""
 THREAD_WAIT_SECONDS = env.float("THREAD_WAIT_SECONDS", default=0.5)
 """A request waits for a free thread so long, and is then refused with 503."""

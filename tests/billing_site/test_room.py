@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from tests.processes import wait_for
 from tests.proxy.requests import MESSAGES, assert_reconciles, chat, post
 from tests.serving import HOST, Server
 
-STALLED = "[[fake chunks=2 chunk_delay=3]] Hi"
+STALLED = "[[fake chunks=2 chunk_delay=4]] Hi"
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def opens_ledger() -> bool:
 
 @contextmanager
 def open_streams(server: Server, upstream: FakeUpstream, count: int, *, base: str | None = None) -> Iterator[list[Any]]:
-    """Streams in flight, whose upstream says nothing more for three seconds."""
+    """Streams in flight, whose upstream says nothing more for four seconds."""
     with ExitStack() as stack:
         streams = []
         for number in range(1, count + 1):
@@ -39,11 +39,6 @@ def open_streams(server: Server, upstream: FakeUpstream, count: int, *, base: st
             streams.append(response)
             wait_for(lambda: len(upstream.requests) >= number)  # noqa: B023
         yield streams
-
-
-def stream_unless_busy(server: Server) -> Any:
-    response = post(server, chat(STALLED, stream=True), preload_content=False)
-    return closing(response) if response.status == 200 else None
 
 
 def test_who_finds_no_thread_is_refused_at_once_in_its_own_format(
@@ -89,12 +84,10 @@ def test_requests_go_to_the_process_that_has_threads(
 ) -> None:
     insert_user("alice", creditsNew=50)
     server = serve_with(SERVE="api", GUNICORN_WORKERS="2", GUNICORN_THREADS="4")
+    wait_for(lambda: server.log().count("Ready to serve") == 2, 30)
     server.http.clear()  # A connection that is kept stays with its process.
-    # More than one has threads for: with the first 200 of the fifth, both have started.
-    with open_streams(server, upstream, 4), wait_for(lambda: stream_unless_busy(server)):
-        upstream.clear()
-        with open_streams(server, upstream, 3):
-            assert post(server, chat()).status == 503
+    with open_streams(server, upstream, 8):
+        assert post(server, chat()).status == 503
     assert_reconciles_soon()
 
 

@@ -31,6 +31,7 @@ NO_OLD_HOLDS = {
     "REQUEST_MAX_SECONDS": "0.1",
     "UPSTREAM_READ_TIMEOUT_SECONDS": "0.1",
     "CLIENT_TIMEOUT_SECONDS": "0.1",
+    "CLIENT_BYTES_PER_SECOND": "10000000",
     "HOLD_MAX_AGE_SECONDS": "0.5",
 }
 """For a sweep that takes every hold for abandoned."""
