@@ -5,6 +5,8 @@ from collections.abc import Callable
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
+from border.digits import read_whole_number
+
 POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -53,3 +55,19 @@ class ContentSecurityPolicyMiddleware:
         for name, value in transport_headers().items():
             response.headers.setdefault(name, value)
         return response
+
+
+class BodySizeMiddleware:
+    """No page takes a body larger than `DATA_UPLOAD_MAX_MEMORY_SIZE`.
+
+    Django counts the fields of a form, but writes files of any size to the disk, for anybody and before any log-in.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        size = read_whole_number(request.META.get("CONTENT_LENGTH") or "0")
+        if size is None or size > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            return HttpResponse("The request body is too large.", status=413, content_type="text/plain")
+        return self.get_response(request)

@@ -142,13 +142,15 @@ def read_body(request: HttpRequest, *, api_key: str, check_sender: Callable[[], 
     stream = request.META["wsgi.input"] if is_chunked else request
     body = RequestBody(key=api_key)
     try:
-        if is_chunked or announced > SMALL_BYTES:
+        if is_chunked or announced > min(SMALL_BYTES, settings.MAX_REQUEST_BYTES):
             check_sender()
             if announced > settings.MAX_REQUEST_BYTES:
                 raise RequestTooLarge(settings.MAX_REQUEST_BYTES)
             if not BODIES.has(announced, key=api_key):
                 raise Busy(f"no room for a body of {announced:,} bytes beside {BODIES.used:,}")
-        body.data = _read_all(stream, body)
+            body.data = _read_all(stream, body)
+        else:
+            body.data = _read(stream, SMALL_BYTES)
     except BillingError as error:
         body.close()
         is_stranger = isinstance(error, InvalidApiKey | AccountDisabled)

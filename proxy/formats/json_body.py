@@ -12,6 +12,7 @@ from proxy.errors import InvalidRequest
 JsonObject = dict[str, Any]
 
 
+_decode = json.JSONDecoder().raw_decode
 _SPACE = re.compile(r"[ \t\n\r]*+")
 _TEXT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _UP_TO_A_BRACKET = re.compile(r'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[\]{}]*+)*+([\[\]{}])', re.DOTALL)
@@ -88,9 +89,7 @@ def _with_values(text: str, values: JsonObject) -> str:
     parts, kept_from = [], 0
     comma, to_find = _skip_space(text, 0), set(values)  # The brace stands where a comma stands before other members.
     while to_find:
-        name_start = _skip_space(text, comma + 1)
-        position = _end_of_value(text, name_start)
-        name = json.loads(text[name_start:position])
+        name, position = _decode(text, _skip_space(text, comma + 1))
         start = _skip_space(text, _skip_space(text, position) + 1)  # After the colon.
         position = _end_of_value(text, start)
         next_comma = _skip_space(text, position)

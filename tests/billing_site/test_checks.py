@@ -11,7 +11,13 @@ from django.db import connections
 from django.test import override_settings
 
 from accounts.registration import create_account
-from billing_site.checks import check_hold_age, check_plain_keys, check_secrets, check_transactions
+from billing_site.checks import (
+    check_hold_age,
+    check_plain_keys,
+    check_room_for_bodies,
+    check_secrets,
+    check_transactions,
+)
 from development.mongod import free_port
 from development.mongod_binary import find_mongod
 from mongo.backend.base import DatabaseWrapper
@@ -121,3 +127,9 @@ def test_every_setting_is_documented() -> None:
     names = set(re.findall(r'env\.\w+\(\s*"([A-Z0-9_]+)"', (ROOT / "billing_site/settings.py").read_text()))
     documented = set(re.findall(r"`([A-Z0-9_]+)`", (ROOT / "docs/configuration.md").read_text()))
     assert names - documented == set()
+
+
+def test_the_largest_body_must_find_room() -> None:
+    assert check_room_for_bodies(None) == []
+    with override_settings(MAX_REQUEST_BYTES=64 * 1024 * 1024, BODIES_IN_FLIGHT_BYTES=100 * 1024 * 1024):
+        assert ids(check_room_for_bodies(None)) == {"billing.E007"}

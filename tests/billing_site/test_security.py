@@ -3,6 +3,7 @@
 import socket
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from tests.factories import ServeWith
@@ -75,3 +76,13 @@ def test_browsers_are_told_to_come_by_https_where_it_is_set(serve_with: ServeWit
     for name in ("page", "static", "api", "api-refusal", "no-http"):
         port, request, _ = ANSWERS[name]
         assert answer_to(server, port, request).count("\nstrict-transport-security: max-age=3600") == 1
+
+
+@pytest.mark.parametrize("path", ["/admin/login/", "/admin/accounts/account/", "/api/payment/checkout", "/nothing"])
+def test_no_page_takes_a_large_body(client: Client, db: None, path: str) -> None:
+    """Files too: nothing of it is read, let alone written to the disk."""
+    upload = SimpleUploadedFile("x", b"x" * 1024 * 1024)
+    response = client.post(path, {"username": "x", "file": upload})
+    assert response.status_code == 413
+    assert response.headers["Content-Security-Policy"]
+    assert client.post(path, {"username": "x" * 1000}).status_code in {200, 302, 401, 403, 404, 415}

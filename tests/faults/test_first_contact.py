@@ -96,7 +96,9 @@ def everywhere(kinds: Iterable[str], status: int) -> dict[str, set[int]]:
 def test_workers_that_start_without_a_database_refuse_in_time_and_recover(
     mongod: Mongod, database: Database[dict[str, Any]], serve_with: ServeWith
 ) -> None:
-    server = serve_with(DATABASE_URL=mongod.url, DATABASE_NAME=database.name, DATABASE_TIMEOUT_MS="1500")
+    server = serve_with(
+        DATABASE_URL=mongod.url, DATABASE_NAME=database.name, DATABASE_TIMEOUT_MS="1500", OPEN_ORDERS_LIMIT="0"
+    )
     workers = server.worker_pids()
     freeze(mongod)
     try:
@@ -119,7 +121,9 @@ def test_a_database_that_falls_silent_is_waited_for_in_bounded_time(
     mongod: Mongod, database: Database[dict[str, Any]], serve_with: ServeWith
 ) -> None:
     """The longest wait: the driver asks every 10 s how the server is, and waits 5 s for the answer."""
-    server = serve_with(DATABASE_URL=mongod.url, DATABASE_NAME=database.name, DATABASE_TIMEOUT_MS="1500")
+    server = serve_with(
+        DATABASE_URL=mongod.url, DATABASE_NAME=database.name, DATABASE_TIMEOUT_MS="1500", OPEN_ORDERS_LIMIT="0"
+    )
     statuses_of(server)
     freeze(mongod)
     try:

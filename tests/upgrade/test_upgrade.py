@@ -32,6 +32,7 @@ NO_OLD_HOLDS = {
     "UPSTREAM_READ_TIMEOUT_SECONDS": "0.1",
     "CLIENT_TIMEOUT_SECONDS": "0.1",
     "CLIENT_BYTES_PER_SECOND": "10000000",
+    "RECORD_PATIENCE_SECONDS": "0.01",
     "HOLD_MAX_AGE_SECONDS": "0.5",
 }
 """For a sweep that takes every hold for abandoned."""
