@@ -60,13 +60,16 @@ class ContentSecurityPolicyMiddleware:
 class BodySizeMiddleware:
     """No page takes a body larger than `DATA_UPLOAD_MAX_MEMORY_SIZE`.
 
-    Django counts the fields of a form, but writes files of any size to the disk, for anybody and before any log-in.
+    Django counts the fields of a form, but writes files of any size to the disk, for anybody and before any log-in. The
+    API reads no forms; it has bounds of its own, and answers in JSON.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path_info.startswith("/api/"):
+            return self.get_response(request)
         size = read_whole_number(request.META.get("CONTENT_LENGTH") or "0")
         if size is None or size > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             return HttpResponse("The request body is too large.", status=413, content_type="text/plain")

@@ -108,6 +108,10 @@ def _plan_row(plan: ImportPlan, file: PriceFile, row: ModelPrice, *, is_forced: 
         else:
             plan.gone.append(row)
         return
+    if row.unreadable:
+        problems = "; ".join(f"{name}: {problem}" for name, problem in sorted(row.unreadable.items()))
+        plan.refused[row.model_id] = f"The row cannot be used. {problems}"
+        return
     try:
         change = _compare(row, price_of(row), listed)
         price_of(_with(row, change.values))

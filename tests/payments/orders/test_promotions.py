@@ -108,7 +108,7 @@ def test_a_percentage_of_any_number_type_is_read(
 
 @pytest.mark.parametrize(
     ("stored", "status", "bonus"),
-    [(20, "done", 4), (12.5, "done", 2.5), (Decimal128("NaN"), "done", 0), (1e20, "review", 0), (-5, "review", 0)],
+    [(20, "done", 4), (12.5, "done", 2.5), (Decimal128("NaN"), "review", 0), (1e20, "review", 0), (-5, "review", 0)],
 )
 def test_an_old_orders_percentage_is_read_and_an_impossible_one_is_asked_about(
     deliver: Deliver, make_order: MakeOrder, stored: object, status: str, bonus: float
