@@ -311,6 +311,8 @@ ORDER_CODE_PREFIX = env.str("ORDER_CODE_PREFIX", default="NAP")
 ORDER_MIN_CREDITS = env.int("ORDER_MIN_CREDITS", default=20)
 ORDER_MAX_CREDITS = env.int("ORDER_MAX_CREDITS", default=100)
 ORDER_VND_PER_USD = env.int("ORDER_VND_PER_USD", default=2500)
+EXPIRY_RENEWAL_MIN_PERCENT = env.int("EXPIRY_RENEWAL_MIN_PERCENT", default=100)
+"""A payment restarts the expiry from so many percent of its order, or of ORDER_MIN_CREDITS; 0 = any payment does."""
 OPEN_ORDERS_LIMIT = env.int("OPEN_ORDERS_LIMIT", default=5)
 """Orders that an account may have at a time that are neither paid nor over; 0 = no limit."""
 ORDER_LIFETIME_MINUTES = env.int("ORDER_LIFETIME_MINUTES", default=15)

@@ -26,6 +26,8 @@ def check_payment_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage
         messages.append(
             Error("A secret in STANDARD_WEBHOOK_SECRETS is not base64 of 24 bytes or more.", id="payments.E004")
         )
+    if not 0 <= settings.EXPIRY_RENEWAL_MIN_PERCENT <= 100:
+        messages.append(Error("EXPIRY_RENEWAL_MIN_PERCENT must be from 0 to 100.", id="payments.E006"))
     messages += [
         Error(f"PAYMENT_PROVIDERS names {path!r}, which is no provider.", id="payments.E005")
         for path in settings.PAYMENT_PROVIDERS

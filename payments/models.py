@@ -81,6 +81,7 @@ class Payment(AdoptedModel):
         AFTER_FAILURE = "after_failure", "Paid after the order failed"
         OVER = "over", "More money than ordered"
         UNDER = "under", "Less money than ordered, no bonus"
+        SMALL = "small", "Too little to restart the expiry"
         SECOND_TRANSFER = "second_transfer", "Another transfer for an order that was paid"
         OTHER_PROVIDER = "other_provider", "Paid through another provider than ordered"
         PULLED = "pulled", "Found by the pull, its webhook never came"

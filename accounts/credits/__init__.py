@@ -14,6 +14,7 @@ from accounts.credits.movements import (
     format_time,
     reinstate,
     reverse,
+    starts_expiry,
     top_up,
     transfer,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "reinstate",
     "reverse",
     "settle",
+    "starts_expiry",
     "top_up",
     "transfer",
     "watch",

@@ -11,13 +11,15 @@ from decimal import Decimal
 from django.conf import settings
 from django.utils import timezone
 
-from accounts.credits.posting import Cause, Change, Kind, Movement, accounts, post, read_account
+from accounts.credits.posting import Cause, Change, Kind, Movement, accounts, held_of, post, read_account
 from accounts.errors import CreditsExpired, InvalidAmount, OperationConflict
 from accounts.models import Balance, LedgerEntry
 from money.amounts import MAX_AMOUNT, ZERO, from_bson, round_usd
 from mongo.collections import Document, current_session
 from mongo.times import aware
 from mongo.transactions import run_in_transaction
+
+_CENT = Decimal("0.01")
 
 
 def check_amount(amount: Decimal) -> Decimal:
@@ -48,12 +50,15 @@ def top_up(
     actor: str,
     bonus: Decimal = ZERO,
     reason: str = "",
+    renews_expiry: bool = True,
     now: datetime | None = None,
 ) -> Movement:
     """Credit a purchase (and its bonus) to the OpenHands balance and restart the expiry of both balances. USD.
 
-    Credits that had expired are removed first, so a purchase never revives them. Raises `AccountNotFound`,
-    `InvalidAmount`, `OperationConflict`. Safe to repeat with the same `operation`.
+    Credits that had expired are removed first, so a purchase never revives them. One that does not renew the expiry
+    leaves the date (`starts_expiry` is the exception), and raises `CreditsExpired` if that has come: what it brings
+    would be taken off at once. Raises `AccountNotFound`, `InvalidAmount`, `OperationConflict`. Safe to repeat with the
+    same `operation`.
     """
     now = now or timezone.now()
     changes = [Change(Balance.OPENHANDS, Kind.PURCHASE, check_amount(amount))]
@@ -63,10 +68,31 @@ def top_up(
     def run() -> Movement:
         if repeat := _find_repeat(username, changes, operation):
             return repeat
+        is_restart = renews_expiry or _prepare_small_purchase(username, amount + bonus, now)
         _expire_if_due(username=username, now=now)
-        return post(username, changes, Cause(operation, actor, reason, now), set_fields=_purchase_dates(now))
+        dates = _purchase_dates(now) if is_restart else None
+        return post(username, changes, Cause(operation, actor, reason, now), set_fields=dates)
 
     return run_in_transaction(run)
+
+
+def starts_expiry(*, expires_at: datetime | None, present: Decimal, amount: Decimal) -> bool:
+    """Whether a purchase of `amount` that is too small to restart the expiry gives an account its first date. USD.
+
+    Without a date credits never expire. So where nothing is `present` yet on both balances, paying a little less than
+    an order would buy credits for ever. Where there are some, they and what is added to them keep having no date. Less
+    than a cent is nothing.
+    """
+    return expires_at is None and present < _CENT <= amount
+
+
+def _prepare_small_purchase(username: str, amount: Decimal, now: datetime) -> bool:
+    """Whether a purchase that does not renew the expiry starts it all the same. Raises `CreditsExpired`."""
+    document = read_account(username)
+    expires_at = aware(document.get("expiresAt"))
+    check_not_expired(username, expires_at, now)
+    balances = [from_bson(document.get(balance.field)) + held_of(document, balance) for balance in Balance]
+    return starts_expiry(expires_at=expires_at, present=sum((max(one, ZERO) for one in balances), ZERO), amount=amount)
 
 
 def _purchase_dates(now: datetime) -> Document:

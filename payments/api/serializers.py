@@ -16,6 +16,7 @@ from payments.providers import selling_providers
 
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 100
+SMALL_PAYMENT = "This payment is smaller than an order, so it does not extend how long the credits that you have last."
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}(\.0{1,18})?")
 
@@ -138,6 +139,20 @@ class RemainingSecondsField(_OfPayment, serializers.IntegerField):
         return orders.remaining_seconds(value, self.context["now"])
 
 
+class ExpiryRenewedField(_OfPayment, serializers.BooleanField):
+    """Whether a paid order restarted the expiry."""
+
+    def to_representation(self, value: Payment) -> bool:
+        return Payment.Flag.SMALL not in (value.flags or ())
+
+
+class NoticeField(_OfPayment, serializers.CharField):
+    """What a payment that did not restart the expiry means to the customer."""
+
+    def to_representation(self, value: Payment) -> str:
+        return SMALL_PAYMENT
+
+
 class ErrorResponse(serializers.Serializer):
     error = serializers.CharField(help_text="What went wrong and what to do.")
     code = serializers.CharField(help_text="A stable name of the error.")
@@ -172,10 +187,17 @@ class StatusResponse(serializers.Serializer):
         source="completed_at", required=False, allow_null=True, help_text="Once paid; null if nobody recorded it."
     )
 
+    expiryRenewed = ExpiryRenewedField(
+        required=False, help_text="False for a payment that is too small to restart the expiry; otherwise absent."
+    )
+    notice = NoticeField(required=False, help_text="What to tell the customer then.")
+
     def to_representation(self, instance: Payment) -> dict[str, Any]:
         answer: dict[str, Any] = super().to_representation(instance)
         if answer["status"] != Payment.Status.SUCCESS:
             del answer["credits"], answer["completedAt"]
+        if answer["expiryRenewed"] or answer["status"] != Payment.Status.SUCCESS:
+            del answer["expiryRenewed"], answer["notice"]
         return answer
 
 

@@ -34,6 +34,7 @@ from payments.rules.receipts import (
     wake_reversals,
     wrong_currency,
 )
+from payments.rules.renewal import renews_expiry, why_credits_would_expire
 from payments.rules.reversals import amount_of_reversal, apply_reversal, with_reason
 
 Status = WebhookEvent.Status
@@ -47,8 +48,8 @@ def match(
     """Say which order the money is for, or which payment a refund reverses; the amounts follow from the rules.
 
     Returns the payment that records it. Raises `NotReviewable`, `PaymentNotFound`, `AlreadyCredited`,
-    `InvalidDecision` (another currency: use `credit`; or no reason), `MalformedEvent` (nobody can read the body),
-    `AccountNotFound`, and `ChangedMeanwhile`. A second call raises `NotReviewable`: nothing is credited twice.
+    `InvalidDecision` (another currency: use `credit`; no reason; `check_expiry`), `MalformedEvent` (nobody can read the
+    body), `AccountNotFound`, and `ChangedMeanwhile`. A second call raises `NotReviewable`: nothing is credited twice.
     """
     now = now or timezone.now()
 
@@ -75,6 +76,8 @@ def match(
             )
             return payment
         receipt = _uncredited(event, fact)
+        base, _ = credits_of_receipt(payment, receipt)
+        check_expiry(username=payment.user_id, amount=base, order=payment, now=now)
         return credit_order(event=event, order=payment, receipt=receipt, actor=actor, now=now, staff_reason=reason)
 
     return _decide(event_key, decide, actor=actor, reason=reason, now=now)
@@ -85,8 +88,9 @@ def credit(
 ) -> Payment:
     """Credit `amount` USD to an account for the money of an event, without an order; return the new payment.
 
-    Raises `NotReviewable`, `AlreadyCredited`, `AccountNotFound`, `InvalidAmount`, `InvalidDecision` (it is a refund, or
-    there is no reason), and `ChangedMeanwhile`. A second call raises `NotReviewable`: nothing is credited twice.
+    Raises `NotReviewable`, `AlreadyCredited`, `AccountNotFound`, `InvalidAmount`, `InvalidDecision` (it is a refund;
+    there is no reason; `check_expiry`), and `ChangedMeanwhile`. A second call raises `NotReviewable`: nothing is
+    credited twice.
     """
     now = now or timezone.now()
 
@@ -99,6 +103,7 @@ def credit(
             raise InvalidDecision("This is a refund or a dispute: match it with its payment, or dismiss it.")
         receipt = _uncredited(event, fact) if fact else None
         amount_usd = credits.check_amount(amount)
+        check_expiry(username=username, amount=size_of_credit(event=event, amount=amount_usd), now=now)
         return _credit_account(
             event, receipt, username=username, amount=amount_usd, actor=actor, reason=reason, now=now
         )
@@ -129,6 +134,26 @@ def read_money(event: WebhookEvent) -> Money | None:
     is_certain = event.is_verified and not fact.problem
     value = orders.value_of(amount=fact.amount, currency=fact.currency) if is_certain else None
     return Money(fact.amount, fact.currency, value)
+
+
+def credits_of_match(*, event: WebhookEvent, payment: Payment) -> Decimal | None:
+    """The credits without bonus that `match` would give now, in USD; None if it would credit nothing. Reads only."""
+    try:
+        fact = _read_fact(event)
+    except (MalformedEvent, InvalidDecision):
+        return None
+    if not isinstance(fact, MoneyReceived) or wrong_currency(payment, fact):
+        return None
+    return credits_of_receipt(payment, fact)[0]
+
+
+def size_of_credit(*, event: WebhookEvent, amount: Decimal) -> Decimal:
+    """What `credit` of `amount` USD is judged by, when it is asked whether the expiry restarts. USD. Reads only.
+
+    The payment counts as what it is certainly worth, also where staff credit less of it.
+    """
+    money = read_money(event)
+    return max(amount, money.value or ZERO) if money else amount
 
 
 def amount_of_match(*, event: WebhookEvent, payment: Payment) -> Decimal:
@@ -236,6 +261,12 @@ def record_refund(
     return payment
 
 
+def check_expiry(*, username: str, amount: Decimal, order: Payment | None = None, now: datetime) -> None:
+    """Raise `InvalidDecision` if `amount` USD would be lost at once: too little to restart an expiry that has come."""
+    if reason := why_credits_would_expire(username=username, amount=amount, order=order, now=now):
+        raise InvalidDecision(f"{reason[0].upper()}{reason[1:]}.")
+
+
 def check_waiting(event: WebhookEvent | None) -> WebhookEvent:
     """The event, if it waits for a decision of staff. Raises `NotReviewable`."""
     if event is None or not event.is_waiting_for_staff:
@@ -304,6 +335,7 @@ def _credit_account(
     reason: str,
     now: datetime,
 ) -> Payment:
+    is_renewal = renews_expiry(amount=size_of_credit(event=event, amount=amount))
     payment = Payment(
         user_id=username,
         username=username,
@@ -320,7 +352,7 @@ def _credit_account(
         received_amount=receipt.amount if receipt else None,
         credited=amount,
         bonus=ZERO,
-        flags=[Payment.Flag.MANUAL.value, *([Payment.Flag.PULLED.value] if event.source == PULL else [])],
+        flags=_flags_of_credit(event, is_small=not is_renewal),
         created_at=now,
         completed_at=now,
     )
@@ -332,6 +364,7 @@ def _credit_account(
         operation=f"payment:{payment.pk}",
         actor=actor,
         reason=with_reason(f"Payment {payment}, credited by hand for {event}", reason),
+        renews_expiry=is_renewal,
         now=now,
     )
     after = movement.balance_after(Balance.OPENHANDS)
@@ -339,3 +372,8 @@ def _credit_account(
     if receipt:
         wake_reversals(event.provider, receipt.transaction_id, now)
     return payment
+
+
+def _flags_of_credit(event: WebhookEvent, *, is_small: bool) -> list[str]:
+    flags = {Payment.Flag.MANUAL: True, Payment.Flag.PULLED: event.source == PULL, Payment.Flag.SMALL: is_small}
+    return [flag.value for flag, holds in flags.items() if holds]

@@ -30,6 +30,7 @@ from payments.providers.events import (
     ProviderEvent,
     reversal_key,
 )
+from payments.rules.renewal import renews_expiry, why_credits_would_expire
 from payments.rules.reversals import amount_of_reversal, apply_reversal, contradiction, with_reason
 
 Flag = Payment.Flag
@@ -73,7 +74,15 @@ def _apply_receipt(event: WebhookEvent, receipt: MoneyReceived, now: datetime) -
     check_payment(order)
     if old := _credited_by_old_system(event, order, receipt):
         return old
-    if reason := _foreign_page(order, receipt) or wrong_currency(order, receipt) or _too_late(order, receipt, now):
+    reason = (
+        _foreign_page(order, receipt)
+        or wrong_currency(order, receipt)
+        or _too_late(order, receipt, now)
+        or why_credits_would_expire(
+            username=order.user_id, amount=_base_credits(order, receipt.amount), order=order, now=now
+        )
+    )
+    if reason:
         return Outcome(Status.REVIEW, reason, order)
     payment = credit_order(event=event, order=order, receipt=receipt, actor=event.provider, now=now)
     return Outcome(Status.DONE, payment=payment)
@@ -172,7 +181,8 @@ def credit_order(
 
     Call it in the transaction that moves the event on, for money that was not credited before. Not safe to repeat: a
     second call takes it for a second transfer, and the unique keys of the payment refuse that by `IntegrityError`.
-    Raises `PaymentNeedsRepair`, `AccountNeedsRepair`, `AccountNotFound`, `InvalidAmount`, and
+    Raises `PaymentNeedsRepair`, `AccountNeedsRepair`, `AccountNotFound`, `InvalidAmount`, `CreditsExpired`
+    (`why_credits_would_expire` says why), and
     `ChangedMeanwhile` if the order was paid after it was read.
     """
     check_payment(order)
@@ -186,6 +196,7 @@ def credit_order(
         operation=f"payment:{payment.pk}",
         actor=actor,
         reason=with_reason(f"Payment {payment}, {event.provider} transaction {receipt.transaction_id}", staff_reason),
+        renews_expiry=renews_expiry(amount=base, order=order),
         now=now,
     )
     after = movement.balance_after(Balance.OPENHANDS)
@@ -279,6 +290,7 @@ def _flags(event: WebhookEvent, order: Payment, receipt: MoneyReceived, now: dat
         Flag.SECOND_TRANSFER: is_second,
         Flag.OVER: not is_second and receipt.amount > order.amount,
         Flag.UNDER: not is_second and receipt.amount < order.amount,
+        Flag.SMALL: not renews_expiry(amount=_base_credits(order, receipt.amount), order=order),
         Flag.LATE: not is_second and is_late,
         Flag.AFTER_FAILURE: order.status == Payment.Status.FAILED,
         Flag.OTHER_PROVIDER: ordered_from != event.provider,

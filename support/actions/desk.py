@@ -5,10 +5,13 @@ from typing import Any
 
 from bson import ObjectId
 from django import forms
+from django.conf import settings
+from django.utils import timezone
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
+from accounts import credits
 from accounts.errors import AccountNotFound
-from accounts.models import Account
+from accounts.models import Account, Balance
 from accounts.needs_repair import check_account
 from money.amounts import MAX_AMOUNT, ZERO, format_usd
 from payments.errors import PaymentNotFound
@@ -17,6 +20,7 @@ from payments.models import Payment, WebhookEvent
 from payments.orders.needs_repair import check_payment
 from payments.orders.prices import currency_of
 from payments.orders.purchasing import read_purchasing, switch_purchasing
+from payments.rules.renewal import renews_expiry
 from payments.rules.reversals import credits_of_refund
 from support.actions.action import Action, ActionForm, Data, Line, Need, Result, nothing
 from support.audit.trail import State
@@ -101,12 +105,33 @@ def _preview_match(event: WebhookEvent, data: Data) -> list[Line]:
     review.check_waiting(event)
     order = _find_order(data["order"])
     check_payment(order)
+    lines = _lines_of_expiry(event, order)
     ordered = f"{format_usd(order.credits)} for {order.user_id}, {order.get_status_display()}"
     amount = format_usd(review.amount_of_match(event=event, payment=order))
     return [
         Line("Event", event.get_status_display(), "Done"),
         Line(f"Order {order}", ordered, f"{amount} credited by the rules, or reversed"),
+        *lines,
     ]
+
+
+def _lines_of_expiry(event: WebhookEvent, order: Payment) -> list[Line]:
+    """What a match with `order` does to the expiry of its account. Raises `InvalidDecision`."""
+    base = review.credits_of_match(event=event, payment=order)
+    account = Account.objects.filter(pk=order.user_id).first()
+    if base is None or account is None:
+        return []
+    review.check_expiry(username=account.pk, amount=base, order=order, now=timezone.now())
+    return [_expiry_line(account, is_renewed=renews_expiry(amount=base, order=order), amount=base)]
+
+
+def _expiry_line(account: Account, *, is_renewed: bool, amount: Decimal) -> Line:
+    """What becomes of the expiry when `amount` USD is credited."""
+    present = sum((max(account.balance(one), ZERO) + account.held(one) for one in Balance), ZERO)
+    before = credits.format_time(account.expires_at) if account.expires_at else "never"
+    starts = credits.starts_expiry(expires_at=account.expires_at, present=present, amount=amount)
+    days = f"{settings.CREDIT_VALIDITY_DAYS} days from now"
+    return Line("Expiry", before, days if is_renewed or starts else f"{before}: too little to restart it", drifts=True)
 
 
 def _amount_of_match(event: WebhookEvent, data: Data) -> Decimal:
@@ -141,6 +166,8 @@ def _preview_credit(event: WebhookEvent, data: Data) -> list[Line]:
     if account is None:
         raise AccountNotFound(data["username"])
     check_account(account)
+    size = review.size_of_credit(event=event, amount=data["amount"])
+    review.check_expiry(username=account.pk, amount=size, now=timezone.now())
     left = ZERO if account.is_expired() else account.credits_new
     return [
         Line("Event", event.get_status_display(), "Done"),
@@ -151,6 +178,7 @@ def _preview_credit(event: WebhookEvent, data: Data) -> list[Line]:
             format_usd(left + data["amount"]),
             drifts=True,
         ),
+        _expiry_line(account, is_renewed=renews_expiry(amount=size), amount=data["amount"]),
     ]
 
 
@@ -211,7 +239,7 @@ EVENT_ACTIONS = {
             form_class=CreditForm,
             preview=_preview_credit,
             change=_credit,
-            note="For money without an order. The credits go to OpenHands and restart the expiry, as a purchase does.",
+            note="For money without an order. The credits go to OpenHands; what is worth an order restarts the expiry.",
             amount=lambda event, data: data["amount"],
             need=_need_of_credit,
             is_offered=lambda event: event.is_waiting_for_staff,

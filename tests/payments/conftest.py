@@ -24,7 +24,7 @@ from payments.providers import reload_providers
 from tests.conftest import key_of
 from tests.factories import CallApi, Deliver, InsertUser, MakeOrder, StartSite
 from tests.payments import acme as acme_module
-from tests.payments.fakes import FakeStripe
+from tests.payments.fakes import FakeSePay, FakeStripe
 from tests.payments.senders import session_id_of
 
 VIETNAM = ZoneInfo("Asia/Ho_Chi_Minh")
@@ -53,6 +53,16 @@ def stripe(settings: Any) -> Iterator[FakeStripe]:
     settings.STRIPE_API_URL = fake.url
     settings.STRIPE_SECRET_KEY = fake.key
     settings.CHECKOUT_RETURN_URL = "https://shop.test/back"
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
+def sepay(settings: Any) -> Iterator[FakeSePay]:
+    """SePay's API on loopback, and the settings that point to it."""
+    fake = FakeSePay()
+    settings.SEPAY_API_URL = f"{fake.url}/v2"
+    settings.SEPAY_API_TOKEN = fake.token
     yield fake
     fake.stop()
 

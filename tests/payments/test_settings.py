@@ -37,6 +37,8 @@ def test_the_defaults_are_right() -> None:
         ("STRIPE_UNITS_PER_USD", "-1", "payments.E002"),
         ("STRIPE_UNITS_PER_USD", "NaN", "payments.E002"),
         ("ORDER_MIN_CREDITS", 101, "payments.E003"),
+        ("EXPIRY_RENEWAL_MIN_PERCENT", 101, "payments.E006"),
+        ("EXPIRY_RENEWAL_MIN_PERCENT", -1, "payments.E006"),
         ("STANDARD_WEBHOOK_SECRETS", ["whsec_short"], "payments.E004"),
         ("STANDARD_WEBHOOK_SECRETS", ["schlüssel"], "payments.E004"),
         ("PAYMENT_PROVIDERS", ["payments.providers.nobody.Nobody"], "payments.E005"),

@@ -3,7 +3,6 @@
 import itertools
 import json
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -24,15 +23,6 @@ from tests.payments.conftest import transfer
 from tests.payments.fakes import FakeSePay, FakeStripe
 from tests.payments.providers.test_sepay_signature import sign
 from tests.payments.senders import refund, send_stripe, session, stripe_event
-
-
-@pytest.fixture
-def sepay(settings: Any) -> Iterator[FakeSePay]:
-    fake = FakeSePay()
-    settings.SEPAY_API_URL = f"{fake.url}/v2"
-    settings.SEPAY_API_TOKEN = fake.token
-    yield fake
-    fake.stop()
 
 
 def balance_of(username: str = "alice") -> float:

@@ -90,6 +90,13 @@ def second_transfer(world: World) -> None:
     world.sepay()
 
 
+def expired_and_small(world: World) -> None:
+    world.ordered()
+    expired = {"creditsNew": 10.0, "expiresAt": datetime.now(UTC) - timedelta(minutes=1)}
+    world.usersnew.update_one({"_id": "alice"}, {"$set": expired})
+    world.sepay(1)
+
+
 def account_gone(world: World) -> None:
     world.ordered()
     world.usersnew.delete_one({"_id": "alice"})
@@ -164,6 +171,8 @@ SCRIPTS: dict[str, Callable[[World], None]] = {
     "the same event id with another amount": lambda world: delivered_again(world, transferAmount=60_000),
     "over": lambda world: world.ordered().sepay(60_000),
     "under": lambda world: world.ordered().sepay(40_000),
+    "one dong for the order": lambda world: world.ordered().sepay(1),
+    "one dong, and the account's credits have expired": expired_and_small,
     "late, within 24 hours": lambda world: world.ordered(minutes_ago=60).sepay(),
     "later": days_late,
     "second transfer for a paid order": second_transfer,

@@ -38,6 +38,13 @@ def do(client: Client, address: str, **fields: str) -> Any:
     return client.post(address, {**hidden, "confirm": "1"}, follow=True)
 
 
+def preview(client: Client, address: str, **fields: str) -> str:
+    """Open a dialog, send its form, and read what its preview says."""
+    token = re.search(r'name="token" value="([^"]+)"', client.get(address).content.decode())
+    assert token
+    return text_of(client.post(address, {**fields, "token": token[1]}))
+
+
 def url(event: Any, slug: str, kind: str = "event") -> str:
     return f"/admin/support/do/{kind}/{getattr(event, 'pk', event)}/{slug}/"
 
@@ -236,3 +243,32 @@ def test_promotions_are_made_by_billing_admins(log_in: LogIn) -> None:
     assert "Tet" in page(admin, address)
     entry = AuditEntry.objects.get(action="add promotion", outcome="done")
     assert (entry.reason, entry.before, entry.after["percent"]) == ("new year", None, "20")
+
+
+SOON = datetime(2099, 1, 1, 12, tzinfo=UTC)
+
+
+def test_the_preview_says_what_becomes_of_the_expiry(admin_client: Client, lost: WebhookEvent) -> None:
+    Account.objects.update(expires_at=SOON)
+    order, small = Payment.objects.get(), send_money("nothing", 2_500)
+    match = {"order": str(order.order_code), "reason": "phoned"}
+    assert "Expiry 2099-01-01 12:00:00 UTC 7 days from now" in preview(admin_client, url(lost, "match-event"), **match)
+    kept = "Expiry 2099-01-01 12:00:00 UTC 2099-01-01 12:00:00 UTC: too little to restart it"
+    assert kept in preview(admin_client, url(small, "match-event"), **match)
+    credit = {"username": "alice", "reason": "phoned"}
+    assert kept in preview(admin_client, url(small, "credit-event"), amount="1", **credit)
+    assert "UTC 7 days from now" in preview(admin_client, url(lost, "credit-event"), amount="1", **credit)
+    Account.objects.update(expires_at=None)
+    assert "Expiry never 7 days from now" in preview(admin_client, url(small, "credit-event"), amount="1", **credit)
+
+
+def test_what_would_be_lost_at_once_is_refused_in_the_preview(admin_client: Client, lost: WebhookEvent) -> None:
+    Account.objects.update(expires_at=datetime(2026, 1, 1, tzinfo=UTC))
+    small = send_money("nothing", 2_500)
+    forms = {
+        "match-event": {"order": str(Payment.objects.get().order_code), "reason": "phoned"},
+        "credit-event": {"username": "alice", "amount": "1", "reason": "phoned"},
+    }
+    for slug, form in forms.items():
+        assert "the credits of alice have expired: set their expiry" in preview(admin_client, url(small, slug), **form)
+    assert small.status == "review"
