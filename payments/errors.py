@@ -105,6 +105,17 @@ class MalformedEvent(BillingError):
     code = "malformed_event"
 
 
+class ProviderRemoved(MalformedEvent):
+    """The event is of a provider that is not listed any more, so nobody can read it."""
+
+    code = "provider_removed"
+
+    def __init__(self, provider: str) -> None:
+        super().__init__(
+            f"The provider {provider!r} is not in PAYMENT_PROVIDERS any more, so its events cannot be read."
+        )
+
+
 class BodyTooLarge(BillingError):
     """More bytes were sent than are read."""
 

@@ -86,6 +86,7 @@ class Payment(AdoptedModel):
         OTHER_PROVIDER = "other_provider", "Paid through another provider than ordered"
         PULLED = "pulled", "Found by the pull, its webhook never came"
         MANUAL = "manual", "Credited by hand"
+        SPLIT = "split", "Part of a transfer that paid several orders"
         PROCESSING = "processing", "The payer's bank takes its time"
         INQUIRY = "inquiry", "The payer's bank asks about it"
         DISPUTED = "disputed", "Charged back"
@@ -224,6 +225,9 @@ class WebhookEvent(models.Model):
     payment = models.ForeignKey(Payment, on_delete=models.DO_NOTHING, null=True, blank=True, db_column="payment")
     resolved_by = models.CharField(db_column="resolvedBy", max_length=150, blank=True)
     resolution = models.CharField(max_length=500, blank=True, help_text="Why staff decided as they did.")
+    assigned_to = models.CharField(
+        "taken by", db_column="assignedTo", max_length=150, null=True, blank=True, help_text="Who works on it."
+    )
     received_at = models.DateTimeField(db_column="receivedAt")
     processed_at = models.DateTimeField(db_column="processedAt", null=True)
 

@@ -23,6 +23,7 @@ STATUS: dict[type[BillingError], int] = {
     account_errors.BrokenInvariant: 500,
     errors.InvalidOrder: 400,
     errors.MalformedEvent: 400,
+    errors.ProviderRemoved: 400,
     errors.InvalidSignature: 401,
     errors.StaleSignature: 401,
     errors.PaymentNotFound: 404,

@@ -4,7 +4,7 @@ Every decision has an actor and a reason, moves the credits and the event in one
 somebody else has decided.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -17,29 +17,42 @@ from accounts import credits
 from accounts.models import Balance
 from money.amounts import ZERO
 from mongo.transactions import run_in_transaction
-from payments import orders
-from payments.errors import AlreadyCredited, InvalidDecision, MalformedEvent, NotReviewable, PaymentNotFound
+from payments.errors import (
+    AlreadyCredited,
+    InvalidDecision,
+    MalformedEvent,
+    NotReviewable,
+    PaymentNotFound,
+    ProviderRemoved,
+)
 from payments.inbox import events, process
+from payments.inbox.facts import Fact, read_fact, read_money
 from payments.models import OLD_PROVIDER, Payment, WebhookEvent
 from payments.orders import codes
 from payments.orders.needs_repair import check_payment
-from payments.orders.prices import DEFAULT_CURRENCY, currency_of, rate_of, received_of
-from payments.providers import get_provider
+from payments.orders.prices import CREDITS_CURRENCY, adopt_refundable, currency_of, rate_of, received_of
+from payments.providers import all_providers
 from payments.providers.events import MoneyReceived, MoneyReversed, ReversalState
 from payments.rules.receipts import (
     Outcome,
-    amount_of_event,
     credit_order,
     credits_of_receipt,
     wake_reversals,
     wrong_currency,
 )
 from payments.rules.renewal import renews_expiry, why_credits_would_expire
-from payments.rules.reversals import amount_of_reversal, apply_reversal, with_reason
+from payments.rules.reversals import apply_reversal, with_reason
 
 Status = WebhookEvent.Status
 PULL = WebhookEvent.Source.PULL
-Fact = MoneyReceived | MoneyReversed
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a transfer, in units of its currency, and the order that it is for."""
+
+    order: Payment
+    amount: Decimal
 
 
 def match(
@@ -57,7 +70,7 @@ def match(
         payment = Payment.objects.filter(pk=payment_key).first()
         if payment is None:
             raise PaymentNotFound
-        fact = _read_fact(event)
+        fact = read_fact(event)
         check_payment(payment)
         if wrong := wrong_currency(payment, fact):
             raise InvalidDecision(f"{wrong}: credit an amount of USD instead.")
@@ -83,6 +96,72 @@ def match(
     return _decide(event_key, decide, actor=actor, reason=reason, now=now)
 
 
+def split(
+    *, event_key: ObjectId, parts: Sequence[Part], actor: str, reason: str, now: datetime | None = None
+) -> list[Payment]:
+    """Divide one transfer among several orders, each part by the rules of a match; return the payments that record it.
+
+    The parts are units of the transfer's currency and add up to it; all are credited in one transaction, or none. The
+    first payment has the transfer's own transaction id, the others have it with a number behind it. Raises what
+    `match` raises, and `InvalidDecision` for parts that do not fit. A second call raises `NotReviewable`.
+    """
+    now = now or timezone.now()
+
+    def decide(event: WebhookEvent) -> Payment:
+        found = check_parts(event=event, parts=parts, now=now)
+        whole = _uncredited(event, found[0][1])
+        for number, (order, receipt) in enumerate(found, start=1):
+            end = "" if number == 1 else f"#{number}"
+            own = replace(
+                receipt,
+                transaction_id=f"{whole.transaction_id[: 100 - len(end)]}{end}",
+                transfer_key=f"{whole.transfer_key[: 80 - len(end)]}{end}",
+            )
+            payments.append(
+                credit_order(event=event, order=order, receipt=own, actor=actor, now=now, staff_reason=reason)
+            )
+        keys = [payment.pk for payment in payments]
+        for payment in Payment.objects.filter(pk__in=keys):
+            Payment.objects.filter(pk=payment.pk).update(flags=[*(payment.flags or ()), Payment.Flag.SPLIT.value])
+        return payments[0]
+
+    payments: list[Payment] = []
+
+    def decide_anew(event: WebhookEvent) -> Payment:
+        payments.clear()  # A transaction that met another one runs again.
+        return decide(event)
+
+    words = "; ".join(f"{part.order} {part.amount.normalize():,f}" for part in parts)
+    _decide(event_key, decide_anew, actor=actor, reason=f"{reason} (split: {words})", now=now)
+    return payments
+
+
+def check_parts(*, event: WebhookEvent, parts: Sequence[Part], now: datetime) -> list[tuple[Payment, MoneyReceived]]:
+    """The order and the money of each part, as they are now. Raises what `split` raises for parts that do not fit."""
+    fact = read_fact(event)
+    if not isinstance(fact, MoneyReceived):
+        raise InvalidDecision("Only money that was received can be split.")
+    if len(parts) < 2 or len({part.order.pk for part in parts}) != len(parts):
+        raise InvalidDecision("Name at least two orders, each once.")
+    total = sum((part.amount for part in parts), ZERO)
+    if any(part.amount <= 0 for part in parts) or total != fact.amount:
+        raise InvalidDecision(
+            f"The parts add up to {total.normalize():,f} {fact.currency}; they must be above 0 and add up to "
+            f"{fact.amount.normalize():,f}."
+        )
+    found = []
+    for part in parts:
+        order = Payment.objects.filter(pk=part.order.pk).first()
+        if order is None:
+            raise PaymentNotFound
+        if wrong := wrong_currency(order, fact):
+            raise InvalidDecision(f"{order}: {wrong}.")
+        receipt = replace(fact, amount=part.amount)
+        check_expiry(username=order.user_id, amount=credits_of_receipt(order, receipt)[0], order=order, now=now)
+        found.append((order, receipt))
+    return found
+
+
 def credit(
     *, event_key: ObjectId, username: str, amount: Decimal, actor: str, reason: str, now: datetime | None = None
 ) -> Payment:
@@ -96,7 +175,7 @@ def credit(
 
     def decide(event: WebhookEvent) -> Payment:
         try:
-            fact: Fact | None = _read_fact(event)
+            fact: Fact | None = read_fact(event)
         except MalformedEvent:
             fact = None  # Staff have read it themselves.
         if isinstance(fact, MoneyReversed):
@@ -111,42 +190,6 @@ def credit(
     return _decide(event_key, decide, actor=actor, reason=reason, now=now)
 
 
-@dataclass(frozen=True)
-class Money:
-    """What an event says was received: `amount` units of `currency`. `value` is its worth in USD; None if unknown."""
-
-    amount: Decimal
-    currency: str
-    value: Decimal | None
-
-
-def read_money(event: WebhookEvent) -> Money | None:
-    """The money that an event reports, or None if it reports none that can be read. Reads only.
-
-    Money that is not certain (not verified, test mode, another account) has no known value.
-    """
-    try:
-        fact = _read_fact(event)
-    except (MalformedEvent, InvalidDecision):
-        return None
-    if isinstance(fact, MoneyReversed):
-        return None
-    is_certain = event.is_verified and not fact.problem
-    value = orders.value_of(amount=fact.amount, currency=fact.currency) if is_certain else None
-    return Money(fact.amount, fact.currency, value)
-
-
-def credits_of_match(*, event: WebhookEvent, payment: Payment) -> Decimal | None:
-    """The credits without bonus that `match` would give now, in USD; None if it would credit nothing. Reads only."""
-    try:
-        fact = _read_fact(event)
-    except (MalformedEvent, InvalidDecision):
-        return None
-    if not isinstance(fact, MoneyReceived) or wrong_currency(payment, fact):
-        return None
-    return credits_of_receipt(payment, fact)[0]
-
-
 def size_of_credit(*, event: WebhookEvent, amount: Decimal) -> Decimal:
     """What `credit` of `amount` USD is judged by, when it is asked whether the expiry restarts. USD. Reads only.
 
@@ -154,31 +197,6 @@ def size_of_credit(*, event: WebhookEvent, amount: Decimal) -> Decimal:
     """
     money = read_money(event)
     return max(amount, money.value or ZERO) if money else amount
-
-
-def amount_of_match(*, event: WebhookEvent, payment: Payment) -> Decimal:
-    """How much `match` would credit or reverse now, bonus and all, in USD; 0 for what it would refuse. Reads only."""
-    try:
-        fact = _read_fact(event)
-    except (MalformedEvent, InvalidDecision):
-        return ZERO
-    if wrong_currency(payment, fact):
-        return ZERO
-    if isinstance(fact, MoneyReceived):
-        return sum(credits_of_receipt(payment, fact), ZERO)
-    if payment.status != Payment.Status.SUCCESS:
-        return ZERO
-    fact = replace(fact, problem="")
-    return amount_of_reversal(payment=payment, provider=event.provider, fact=fact, is_decided=True)
-
-
-def amount_of_replay(*, event: WebhookEvent) -> Decimal:
-    """The most that `replay` would credit or reverse now, bonus and all, in USD. Reads only."""
-    try:
-        provider_event = get_provider(event.provider).read(body=bytes(event.body), headers=event.headers)
-    except (MalformedEvent, KeyError):  # The rules will say so; a provider may not be listed any more.
-        return ZERO
-    return amount_of_event(event=event, provider_event=provider_event)
 
 
 def dismiss(*, event_key: ObjectId, actor: str, reason: str, now: datetime | None = None) -> None:
@@ -195,11 +213,12 @@ def replay(*, event_key: ObjectId, actor: str, reason: str, now: datetime | None
     """Run the rules again over a stored event (of a release with other rules, or after an order was repaired).
 
     Only verified events that are in review, dead or ignored can be replayed, never one that is done. The rules know
-    what was credited, so it is safe to repeat. Returns the event as it is afterwards. Raises `NotReviewable`, and
-    `InvalidDecision` without a reason.
+    what was credited, so it is safe to repeat. Returns the event as it is afterwards. Raises `NotReviewable`,
+    `ProviderRemoved`, and `InvalidDecision` without a reason.
     """
     now = now or timezone.now()
     _check_reason(reason)
+    check_replayable(WebhookEvent.objects.filter(pk=event_key).first())
     replayable = WebhookEvent.objects.filter(
         pk=event_key, is_verified=True, status__in=[Status.REVIEW, Status.DEAD, Status.IGNORED]
     )
@@ -208,6 +227,12 @@ def replay(*, event_key: ObjectId, actor: str, reason: str, now: datetime | None
         raise NotReviewable("Only a verified event in review, dead or ignored can be replayed.")
     process.process_event(event_key=event_key, now=now)
     return WebhookEvent.objects.get(pk=event_key)
+
+
+def check_replayable(event: WebhookEvent | None) -> None:
+    """Raise `ProviderRemoved` if the rules cannot run, because nothing reads the events of this provider any more."""
+    if event is not None and event.provider not in {provider.name for provider in all_providers()}:
+        raise ProviderRemoved(event.provider)
 
 
 def record_refund(
@@ -234,6 +259,7 @@ def record_refund(
             raise PaymentNotFound
         check_payment(payment)
         _check_paid(payment)
+        adopt_refundable(payment)
         if not 0 < amount <= received_of(payment):
             raise InvalidDecision("The refund must be above 0 and at most what was received.")
         fact = MoneyReversed(
@@ -307,14 +333,6 @@ def _check_paid(payment: Payment) -> None:
         raise InvalidDecision(f"Payment {payment} was not paid: there is nothing to reverse.")
 
 
-def _read_fact(event: WebhookEvent) -> Fact:
-    """What the event says, if it is about money. Raises `MalformedEvent`, `InvalidDecision`."""
-    fact = get_provider(event.provider).read(body=bytes(event.body), headers=event.headers).fact
-    if not isinstance(fact, MoneyReceived | MoneyReversed):
-        raise InvalidDecision("This event moves no money: dismiss it.")
-    return fact
-
-
 def _uncredited(event: WebhookEvent, receipt: MoneyReceived) -> MoneyReceived:
     """The receipt, unless its transaction was credited. Staff may say that a look-alike is another transfer."""
     same = Payment.objects.filter(provider=event.provider, provider_transaction_id=receipt.transaction_id).first()
@@ -340,8 +358,9 @@ def _credit_account(
         user_id=username,
         username=username,
         credits=amount,
-        amount=receipt.amount if receipt else ZERO,
-        currency=receipt.currency if receipt else DEFAULT_CURRENCY,
+        # What nobody can read counts as what staff saw in it, in USD: so it can be refunded too.
+        amount=receipt.amount if receipt else amount,
+        currency=receipt.currency if receipt else CREDITS_CURRENCY,
         order_code=codes.generate_code(settings.ORDER_CODE_PREFIX),
         payment_method=event.provider,
         status=Payment.Status.SUCCESS,

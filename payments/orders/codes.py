@@ -88,3 +88,25 @@ def _old_codes(normal: str) -> Iterable[str]:
     for match in _OLD_CODE.finditer(normal):
         base, end = match.groups()
         yield from (base + end[:length] for length in range(len(end), -1, -1))
+
+
+def count_errors(code: str, normal: str, *, most: int) -> int | None:
+    """How many characters of `code` are wrong, missing or too many where it stands best in a normalised text.
+
+    None if it is more than `most`. Characters that people mistake for one another are the same.
+    """
+    code, text = code.translate(_LOOKALIKES), normal.translate(_LOOKALIKES)
+    # An error spoils three of the code's triples at most, so that many are left; this sorts nearly all codes out.
+    in_text = {text[start : start + 3] for start in range(len(text) - 2)}
+    left = sum(code[start : start + 3] in in_text for start in range(len(code) - 2))
+    if left < max(len(code) - 2 - 3 * most, 1):
+        return None
+    best = len(code)
+    column = list(range(len(code) + 1))  # The errors of each beginning of the code that ends at this place of the text.
+    for character in text:
+        diagonal, column[0] = column[0], 0
+        for index, wanted in enumerate(code, start=1):
+            errors = min(diagonal + (character != wanted), column[index] + 1, column[index - 1] + 1)
+            diagonal, column[index] = column[index], errors
+        best = min(best, column[-1])
+    return best if best <= most else None

@@ -19,6 +19,9 @@ from payments.providers import get_seller, selling_providers
 DEFAULT_CURRENCY = "VND"
 """The only currency of the replaced system: what absent means."""
 
+CREDITS_CURRENCY = "USD"
+"""What credits are counted in, and so is money whose amount nobody knows."""
+
 
 @dataclass(frozen=True)
 class OrderPrice:
@@ -75,6 +78,28 @@ def received_of(payment: Payment) -> Decimal:
 def credited_of(payment: Payment) -> Decimal:
     """What a paid payment credited, in USD, without bonus. An old document only has what was ordered."""
     return payment.credits if payment.credited is None else payment.credited
+
+
+def refundable_of(payment: Payment) -> tuple[Decimal, str]:
+    """What was paid, as its refunds are counted: an amount, and its currency.
+
+    What staff credited from a body that nobody can read counts as worth its credits, in USD; earlier releases wrote
+    that 0 VND was paid.
+    """
+    if received_of(payment) or not credited_of(payment):
+        return received_of(payment), currency_of(payment)
+    return credited_of(payment), CREDITS_CURRENCY
+
+
+def adopt_refundable(payment: Payment) -> None:
+    """Write what `refundable_of` says into a payment whose document says that nothing was paid. Safe to repeat."""
+    amount, currency = refundable_of(payment)
+    if amount == received_of(payment):
+        return
+    fields = {"amount": amount, "currency": currency, "rate": Decimal(1), "received_amount": None}
+    Payment.objects.filter(pk=payment.pk).update(**fields)
+    for name, value in fields.items():
+        setattr(payment, name, value)
 
 
 # --- The same in the database ------------------------------------------------------------------------------------

@@ -339,6 +339,7 @@ def _apply_reversal(event: WebhookEvent, reversal: MoneyReversed, now: datetime)
     if reason := (
         reversal.problem
         or wrong_currency(payment, reversal)
+        or _why_split(payment)
         or contradiction(payment=payment, provider=event.provider, fact=reversal)
     ):
         return Outcome(Status.REVIEW, reason, payment)
@@ -351,6 +352,13 @@ def _apply_reversal(event: WebhookEvent, reversal: MoneyReversed, now: datetime)
         now=now,
     )
     return Outcome(Status.DONE, payment=payment)
+
+
+def _why_split(payment: Payment) -> str:
+    """Why a refund of a transfer cannot be reversed with this payment alone, or ''."""
+    if Flag.SPLIT not in (payment.flags or ()):
+        return ""
+    return "staff split this transfer over several orders: record a refund with each, then dismiss this"
 
 
 def _reversed_payment(provider: str, reversal: MoneyReversed) -> Payment | None:

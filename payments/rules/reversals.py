@@ -17,7 +17,7 @@ from accounts.models import LedgerEntry
 from money.amounts import ZERO, round_usd
 from payments.models import Payment, Reversal
 from payments.orders.needs_repair import check_payment
-from payments.orders.prices import credited_of, received_of
+from payments.orders.prices import credited_of, received_of, refundable_of
 from payments.providers.events import MoneyReversed, ReversalState
 
 Flag = Payment.Flag
@@ -197,14 +197,14 @@ def _refunded(rows: Iterable[Reversal]) -> Decimal:
 
 def reversed_for(payment: Payment, total: Decimal) -> Reversed:
     """What must be reversed (USD) once `total` of the money, in its currency, went back: the same share of each."""
-    received = received_of(payment)
+    received, _ = refundable_of(payment)
     share = total / received if received else Decimal(0)
     return Reversed(credits=round_usd(credited_of(payment) * share), bonus=round_usd((payment.bonus or ZERO) * share))
 
 
 def credits_of_refund(payment: Payment, amount: Decimal) -> Decimal:
     """What a further refund of `amount` (in the payment's currency) would reverse at most, bonus and all. USD."""
-    total = min((payment.refunded_amount or ZERO) + amount, received_of(payment))
+    total = min((payment.refunded_amount or ZERO) + amount, refundable_of(payment)[0])
     target = reversed_for(payment, total)
     before = (payment.reversed_credits or ZERO) + (payment.reversed_bonus or ZERO)
     return max(target.credits + target.bonus - before, ZERO)

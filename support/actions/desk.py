@@ -3,40 +3,42 @@
 from decimal import Decimal
 from typing import Any
 
-from bson import ObjectId
 from django import forms
-from django.conf import settings
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from accounts import credits
 from accounts.errors import AccountNotFound
-from accounts.models import Account, Balance
+from accounts.models import Account
 from accounts.needs_repair import check_account
 from money.amounts import MAX_AMOUNT, ZERO, format_usd
-from payments.errors import PaymentNotFound
-from payments.inbox import review
+from payments.inbox import facts, review
 from payments.models import Payment, WebhookEvent
 from payments.orders.needs_repair import check_payment
-from payments.orders.prices import currency_of
+from payments.orders.prices import refundable_of
 from payments.orders.purchasing import read_purchasing, switch_purchasing
+from payments.orders.search import find_order
 from payments.rules.renewal import renews_expiry
 from payments.rules.reversals import credits_of_refund
 from support.actions.action import Action, ActionForm, Data, Line, Need, Result, nothing
+from support.actions.event_lines import REVIEW, event_lines, expiry_line, show_suggestions
+from support.actions.event_work import WORK
+from support.actions.split import SPLIT
 from support.audit.trail import State
-
-REVIEW = "support.review_payments"
 
 
 class MatchForm(ActionForm):
-    order = forms.CharField(
-        label="Order code or payment id", max_length=60, strip=True, widget=UnfoldAdminTextInputWidget
-    )
+    order = forms.CharField(label="Order code or payment id", max_length=200, widget=UnfoldAdminTextInputWidget)
     field_order = ("order", "reason")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["order"].help_text = (
+            show_suggestions(self.target) or "No unpaid order fits by amount, time or code."
+        )
 
 
 class CreditForm(ActionForm):
-    username = forms.CharField(label="Account", max_length=100, widget=UnfoldAdminTextInputWidget)
+    username = forms.CharField(label="Account", strip=False, widget=UnfoldAdminTextInputWidget)
     amount = forms.DecimalField(
         label="Credits (USD)",
         min_value=Decimal("0.00000001"),
@@ -49,6 +51,11 @@ class CreditForm(ActionForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["amount"].help_text = f"Received: {_received(self.target)}."
+
+    def clean_username(self) -> str:
+        """The name exactly as typed, as old names have spaces; without those around it if there is no such account."""
+        name: str = self.cleaned_data["username"]
+        return name if Account.objects.filter(pk=name).exists() else name.strip()
 
 
 class RefundForm(ActionForm):
@@ -66,6 +73,11 @@ class RefundForm(ActionForm):
         help_text="With it, the same bank transfer cannot be recorded twice.",
     )
     field_order = ("amount", "reference", "reason")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        amount, currency = refundable_of(self.target)
+        self.fields["amount"].help_text = f"Received: {amount:,.2f} {currency}."
 
 
 class SwitchForm(ActionForm):
@@ -87,29 +99,18 @@ def state_of_event(event: WebhookEvent) -> State:
     if found is None:
         return None
     payment_id = found.payment_id  # type: ignore[attr-defined]
-    return {"status": found.status, "payment": str(payment_id or "")}
-
-
-def _find_order(text: str) -> Payment:
-    """The one payment with this order code or id. Raises `PaymentNotFound`."""
-    found = list(Payment.objects.filter(order_code=text.upper())[:2])
-    if not found and ObjectId.is_valid(text):
-        found = list(Payment.objects.filter(pk=ObjectId(text)))
-    if len(found) != 1:
-        problem = "More than one payment has" if found else "No payment has"
-        raise PaymentNotFound(f"{problem} the order code or id {text!r}.")
-    return found[0]
+    return {"status": found.status, "payment": str(payment_id or ""), "taken by": found.assigned_to or ""}
 
 
 def _preview_match(event: WebhookEvent, data: Data) -> list[Line]:
     review.check_waiting(event)
-    order = _find_order(data["order"])
+    order = find_order(data["order"])
     check_payment(order)
     lines = _lines_of_expiry(event, order)
     ordered = f"{format_usd(order.credits)} for {order.user_id}, {order.get_status_display()}"
-    amount = format_usd(review.amount_of_match(event=event, payment=order))
+    amount = format_usd(facts.amount_of_match(event=event, payment=order))
     return [
-        Line("Event", event.get_status_display(), "Done"),
+        *event_lines(event, "Done"),
         Line(f"Order {order}", ordered, f"{amount} credited by the rules, or reversed"),
         *lines,
     ]
@@ -117,35 +118,26 @@ def _preview_match(event: WebhookEvent, data: Data) -> list[Line]:
 
 def _lines_of_expiry(event: WebhookEvent, order: Payment) -> list[Line]:
     """What a match with `order` does to the expiry of its account. Raises `InvalidDecision`."""
-    base = review.credits_of_match(event=event, payment=order)
+    base = facts.credits_of_match(event=event, payment=order)
     account = Account.objects.filter(pk=order.user_id).first()
     if base is None or account is None:
         return []
     review.check_expiry(username=account.pk, amount=base, order=order, now=timezone.now())
-    return [_expiry_line(account, is_renewed=renews_expiry(amount=base, order=order), amount=base)]
-
-
-def _expiry_line(account: Account, *, is_renewed: bool, amount: Decimal) -> Line:
-    """What becomes of the expiry when `amount` USD is credited."""
-    present = sum((max(account.balance(one), ZERO) + account.held(one) for one in Balance), ZERO)
-    before = credits.format_time(account.expires_at) if account.expires_at else "never"
-    starts = credits.starts_expiry(expires_at=account.expires_at, present=present, amount=amount)
-    days = f"{settings.CREDIT_VALIDITY_DAYS} days from now"
-    return Line("Expiry", before, days if is_renewed or starts else f"{before}: too little to restart it", drifts=True)
+    return [expiry_line(account, is_renewed=renews_expiry(amount=base, order=order), amount=base)]
 
 
 def _amount_of_match(event: WebhookEvent, data: Data) -> Decimal:
-    return review.amount_of_match(event=event, payment=_find_order(data["order"]))
+    return facts.amount_of_match(event=event, payment=find_order(data["order"]))
 
 
 def _match(event: WebhookEvent, data: Data, operation: str, actor: str) -> Result:
-    order = _find_order(data["order"])
+    order = find_order(data["order"])
     payment = review.match(event_key=event.pk, payment_key=order.pk, actor=actor, reason=data["reason"])
     return Result(f"Matched with {payment} of {payment.user_id}.")
 
 
 def _received(event: WebhookEvent) -> str:
-    money = review.read_money(event)
+    money = facts.read_money(event)
     if money is None:
         return "an amount that cannot be read"
     worth = "of unknown worth" if money.value is None else f"worth {format_usd(money.value)}"
@@ -154,7 +146,7 @@ def _received(event: WebhookEvent) -> str:
 
 def _need_of_credit(event: WebhookEvent, data: Data) -> Need | None:
     """To credit what was received is to review; to credit more, or when its worth is unknown, is to add credits."""
-    money = review.read_money(event)
+    money = facts.read_money(event)
     if money is not None and money.value is not None and data["amount"] <= money.value:
         return None
     return Need("support.adjust_credits", f"This is more than what was certainly received ({_received(event)}).")
@@ -170,7 +162,7 @@ def _preview_credit(event: WebhookEvent, data: Data) -> list[Line]:
     review.check_expiry(username=account.pk, amount=size, now=timezone.now())
     left = ZERO if account.is_expired() else account.credits_new
     return [
-        Line("Event", event.get_status_display(), "Done"),
+        *event_lines(event, "Done"),
         Line("Received", _received(event), f"{format_usd(data['amount'])} credited"),
         Line(
             f"OpenHands credits of {account}",
@@ -178,7 +170,7 @@ def _preview_credit(event: WebhookEvent, data: Data) -> list[Line]:
             format_usd(left + data["amount"]),
             drifts=True,
         ),
-        _expiry_line(account, is_renewed=renews_expiry(amount=size), amount=data["amount"]),
+        expiry_line(account, is_renewed=renews_expiry(amount=size), amount=data["amount"]),
     ]
 
 
@@ -191,7 +183,7 @@ def _credit(event: WebhookEvent, data: Data, operation: str, actor: str) -> Resu
 
 def _preview_dismiss(event: WebhookEvent, data: Data) -> list[Line]:
     review.check_waiting(event)
-    return [Line("Event", event.get_status_display(), "Ignored"), Line("Credits", "not moved", "not moved")]
+    return [*event_lines(event, "Ignored"), Line("Credits", "not moved", "not moved")]
 
 
 def _dismiss(event: WebhookEvent, data: Data, operation: str, actor: str) -> Result:
@@ -200,7 +192,8 @@ def _dismiss(event: WebhookEvent, data: Data, operation: str, actor: str) -> Res
 
 
 def _preview_replay(event: WebhookEvent, data: Data) -> list[Line]:
-    amount = format_usd(review.amount_of_replay(event=event))
+    review.check_replayable(event)
+    amount = format_usd(facts.amount_of_replay(event=event))
     return [Line("Event", event.get_status_display(), f"as the rules decide now, moving at most {amount}")]
 
 
@@ -230,6 +223,7 @@ EVENT_ACTIONS = {
             note="For money that belongs to an order, or a refund of a payment. The rules decide what is credited.",
             is_offered=lambda event: event.is_waiting_for_staff,
         ),
+        SPLIT,
         Action(
             slug="credit-event",
             title="Credit an account",
@@ -264,11 +258,12 @@ EVENT_ACTIONS = {
             submit="Replay",
             preview=_preview_replay,
             change=_replay,
-            amount=lambda event, data: review.amount_of_replay(event=event),
+            amount=lambda event, data: facts.amount_of_replay(event=event),
             note="This is safe: nothing is ever credited twice.",
             is_offered=_can_replay,
             is_atomic=False,
         ),
+        *WORK,
     )
 }
 
@@ -284,7 +279,7 @@ def state_of_payment(payment: Payment) -> State:
 
 def _preview_refund(payment: Payment, data: Data) -> list[Line]:
     check_payment(payment)
-    currency = currency_of(payment)
+    _, currency = refundable_of(payment)
     before = payment.refunded_amount or ZERO
     taken = (payment.reversed_credits or ZERO) + (payment.reversed_bonus or ZERO)
     after = taken + credits_of_refund(payment, data["amount"])

@@ -68,6 +68,12 @@ def usd(attribute: str, label: str, *, is_signed: bool = False) -> Display:
     return show
 
 
+def show_money(amount: Decimal, currency: str) -> str:
+    """An amount in the currency that was paid or is to be paid."""
+    places = 0 if amount == amount.to_integral_value() and currency == "VND" else 2
+    return f"{amount:,.{places}f} {currency}"
+
+
 def choice_badge(attribute: str, label: str, colours: dict[str, str]) -> Display:
     """A display of a field with choices, as a coloured label."""
 

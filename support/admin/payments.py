@@ -3,11 +3,15 @@
 from typing import Any
 
 from bson import ObjectId
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import Q
 from django.urls import reverse
+from django.utils.html import format_html, format_html_join
 
+from payments.inbox.facts import suggest_for
 from payments.models import Payment, Promotion, WebhookEvent
+from payments.orders import codes
 from payments.orders.prices import currency_of
 from payments.providers import label_of
 from support.admin.base import BigCollectionAdmin, ReadOnlyAdmin, first_match, name_is, starts_with
@@ -19,13 +23,16 @@ from support.admin.display import (
     link,
     list_url,
     pretty_json,
+    show_money,
     time_of,
     unreadable_of,
     usd,
 )
 from support.admin.edits import ReasonForm
 from support.admin.filters import DayRangeFilter, QueueFilter, UnreadableFilter
+from support.models import AuditEntry
 
+MOST_NOTES = 50
 PAYMENT_COLOURS = {"success": "success", "pending": "info", "failed": "danger", "expired": "warning"}
 EVENT_COLOURS = {"done": "success", "received": "info", "review": "warning", "dead": "danger"}
 
@@ -85,13 +92,13 @@ class PaymentAdmin(ReadOnlyAdmin):
     @admin.display(description="price")
     def price(self, payment: Payment) -> str:
         problem = unreadable_of(payment, "amount") or unreadable_of(payment, "currency")
-        return problem or _money(payment.amount, currency_of(payment))
+        return problem or show_money(payment.amount, currency_of(payment))
 
     @admin.display(description="received")
     def received(self, payment: Payment) -> str:
         if problem := unreadable_of(payment, "received_amount"):
             return problem
-        return "–" if payment.received_amount is None else _money(payment.received_amount, currency_of(payment))
+        return "–" if payment.received_amount is None else show_money(payment.received_amount, currency_of(payment))
 
     @admin.display(description="provider")
     def provider_name(self, payment: Payment) -> str:
@@ -120,6 +127,7 @@ class PaymentAdmin(ReadOnlyAdmin):
         """Payments by account, order code, provider transaction, Discord id or id; each an index look-up."""
         looked_up = [
             Q(pk=text) if ObjectId.is_valid(text) else Q(order_code=text),
+            Q(order_code__in=_codes_in(text)),
             starts_with("order_code", text.upper().replace("-", "").replace(" ", "")),
             Q(provider_transaction_id=text),
             Q(sepay_transaction_id=text),
@@ -141,6 +149,7 @@ class WebhookEventAdmin(ReadOnlyAdmin):
         "is_verified",
         "status_name",
         "attempts",
+        "taken_by",
         "payment_page",
         "short_error",
     )
@@ -153,8 +162,11 @@ class WebhookEventAdmin(ReadOnlyAdmin):
         ("attempts", "deliveries"),
         ("received", "processed"),
         ("next_attempt", "payment_page"),
+        ("taken_by",),
         "error",
+        "suggestions",
         ("resolved_by", "resolution"),
+        "notes",
         "body_text",
         "header_text",
     )
@@ -164,6 +176,9 @@ class WebhookEventAdmin(ReadOnlyAdmin):
         "processed",
         "next_attempt",
         "payment_page",
+        "taken_by",
+        "suggestions",
+        "notes",
         "body_text",
         "header_text",
     )
@@ -182,6 +197,42 @@ class WebhookEventAdmin(ReadOnlyAdmin):
             else "–"
         )
 
+    @admin.display(description="taken by")
+    def taken_by(self, event: WebhookEvent) -> str:
+        return (event.assigned_to or "–").removeprefix("staff:")
+
+    @admin.display(description="orders that may be meant")
+    def suggestions(self, event: WebhookEvent) -> str:
+        """For what waits; each with the price, the account and why it may be meant."""
+        rows = (
+            [
+                (
+                    reverse("admin:payments_payment_change", args=(order.pk,)),
+                    str(order),
+                    show_money(order.amount, currency_of(order)),
+                    order.user_id,
+                    order.get_status_display(),
+                    why,
+                )
+                for order, why in ((one.order, one.why) for one in suggest_for(event))
+            ]
+            if event.is_waiting_for_staff
+            else []
+        )
+        row = '<li><a href="{}" class="text-link">{}</a> {} of {} ({}): {}</li>'
+        listed = format_html_join("", row, rows)
+        return format_html('<ul class="order-suggestions">{}</ul>', listed) if rows else "–"
+
+    @admin.display(description="notes and decisions (UTC)")
+    def notes(self, event: WebhookEvent) -> str:
+        """What staff wrote and did about this event, as the audit has it: the latest first, nobody can change it."""
+        found = AuditEntry.objects.filter(target=str(event.pk)).order_by("-at")[:MOST_NOTES]
+        rows = [
+            (f"{one.at:%Y-%m-%d %H:%M}", one.actor, one.action, one.get_outcome_display(), one.reason) for one in found
+        ]
+        row = "<li><span class='nowrap'>{}</span> <strong>{}</strong> {} ({}): <q>{}</q></li>"
+        return format_html('<ul class="event-notes">{}</ul>', format_html_join("", row, rows)) if rows else "–"
+
     @admin.display(description="error")
     def short_error(self, event: WebhookEvent) -> str:
         return event.error[:100] or "–"
@@ -196,8 +247,9 @@ class WebhookEventAdmin(ReadOnlyAdmin):
 
     def find(self, text: str) -> Q:
         if ObjectId.is_valid(text):
-            return Q(payment_id=ObjectId(text))
-        payments = Payment.objects.filter(Q(order_code=text.upper()) | name_is("user_id", text))[:100]
+            return Q(payment_id__in=_parts_of_transfer(ObjectId(text)))
+        named = Q(order_code__in=_codes_in(text))
+        payments = Payment.objects.filter(named | name_is("user_id", text))[:100]
         keys = [payment.pk for payment in payments]
         by_event = Q(event_id=text)
         return Q(payment_id__in=keys) if keys and not first_match(WebhookEvent.objects, by_event) else by_event
@@ -235,7 +287,16 @@ class PromotionAdmin(BigCollectionAdmin):
         return False
 
 
-def _money(amount: Any, currency: str) -> str:
-    """An amount in the currency of the order."""
-    places = 0 if currency == "VND" else 2
-    return f"{amount:,.{places}f} {currency}"
+def _codes_in(text: str) -> list[str]:
+    """The order codes that a search may mean: hyphens, spaces and O for 0 do not matter."""
+    return [text.upper(), *codes.find_candidates([text], settings.ORDER_CODE_PREFIX)]
+
+
+def _parts_of_transfer(key: ObjectId) -> list[ObjectId]:
+    """The payment, and that which has the event of both if staff split one transfer over several orders."""
+    payment = Payment.objects.filter(pk=key).first()
+    transaction, mark, _ = ((payment.provider_transaction_id or "") if payment else "").rpartition("#")
+    if payment is None or not mark:
+        return [key]
+    whole = Payment.objects.filter(provider=payment.provider, provider_transaction_id=transaction).first()
+    return [key, whole.pk] if whole else [key]

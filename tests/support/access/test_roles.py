@@ -98,6 +98,10 @@ DIALOGS: dict[tuple[str, str], tuple[Roles, dict[str, str]]] = {
     ("event", "credit-event"): (SUPPORT, {"username": "alice", "amount": "7"}),
     ("event", "dismiss-event"): (SUPPORT, {}),
     ("event", "replay-event"): (SUPPORT, {}),
+    ("event", "split-event"): (SUPPORT, {}),
+    ("event", "note-event"): (SUPPORT, {}),
+    ("event", "take-event"): (SUPPORT, {}),
+    ("event", "release-event"): (SUPPORT, {}),
     ("payment", "record-refund"): (BILLING, {"amount": "25000", "reference": "FT1"}),
     ("site", "stop-purchasing"): (BILLING, {"notice": "Back at noon."}),
     ("site", "start-purchasing"): (BILLING, {"notice": ""}),
@@ -237,11 +241,15 @@ class Deed(NamedTuple):
 def dialog_deeds(keys: Keys) -> Iterator[Deed]:
     """Every action of a dialog, confirmed: each on a target of its own."""
     order = orders.create_order(account=Account.objects.get(pk="alice"), credits=20)
+    two = [orders.create_order(account=Account.objects.get(pk="alice"), credits=20).pk for _ in range(2)]
+    named = {"match-event": {"order": str(order.pk)}, "split-event": {"parts": f"{two[0]} 30000\n{two[1]} 20000"}}
     for (kind, slug), (roles, form) in DIALOGS.items():
         key = {"account": slug, "payment": keys[Payment], "site": "purchasing"}.get(kind) or str(send_money("x").pk)
-        found_order = {"order": str(order.pk)} if slug == "match-event" else {}
-        sent = form | found_order | {"reason": "asked", "confirm": "1"}
-        yield Deed(dialog_address(kind, slug, key), sent, roles, needs_token=True)
+        if slug == "release-event":
+            WebhookEvent.objects.filter(pk=key).update(assigned_to="staff:other")
+        sent = form | named.get(slug, {}) | {"reason": "asked", "confirm": "1"}
+        done = ONLY_ANSWERED if slug == "note-event" else DONE  # The note is its own entry of the audit.
+        yield Deed(dialog_address(kind, slug, key), sent, roles, needs_token=True, done=done)
         if kind == "account" and slug in BULK_ACTIONS:
             address = reverse("support:bulk", args=(slug,))
             yield Deed(f"{address}?account=bulk-{slug}", sent | {"account": f"bulk-{slug}"}, roles, needs_token=True)

@@ -1,5 +1,6 @@
 """The payments desk: events in review, refunds, the purchasing switch; each with reason, permission and audit."""
 
+import html
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -29,7 +30,8 @@ def do(client: Client, address: str, **fields: str) -> Any:
     """Open a dialog, send its form, confirm the preview."""
 
     def inputs(response: Any) -> dict[str, str]:
-        return dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', response.content.decode()))
+        found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', response.content.decode())
+        return {name: html.unescape(value) for name, value in found}
 
     shown = client.post(address, {**inputs(client.get(address)), **fields})
     hidden = inputs(shown)
