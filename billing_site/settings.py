@@ -341,6 +341,9 @@ PULL_WINDOW_HOURS = env.int("PULL_WINDOW_HOURS", default=24)
 """How far back each pull asks the providers for what webhooks missed; windows overlap on purpose."""
 PULL_INTERVAL_MINUTES = env.int("PULL_INTERVAL_MINUTES", default=10)
 
+WEBHOOK_SILENCE_MINUTES = env.int("WEBHOOK_SILENCE_MINUTES", default=60)
+"""The dashboard warns when no webhook has come for so long while the pull finds payments."""
+
 HAS_PURCHASING = env.bool("HAS_PURCHASING", default=True)
 """Off: checkout answers 503 with the maintenance text, whatever staff switched; webhooks still work."""
 MAINTENANCE_TEXT = env.str(

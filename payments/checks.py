@@ -26,6 +26,8 @@ def check_payment_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage
         messages.append(
             Error("A secret in STANDARD_WEBHOOK_SECRETS is not base64 of 24 bytes or more.", id="payments.E004")
         )
+    if settings.WEBHOOK_SILENCE_MINUTES < 1:
+        messages.append(Error("WEBHOOK_SILENCE_MINUTES must be above 0.", id="payments.E007"))
     if not 0 <= settings.EXPIRY_RENEWAL_MIN_PERCENT <= 100:
         messages.append(Error("EXPIRY_RENEWAL_MIN_PERCENT must be from 0 to 100.", id="payments.E006"))
     messages += [

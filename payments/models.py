@@ -240,6 +240,7 @@ class WebhookEvent(models.Model):
             models.Index(fields=["status", "next_attempt_at"], name="webhook_event_due"),
             models.Index(fields=["transfer_key"], name="webhook_event_transfer"),
             models.Index(fields=["-received_at"], name="webhook_event_time"),
+            models.Index(fields=["provider", "source", "-received_at"], name="webhook_event_source"),
         )
 
     def __str__(self) -> str:
@@ -288,10 +289,15 @@ class Reversal(AdoptedModel):
 
 
 class PullState(models.Model):
-    """When a provider is asked next for what its webhooks missed: whoever moves the time on, asks."""
+    """When a provider is asked next for what its webhooks missed: whoever moves the time on, asks. And how it went."""
 
     provider = models.CharField(primary_key=True, db_column="_id", max_length=20)
     next_at = models.DateTimeField(db_column="nextAt")
+    succeeded_at = models.DateTimeField(db_column="succeededAt", null=True)
+    failing_since = models.DateTimeField(
+        db_column="failingSince", null=True, help_text="The first failure after the last success."
+    )
+    error = models.CharField(max_length=500, null=True, help_text="What the latest failure said.")
 
     class Meta:
         db_table = "payment_pulls"

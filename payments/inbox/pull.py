@@ -1,8 +1,10 @@
 """Asks the providers for what their webhooks missed, and feeds it to the same inbox."""
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError
@@ -55,10 +57,32 @@ def _pull_all(providers: list[Provider], now: datetime, window: timedelta) -> tu
         except ProviderUnavailable as error:  # What came before it is stored, and counts.
             logger.warning("pull from %s failed: %s", provider.name, error)
             failures.append(f"{provider.name}: {error}")
+            _note_failure(provider, error)
+        else:
+            _note_success(provider)
         if new:
             logger.warning("the pull from %s found %s events that no webhook brought", provider.name, new)
         found += new
     return found, failures
+
+
+def _note_success(provider: Provider) -> None:
+    """Write that the provider answered, for the alarms."""
+    _note(provider, succeeded_at=timezone.now(), failing_since=None, error=None)
+
+
+def _note_failure(provider: Provider, error: ProviderUnavailable) -> None:
+    """Write what the provider answered, and since when it fails, for the alarms."""
+    now = timezone.now()
+    _note(provider, error=str(error)[:500])
+    PullState.objects.filter(pk=provider.name, failing_since=None).update(failing_since=now)
+
+
+def _note(provider: Provider, **fields: Any) -> None:
+    if PullState.objects.filter(pk=provider.name).update(**fields):
+        return
+    with contextlib.suppress(IntegrityError):  # Somebody else's is as new.
+        PullState(provider=provider.name, next_at=timezone.now(), **fields).save(force_insert=True)
 
 
 def _open_sessions(provider: Provider, since: datetime) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -16,8 +16,11 @@ from books.daily_figures import Figures, count_day, refresh_figures
 from books.models import DailyFigures
 from books.reconciliation import LastRun, read_last_run
 from money.amounts import ZERO
+from payments.inbox.alarms import InboxHealth, read_health
+from payments.models import WebhookEvent
 from payments.orders.promotions import find_promotion
 from payments.orders.purchasing import read_purchasing
+from payments.providers import label_of
 from proxy.models import RequestLog
 from support.admin.display import account_url, in_words, list_url
 
@@ -225,7 +228,7 @@ _WAITING = (
 def _alerts(current: Figures, days: list[Figures], today: date) -> list[dict[str, str]]:
     """What needs attention, or is unusual, each with the screen for it. The most urgent comes first."""
     accounts = reverse("admin:accounts_account_changelist")
-    alerts = []
+    alerts = _inbox_alerts(read_health())
     for status, colour, words in _WAITING:
         if count := current["waiting"][status]:
             address = f"{reverse('admin:payments_webhookevent_changelist')}?status__exact={status}"
@@ -248,6 +251,38 @@ def _alerts(current: Figures, days: list[Figures], today: date) -> list[dict[str
     promotion = find_promotion(at=timezone.now())
     alerts.append(_alert("success", f"Promotion: {promotion}") if promotion else _alert("", "No promotion is running"))
     return alerts
+
+
+def _inbox_alerts(health: InboxHealth) -> list[dict[str, str]]:
+    """What says that money may be missed, and what to do about it."""
+    alerts = []
+    for webhooks in (one for one in health.webhooks if one.is_silent):
+        since = f"no webhook {_for(health.at, webhooks.last_at)}" if webhooks.last_at else "no webhook has ever come"
+        words = (
+            f"{label_of(webhooks.provider)}: {since}, but the pull found {webhooks.pulled_since:,} since. "
+            "Check the webhook's address and secret at the provider."
+        )
+        alerts.append(_alert("danger", words, list_url(WebhookEvent)))
+    for pull in health.pulls:
+        name = label_of(pull.provider)
+        if pull.failing_since:
+            words = f"{name}: the pull fails {_for(health.at, pull.failing_since)} ({pull.error[:120]}). Check its key."
+            alerts.append(_alert("danger", words))
+        if pull.is_overdue:
+            since = f"has not run {_for(health.at, pull.succeeded_at)}" if pull.succeeded_at else "has not run yet"
+            alerts.append(_alert("danger", f"{name}: the pull {since}. Check that manage.py sweep runs."))
+    if (queue := health.queue).is_stuck and queue.oldest_due_at:
+        words = (
+            f"Events that are due: {queue.due:,} of {queue.waiting:,} waiting, the oldest "
+            f"{_for(health.at, queue.oldest_due_at)}. Check that manage.py sweep runs."
+        )
+        alerts.append(_alert("danger", words, list_url(WebhookEvent, status__exact="received")))
+    return alerts
+
+
+def _for(now: datetime, since: datetime) -> str:
+    """How long something has been so: `for 3 hours`."""
+    return f"for {in_words(since - now).removesuffix(' ago')}".replace("for just now", "since just now")
 
 
 def _reconciliation_alerts(checked: Figures | None, last: LastRun | None) -> list[dict[str, str]]:

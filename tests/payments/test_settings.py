@@ -39,6 +39,7 @@ def test_the_defaults_are_right() -> None:
         ("ORDER_MIN_CREDITS", 101, "payments.E003"),
         ("EXPIRY_RENEWAL_MIN_PERCENT", 101, "payments.E006"),
         ("EXPIRY_RENEWAL_MIN_PERCENT", -1, "payments.E006"),
+        ("WEBHOOK_SILENCE_MINUTES", 0, "payments.E007"),
         ("STANDARD_WEBHOOK_SECRETS", ["whsec_short"], "payments.E004"),
         ("STANDARD_WEBHOOK_SECRETS", ["schlüssel"], "payments.E004"),
         ("PAYMENT_PROVIDERS", ["payments.providers.nobody.Nobody"], "payments.E005"),
