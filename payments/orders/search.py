@@ -78,5 +78,5 @@ def suggest_orders(*, text: str, amount: Decimal | None, currency: str, at: date
 
 
 def _minutes(apart: timedelta) -> str:
-    minutes = int(apart.total_seconds() // 60)
-    return f"{minutes} minutes" if minutes < 120 else f"{minutes // 60} hours"
+    minutes = round(apart.total_seconds() / 60)
+    return f"{minutes} minutes" if minutes < 120 else f"{round(minutes / 60)} hours"

@@ -148,7 +148,6 @@ class WebhookEventAdmin(ReadOnlyAdmin):
         "event_id",
         "is_verified",
         "status_name",
-        "attempts",
         "taken_by",
         "payment_page",
         "short_error",
@@ -228,9 +227,15 @@ class WebhookEventAdmin(ReadOnlyAdmin):
         """What staff wrote and did about this event, as the audit has it: the latest first, nobody can change it."""
         found = AuditEntry.objects.filter(target=str(event.pk)).order_by("-at")[:MOST_NOTES]
         rows = [
-            (f"{one.at:%Y-%m-%d %H:%M}", one.actor, one.action, one.get_outcome_display(), one.reason) for one in found
+            (
+                f"{one.at:%Y-%m-%d %H:%M}",
+                one.actor,
+                one.action + (" (refused)" if one.outcome == AuditEntry.Outcome.REFUSED else ""),
+                format_html(": <q>{}</q>", one.reason) if one.reason else "",
+            )
+            for one in found
         ]
-        row = "<li><span class='nowrap'>{}</span> <strong>{}</strong> {} ({}): <q>{}</q></li>"
+        row = "<li><span class='nowrap'>{}</span> <strong>{}</strong> {}{}</li>"
         return format_html('<ul class="event-notes">{}</ul>', format_html_join("", row, rows)) if rows else "–"
 
     @admin.display(description="error")

@@ -64,6 +64,7 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "margin_columns": MARGIN_COLUMNS,
         "margin_rows": _margin_rows(ordered),
         "webhook_rows": [(label, [read(days) for days in periods.values()]) for label, read in _WEBHOOK_ROWS],
+        "alarms": _alarms(read_health()),
         "alerts": _alerts(current, ordered, today),
         "liability": [(f"{balance.label} credits", _outstanding(current, balance)) for balance in Balance],
         "charts": _charts(ordered, today),
@@ -228,7 +229,7 @@ _WAITING = (
 def _alerts(current: Figures, days: list[Figures], today: date) -> list[dict[str, str]]:
     """What needs attention, or is unusual, each with the screen for it. The most urgent comes first."""
     accounts = reverse("admin:accounts_account_changelist")
-    alerts = _inbox_alerts(read_health())
+    alerts = []
     for status, colour, words in _WAITING:
         if count := current["waiting"][status]:
             address = f"{reverse('admin:payments_webhookevent_changelist')}?status__exact={status}"
@@ -253,7 +254,7 @@ def _alerts(current: Figures, days: list[Figures], today: date) -> list[dict[str
     return alerts
 
 
-def _inbox_alerts(health: InboxHealth) -> list[dict[str, str]]:
+def _alarms(health: InboxHealth) -> list[dict[str, str]]:
     """What says that money may be missed, and what to do about it."""
     alerts = []
     for webhooks in (one for one in health.webhooks if one.is_silent):

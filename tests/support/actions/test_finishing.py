@@ -355,8 +355,8 @@ def test_notes_say_who_and_when_and_stay(log_in: LogIn, order: Payment) -> None:
         shown.index(words)
         for words in (
             "also when it is closed",
-            "dismiss-event (Done): sent back",
-            "staff:boss note-event (Done): it is alice",
+            "dismiss-event: sent back",
+            "staff:boss note-event: it is alice",
             "called the",
         )
     ]
