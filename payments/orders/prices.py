@@ -86,7 +86,8 @@ def refundable_of(payment: Payment) -> tuple[Decimal, str]:
     What staff credited from a body that nobody can read counts as worth its credits, in USD; earlier releases wrote
     that 0 VND was paid.
     """
-    if received_of(payment) or not credited_of(payment):
+    is_known = payment.received_amount is not None or payment.amount > 0
+    if is_known or not payment.credited:
         return received_of(payment), currency_of(payment)
     return credited_of(payment), CREDITS_CURRENCY
 

@@ -32,9 +32,10 @@ class MatchForm(ActionForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["order"].help_text = (
-            show_suggestions(self.target) or "No unpaid order fits by amount, time or code."
-        )
+        if not self.is_bound:  # A form that was sent is judged in its transaction, and nothing is read before it.
+            self.fields["order"].help_text = (
+                show_suggestions(self.target) or "No unpaid order fits by amount, time or code."
+            )
 
 
 class CreditForm(ActionForm):

@@ -34,6 +34,8 @@ class SplitForm(ActionForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.is_bound:
+            return
         money = facts.read_money(self.target)
         whole = show_money(money.amount, money.currency) if money else "what was received"
         text = f"An order code or payment id, then its part, without thousands separators. Together {whole}."

@@ -94,6 +94,7 @@ def test_every_action_says_what_it_moves() -> None:
         "adjust",
         "expiry",
         "match-event",
+        "split-event",
         "credit-event",
         "replay-event",
         "record-refund",
