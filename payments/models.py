@@ -213,6 +213,23 @@ class WebhookEvent(models.Model):
         null=True,
         help_text="The money it reports, or `for:` and the money that it reverses.",
     )
+    money_key = models.CharField(
+        db_column="moneyKey",
+        max_length=60,
+        null=True,
+        editable=False,
+        help_text="Provider, currency and amount of the money that it reports; empty = none, absent in old documents.",
+    )
+    occurred_at = models.DateTimeField(
+        db_column="occurredAt", null=True, editable=False, help_text="When the money came, by the provider."
+    )
+    reference = models.CharField(max_length=100, null=True, editable=False, help_text="The bank's, normalised.")
+    counterpart = models.CharField(
+        max_length=200,
+        null=True,
+        editable=False,
+        help_text="The event id of the other report of the same money: a webhook has one of the pull, and vice versa.",
+    )
     body = models.BinaryField()
     body_sha256 = models.CharField(db_column="bodySha256", max_length=64)
     headers = models.JSONField(default=dict)
@@ -241,6 +258,9 @@ class WebhookEvent(models.Model):
             models.Index(fields=["transfer_key"], name="webhook_event_transfer"),
             models.Index(fields=["-received_at"], name="webhook_event_time"),
             models.Index(fields=["provider", "source", "-received_at"], name="webhook_event_source"),
+            # The last field is for old documents, which have neither of the first two.
+            models.Index(fields=["money_key", "occurred_at", "received_at"], name="webhook_event_money"),
+            models.Index(fields=["money_key", "reference", "occurred_at"], name="webhook_event_reference"),
         )
 
     def __str__(self) -> str:

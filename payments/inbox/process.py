@@ -18,6 +18,7 @@ from payments.providers import get_provider
 from payments.providers.base import Provider
 from payments.providers.events import ProviderEvent, reversal_key
 from payments.rules.receipts import Outcome, PaymentNotYetKnown, apply_event
+from payments.rules.twins import keep_up
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ def _process(event_key: ObjectId, now: datetime) -> bool:
     event = _claim(event_key, now)
     if event is None or not _attempt(event, now):
         return False
+    keep_up(event_key=event.pk, now=now)
     _process_waiting(event, now)
     return True
 

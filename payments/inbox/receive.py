@@ -12,7 +12,8 @@ from payments.inbox.events import Delivery, body_fields, insert_or_count
 from payments.inbox.process import process_event
 from payments.models import WebhookEvent
 from payments.providers.base import Provider
-from payments.providers.events import MoneyReceived, NoMoney, ProviderEvent
+from payments.providers.events import Fact, MoneyReceived, NoMoney, ProviderEvent
+from payments.rules.twins import is_reported, keep_up, money_fields
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def receive(
     try:
         provider_event = provider.read(body=body, headers=stored_headers)
     except MalformedEvent as error:
-        _store_unreadable(provider, body, stored_headers, str(error), now)
+        _store_unreadable(provider, error, body=body, headers=stored_headers, now=now, source=Source.WEBHOOK)
         raise
     delivery = store(provider=provider, provider_event=provider_event, body=body, headers=stored_headers, now=now)
     process_event(event_key=delivery.event.pk, now=now)
@@ -62,12 +63,13 @@ def receive_pulled(*, provider: Provider, body: bytes) -> bool:
     try:
         provider_event = provider.read(body=body, headers={})
     except MalformedEvent as error:
-        return _store_unreadable(provider, body, {}, str(error), now).is_new
-    if isinstance(provider_event.fact, NoMoney) or _is_known(provider, provider_event):
+        return _store_unreadable(provider, error, body=body, headers={}, now=now, source=Source.PULL).is_new
+    if isinstance(provider_event.fact, NoMoney):
         return False
-    delivery = store(
-        provider=provider, provider_event=provider_event, body=body, headers={}, now=now, source=Source.PULL
-    )
+    event = _event_of(provider, provider_event, body=body, headers={}, now=now, source=Source.PULL)
+    if _is_known(event, provider_event.fact):
+        return False
+    delivery = _store(provider, provider_event, event)
     process_event(event_key=delivery.event.pk, now=now)
     return delivery.is_new
 
@@ -85,7 +87,22 @@ def store(
 
     The same event id with another meaning is kept as an event of its own, for review.
     """
-    event = WebhookEvent(
+    event = _event_of(provider, provider_event, body=body, headers=headers, now=now, source=source)
+    return _store(provider, provider_event, event)
+
+
+def _event_of(
+    provider: Provider,
+    provider_event: ProviderEvent,
+    *,
+    body: bytes,
+    headers: dict[str, str],
+    now: datetime,
+    source: WebhookEvent.Source,
+) -> WebhookEvent:
+    """A verified event that is to be processed, not yet stored."""
+    fact = provider_event.fact
+    return WebhookEvent(
         provider=provider.name,
         event_id=provider_event.event_id,
         kind=provider_event.kind[:100],
@@ -97,7 +114,11 @@ def store(
         received_at=now,
         next_attempt_at=now,
         **body_fields(body),
+        **money_fields(provider.name, fact if isinstance(fact, MoneyReceived) else None),
     )
+
+
+def _store(provider: Provider, provider_event: ProviderEvent, event: WebhookEvent) -> Delivery:
     delivery = insert_or_count(event)
     stored = delivery.event
     if delivery.is_new:
@@ -106,7 +127,12 @@ def store(
         _store_conflict(event, stored)
     elif not stored.is_verified:
         # It was kept for review because its signature was old; now it came with a fresh one.
-        fields = {"is_verified": True, "status": Status.RECEIVED, "error": "", "next_attempt_at": now}
+        fields = {
+            "is_verified": True,
+            "status": Status.RECEIVED,
+            "error": "",
+            "next_attempt_at": event.next_attempt_at,
+        }
         WebhookEvent.objects.filter(pk=stored.pk, is_verified=False, status=Status.REVIEW).update(**fields)
     return delivery
 
@@ -122,17 +148,12 @@ def _says_the_same(provider: Provider, provider_event: ProviderEvent, stored: We
         return False
 
 
-def _is_known(provider: Provider, provider_event: ProviderEvent) -> bool:
-    """Whether a verified event reports this already, under its own id or as the same transfer."""
-    known = WebhookEvent.objects.filter(is_verified=True)
-    if known.filter(provider=provider.name, event_id=provider_event.event_id).exists():
+def _is_known(event: WebhookEvent, fact: Fact) -> bool:
+    """Whether what the pull found was reported already: under its own id, or as the same money by another report."""
+    known = WebhookEvent.objects.filter(provider=event.provider, is_verified=True)
+    if known.filter(event_id=event.event_id).exists():
         return True
-    return (
-        isinstance(provider_event.fact, MoneyReceived)
-        and known.filter(
-            transfer_key=provider_event.fact.transfer_key, status__in=[Status.DONE, Status.IGNORED, Status.REVIEW]
-        ).exists()
-    )
+    return isinstance(fact, MoneyReceived) and is_reported(event, fact)
 
 
 def _pick_headers(provider: Provider, headers: Mapping[str, str]) -> dict[str, str]:
@@ -151,20 +172,37 @@ def _store_conflict(event: WebhookEvent, stored: WebhookEvent) -> None:
     insert_or_count(event)
 
 
-def _store_unreadable(provider: Provider, body: bytes, headers: dict[str, str], error: str, now: datetime) -> Delivery:
-    """Keep a signed body that cannot be read: it may be money, so staff must see it."""
+def _store_unreadable(
+    provider: Provider,
+    error: MalformedEvent,
+    *,
+    body: bytes,
+    headers: dict[str, str],
+    now: datetime,
+    source: WebhookEvent.Source,
+) -> Delivery:
+    """Keep a signed body that cannot be read: it may be money, so staff must see it, unless that was credited."""
     fields = body_fields(body)
     event = WebhookEvent(
         provider=provider.name,
         event_id=f"unreadable:{fields['body_sha256']}",
+        source=source,
         headers=headers,
         is_verified=True,
         status=Status.REVIEW,
         error=f"The body could not be read: {error}",
         received_at=now,
         **fields,
+        **money_fields(provider.name, provider.guess(body=body, headers=headers)),
     )
-    return insert_or_count(event)
+    return _insert_waiting(event, now)
+
+
+def _insert_waiting(event: WebhookEvent, now: datetime) -> Delivery:
+    """Store an event that waits for staff from the start; it closes itself if its money was credited already."""
+    delivery = insert_or_count(event)
+    keep_up(event_key=delivery.event.pk, now=now)
+    return delivery
 
 
 def _store_stale(provider: Provider, body: bytes, headers: dict[str, str], error: str, now: datetime) -> None:
@@ -173,6 +211,7 @@ def _store_stale(provider: Provider, body: bytes, headers: dict[str, str], error
         provider_event = provider.read(body=body, headers=headers)
     except MalformedEvent:
         return
+    fact = provider_event.fact
     event = WebhookEvent(
         provider=provider.name,
         event_id=provider_event.event_id,
@@ -184,5 +223,6 @@ def _store_stale(provider: Provider, body: bytes, headers: dict[str, str], error
         error=f"{error} Confirm it with the provider, then match it.",
         received_at=now,
         **body_fields(body),
+        **money_fields(provider.name, fact if isinstance(fact, MoneyReceived) else None),
     )
-    insert_or_count(event)
+    _insert_waiting(event, now)

@@ -33,6 +33,7 @@ from payments.orders.needs_repair import check_payment
 from payments.orders.prices import CREDITS_CURRENCY, adopt_refundable, currency_of, rate_of, received_of
 from payments.providers import all_providers
 from payments.providers.events import MoneyReceived, MoneyReversed, ReversalState
+from payments.rules.likeness import Likeness
 from payments.rules.receipts import (
     Outcome,
     credit_order,
@@ -42,6 +43,7 @@ from payments.rules.receipts import (
 )
 from payments.rules.renewal import renews_expiry, why_credits_would_expire
 from payments.rules.reversals import apply_reversal, with_reason
+from payments.rules.twins import Twin, close_waiting, find_twins, read_receipt
 
 Status = WebhookEvent.Status
 PULL = WebhookEvent.Source.PULL
@@ -88,7 +90,7 @@ def match(
                 staff_reason=reason,
             )
             return payment
-        receipt = _uncredited(event, fact)
+        receipt = _uncredited(event, fact, payment)
         base, _ = credits_of_receipt(payment, receipt)
         check_expiry(username=payment.user_id, amount=base, order=payment, now=now)
         return credit_order(event=event, order=payment, receipt=receipt, actor=actor, now=now, staff_reason=reason)
@@ -181,6 +183,9 @@ def credit(
         if isinstance(fact, MoneyReversed):
             raise InvalidDecision("This is a refund or a dispute: match it with its payment, or dismiss it.")
         receipt = _uncredited(event, fact) if fact else None
+        guess, _ = read_receipt(event)
+        if guess and not receipt:
+            _check_uncredited(event, guess)
         amount_usd = credits.check_amount(amount)
         check_expiry(username=username, amount=size_of_credit(event=event, amount=amount_usd), now=now)
         return _credit_account(
@@ -333,14 +338,28 @@ def _check_paid(payment: Payment) -> None:
         raise InvalidDecision(f"Payment {payment} was not paid: there is nothing to reverse.")
 
 
-def _uncredited(event: WebhookEvent, receipt: MoneyReceived) -> MoneyReceived:
-    """The receipt, unless its transaction was credited. Staff may say that a look-alike is another transfer."""
-    same = Payment.objects.filter(provider=event.provider, provider_transaction_id=receipt.transaction_id).first()
-    if same is not None:
-        raise AlreadyCredited(f"Transaction {receipt.transaction_id} was credited with payment {same}.")
+def _uncredited(event: WebhookEvent, receipt: MoneyReceived, *orders: Payment) -> MoneyReceived:
+    """The receipt, unless its money was credited. Staff may say that a look-alike is another transfer."""
+    _check_uncredited(event, receipt, *orders)
     if Payment.objects.filter(transfer_key=receipt.transfer_key).exists():
         return replace(receipt, transfer_key=f"{receipt.transfer_key}#{event.pk}"[:80])
     return receipt
+
+
+def _check_uncredited(event: WebhookEvent, receipt: MoneyReceived, *orders: Payment) -> None:
+    """Raise `AlreadyCredited` for money that certainly was, whichever report of it that followed."""
+    same = Payment.objects.filter(provider=event.provider, provider_transaction_id=receipt.transaction_id).first()
+    if same is not None:
+        raise AlreadyCredited(f"Transaction {receipt.transaction_id} was credited with payment {same}.")
+    for twin in find_twins(event, receipt, orders):
+        if twin.likeness == Likeness.SAME and twin.is_credited:
+            raise AlreadyCredited(f"This money was credited with payment {twin.payment}: {twin} reports it too.")
+
+
+def find_look_alikes(event: WebhookEvent, *orders: Payment) -> list[Twin]:
+    """What staff should compare an event with before they decide: reports of the same money, or perhaps of it."""
+    receipt, _ = read_receipt(event)
+    return find_twins(event, receipt, orders) if receipt else []
 
 
 def _credit_account(
@@ -390,6 +409,9 @@ def _credit_account(
     Payment.objects.filter(pk=payment.pk).update(credits_before=after - amount, credits_after=after)
     if receipt:
         wake_reversals(event.provider, receipt.transaction_id, now)
+    probable, _ = read_receipt(event)
+    if probable:
+        close_waiting(event=event, receipt=probable, payment=payment, now=now)
     return payment
 
 

@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("payments", "0005_charges"),
+        ("payments", "0007_reports_of_one_transfer"),
     ]
 
     operations = [

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from payments.errors import PaymentMethodUnavailable
 from payments.models import Payment
-from payments.providers.events import ProviderEvent
+from payments.providers.events import MoneyReceived, ProviderEvent
 
 EARLIEST_YEAR, LATEST_YEAR = 2000, 9000
 """Times outside these years are no times of payments, and some would overflow the arithmetic."""
@@ -77,6 +77,13 @@ class Provider(ABC):
 
         `headers` are those that are stored: `stored_headers` under exactly these names.
         """
+
+    def guess(self, *, body: bytes, headers: Mapping[str, str]) -> MoneyReceived | None:
+        """What money a body that `read` refuses probably reports; None if nobody can tell.
+
+        Never credited: it serves to recognise the money when it is reported again, or was before. Pure.
+        """
+        return None
 
     def resolve(self, event: ProviderEvent) -> ProviderEvent:
         """The event with what the provider must be asked for, when the payment that it reverses was not found.

@@ -1,5 +1,6 @@
 """The JSON of deliveries, read strictly: every surprise is a `MalformedEvent` that names the field."""
 
+import json
 import re
 from decimal import Decimal
 from typing import Any
@@ -102,3 +103,37 @@ def read_currency(source: dict[str, Any], name: str) -> str:
     if not _CURRENCY.fullmatch(value):
         raise MalformedEvent(f"'{name}' must be a currency code of three letters.")
     return value
+
+
+_MEMBER = re.compile(r'"(\w+)"\s*:\s*("(?:[^"\\]|\\.)*"|[^\s,}\]\[{"]+)')
+_GROUPED = re.compile(r"[0-9]{1,3}(?:[.,][0-9]{3})+")
+
+
+def scan_members(body: bytes) -> dict[str, str]:
+    """The texts and numbers by name that stand in a body, though it be no JSON: cut off, or with odd numbers.
+
+    Of two with one name the first counts. Only for a guess at what it was.
+    """
+    found: dict[str, str] = {}
+    for name, value in _MEMBER.findall(body.decode(errors="replace")):
+        try:
+            text = json.loads(value) if value.startswith('"') else value
+        except ValueError:
+            text = value
+        if text != "null":
+            found.setdefault(name, str(text).strip())
+    return found
+
+
+def guess_amount(text: str, *, has_decimals: bool) -> Decimal | None:
+    """The amount that a text probably means, above 0; None if it cannot be told.
+
+    Without decimals, as in VND, 50.000 and 50,000 are 50000.
+    """
+    if not has_decimals and _GROUPED.fullmatch(text):
+        text = re.sub("[.,]", "", text)
+    try:
+        amount = Decimal(text)
+    except ArithmeticError:
+        return None
+    return amount if amount.is_finite() and 0 < amount <= MAX_MONEY else None

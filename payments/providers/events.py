@@ -7,12 +7,24 @@ from enum import StrEnum
 
 
 @dataclass(frozen=True)
+class BankTransfer:
+    """What reports of one transfer have in common, though each source gives it an id of its own. All normalised."""
+
+    accounts: frozenset[str]
+    """The account, or accounts, that it came to; empty if none is named."""
+    reference: str
+    """The bank's; '' if it is not reported. Some have four digits, so it is not unique."""
+    memo: str = field(compare=False)
+    """Banks and sources shorten it and write before it."""
+
+
+@dataclass(frozen=True)
 class MoneyReceived:
     """Money has arrived."""
 
     transaction_id: str
     """The provider's name for the money; one payment has one."""
-    transfer_key: str
+    transfer_key: str = field(compare=False)
     """The same in every report of this money (by webhook or pull), whatever id the report has."""
     amount: Decimal
     """In units of `currency`, above 0."""
@@ -24,6 +36,12 @@ class MoneyReceived:
     """Why it must not be credited without a person: wrong account, test mode."""
     session_id: str = ""
     """The payment page that it was paid on, where there is one: it must be the one that was made for the order."""
+    transfer: BankTransfer | None = None
+    """Where ids do not identify the money; None = `transaction_id` is the same in all its reports."""
+
+    def money_key(self, provider: str) -> str:
+        """What money is looked up by that may be this: its amount, as a number, in its currency."""
+        return f"{provider}:{self.currency}:{self.amount.normalize():f}"
 
 
 class ReversalState(StrEnum):
@@ -89,12 +107,15 @@ class NoMoney:
     reason: str
 
 
+Fact = MoneyReceived | MoneyReversed | OrderUpdate | NoMoney
+
+
 @dataclass(frozen=True)
 class ProviderEvent:
     """One event of a provider, read."""
 
     event_id: str
-    fact: MoneyReceived | MoneyReversed | OrderUpdate | NoMoney
+    fact: Fact
     kind: str = field(default="")
     """The provider's own name of the event type, for staff."""
 

@@ -31,16 +31,35 @@ from payments.providers.base import (
     read_iso_time,
 )
 from payments.providers.event_json import (
+    guess_amount,
     parse_object,
     read_identifier,
     read_optional_text,
     read_text,
     read_whole_number,
+    scan_members,
 )
-from payments.providers.events import MoneyReceived, NoMoney, ProviderEvent
+from payments.providers.events import BankTransfer, MoneyReceived, NoMoney, ProviderEvent
 
 TIME_ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
 """SePay writes local times without an offset."""
+
+_WEBHOOK_NAMES = {
+    "account": "accountNumber",
+    "sub_account": "subAccount",
+    "amount": "transferAmount",
+    "reference": "referenceCode",
+    "time": "transactionDate",
+    "content": "content",
+}
+_LISTED_NAMES = {
+    "account": "account_number",
+    "sub_account": "va",
+    "amount": "amount_in",
+    "reference": "reference_number",
+    "time": "transaction_date",
+    "content": "transaction_content",
+}
 
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 
@@ -79,6 +98,28 @@ class SePay(Provider):
         payload = parse_object(body)
         is_listed = "transferAmount" not in payload and "transaction_content" in payload
         return _read_listed(payload) if is_listed else _read_webhook(payload)
+
+    def guess(self, *, body: bytes, headers: Mapping[str, str]) -> MoneyReceived | None:
+        members = scan_members(body)
+        is_listed = "amount_in" in members
+        if not is_listed and members.get("transferType", "").lower() != "in":
+            return None
+        names = _LISTED_NAMES if is_listed else _WEBHOOK_NAMES
+        found = {ours: members.get(theirs, "") for ours, theirs in names.items()}
+        amount = guess_amount(found["amount"], has_decimals=False)
+        occurred_at = read_iso_time(found["time"], default_zone=TIME_ZONE)
+        if amount is None or occurred_at is None:
+            return None
+        return _Transfer(
+            transaction_id=members.get("id", "")[:100] or f"unreadable:{hashlib.sha256(body).hexdigest()}",
+            account=found["account"],
+            sub_account=found["sub_account"],
+            amount=amount,
+            reference=found["reference"],
+            occurred_at=occurred_at.astimezone(TIME_ZONE).replace(microsecond=0),
+            content=found["content"],
+            other_texts=(members.get("code", ""), members.get("description", "")),
+        ).receipt()
 
     def can_sell(self) -> bool:
         return bool(settings.SEPAY_ACCOUNT_NUMBER and settings.SEPAY_BANK) and self.is_enabled()
@@ -154,14 +195,15 @@ class _Transfer:
             parts = [normalise(self.reference), f"{self.occurred_at:%Y-%m-%d}", ",".join(sorted(self.order_codes))]
         else:
             parts = [f"{self.occurred_at:%Y-%m-%d %H:%M:%S}", normalise(self.content)]
-        text = "|".join([self.account, f"{self.amount:f}", *parts])
+        text = "|".join([self.account, f"{self.amount.normalize():f}", *parts])
         return "sepay:" + hashlib.sha256(text.encode()).hexdigest()[:40]
 
     def receipt(self) -> MoneyReceived:
         if self.amount == 0:
             raise MalformedEvent("An incoming transfer must have an amount above 0.")
-        expected = settings.SEPAY_ACCOUNT_NUMBER
-        is_ours = not expected or expected in (self.account, self.sub_account)
+        accounts = frozenset(filter(None, map(_plain, (self.account, self.sub_account))))
+        expected = _plain(settings.SEPAY_ACCOUNT_NUMBER)
+        is_ours = not expected or expected in accounts
         return MoneyReceived(
             transaction_id=self.transaction_id,
             transfer_key=self.key,
@@ -170,7 +212,17 @@ class _Transfer:
             order_codes=self.order_codes,
             occurred_at=self.occurred_at,
             problem="" if is_ours else f"wrong account: the money came to {self.account}",
+            transfer=BankTransfer(
+                accounts=accounts,
+                reference=_plain(self.reference),
+                memo=normalise(self.content),
+            ),
         )
+
+
+def _plain(number: str) -> str:
+    """An account or reference as all reports of it can be compared: other programs drop zeros in front."""
+    return normalise(number).lstrip("0")
 
 
 def _read_webhook(payload: dict[str, Any]) -> ProviderEvent:

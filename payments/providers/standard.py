@@ -24,6 +24,7 @@ from payments.providers.base import (
     read_iso_time,
 )
 from payments.providers.event_json import (
+    guess_amount,
     parse_object,
     read_amount,
     read_currency,
@@ -31,6 +32,7 @@ from payments.providers.event_json import (
     read_object,
     read_optional_text,
     read_text,
+    scan_members,
 )
 from payments.providers.events import MoneyReceived, MoneyReversed, NoMoney, ProviderEvent, ReversalState
 
@@ -75,6 +77,25 @@ class StandardWebhooks(Provider):
             case "":
                 raise MalformedEvent("'type' is required.")
         return ProviderEvent(event_id, NoMoney("an event type that moves no credits"), kind=kind[:100])
+
+    def guess(self, *, body: bytes, headers: Mapping[str, str]) -> MoneyReceived | None:
+        return _guess(scan_members(body))
+
+
+def _guess(members: Mapping[str, str]) -> MoneyReceived | None:
+    amount = guess_amount(members.get("amount", ""), has_decimals=True)
+    occurred_at = read_iso_time(members.get("timestamp", ""))
+    payment_id, currency = members.get("payment_id", "")[:60], members.get("currency", "").upper()
+    if members.get("type") != "payment.succeeded" or amount is None or occurred_at is None or not payment_id:
+        return None
+    return MoneyReceived(
+        transaction_id=payment_id,
+        transfer_key=f"standard:{payment_id}",
+        amount=amount,
+        currency=currency[:3],
+        order_codes=find_candidates([members.get("order_code", "")], settings.ORDER_CODE_PREFIX),
+        occurred_at=occurred_at,
+    )
 
 
 def _prefix_of(headers: Mapping[str, str]) -> str:

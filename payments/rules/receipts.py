@@ -30,8 +30,10 @@ from payments.providers.events import (
     ProviderEvent,
     reversal_key,
 )
+from payments.rules.likeness import Likeness
 from payments.rules.renewal import renews_expiry, why_credits_would_expire
 from payments.rules.reversals import amount_of_reversal, apply_reversal, contradiction, with_reason
+from payments.rules.twins import Twin, close_waiting, find_twins, is_waiting_repeat, pair
 
 Flag = Payment.Flag
 Status = WebhookEvent.Status
@@ -65,9 +67,9 @@ def apply_event(*, event: WebhookEvent, provider_event: ProviderEvent, now: date
 
 
 def _apply_receipt(event: WebhookEvent, receipt: MoneyReceived, now: datetime) -> Outcome:
-    if known := _find_known(event, receipt):
-        return known
     found = _find_orders(receipt.order_codes)
+    if known := _find_known(event, receipt, found):
+        return known
     if receipt.problem or len(found) != 1:
         return Outcome(Status.REVIEW, receipt.problem or _why_no_order(found))
     order = found[0]
@@ -88,29 +90,36 @@ def _apply_receipt(event: WebhookEvent, receipt: MoneyReceived, now: datetime) -
     return Outcome(Status.DONE, payment=payment)
 
 
-def _find_known(event: WebhookEvent, receipt: MoneyReceived) -> Outcome | None:
-    """Whether this money was reported before: under its id, or by the other one of webhook and pull."""
+def _find_known(event: WebhookEvent, receipt: MoneyReceived, orders: list[Payment]) -> Outcome | None:
+    """Whether this money was, or may have been, reported before: under its id, or by another report of it."""
     same = Payment.objects.filter(provider=event.provider, provider_transaction_id=receipt.transaction_id).first()
     if same is not None:
         check_payment(same)
         return Outcome(Status.IGNORED, "this transaction was credited before", same)
-    twin = Payment.objects.filter(transfer_key=receipt.transfer_key).first()
-    if twin is not None:
-        check_payment(twin)
-        was_pulled = Flag.PULLED in (twin.flags or ())
-        if was_pulled != (event.source == WebhookEvent.Source.PULL):
-            return Outcome(Status.IGNORED, "credited before, from another report of this transfer", twin)
-        return Outcome(
-            Status.REVIEW,
-            "a transfer with the same day, account, amount, reference and code was credited before: "
-            "dismiss this one if it is the same, credit it if it is another",
-            twin,
-        )
-    reported = WebhookEvent.objects.filter(transfer_key=receipt.transfer_key, is_verified=True)
-    for other in reported.exclude(pk=event.pk).exclude(source=event.source):
-        if other.status in (Status.REVIEW, Status.IGNORED, Status.DONE):
-            return Outcome(Status.IGNORED, f"the same transfer as event {other.event_id}", other.payment)
+    twins = find_twins(event, receipt, orders)
+    for twin in twins:
+        if twin.payment is not None:
+            check_payment(twin.payment)
+        if twin.likeness == Likeness.SAME and (twin.is_credited or twin.is_dismissed):
+            pair(event, receipt, twin)
+            what = "credited before, from another report of this transfer" if twin.is_credited else "dismissed before"
+            return Outcome(Status.IGNORED, f"{what}: {twin}", twin.payment)
+    for twin in twins:
+        if twin.is_credited:
+            return Outcome(Status.REVIEW, look_alike(twin), twin.payment)
+    for twin in twins:
+        if twin.likeness == Likeness.SAME and is_waiting_repeat(twin, receipt):
+            pair(event, receipt, twin)
+            return Outcome(Status.IGNORED, f"the same transfer as {twin}", twin.payment)
     return None
+
+
+def look_alike(twin: Twin) -> str:
+    """What staff should know of a report that may be about credited money."""
+    return (
+        f"it looks like money that was credited before, with payment {twin.payment} ({twin}): "
+        "dismiss this one if it is the same, credit it if it is another"
+    )
 
 
 def _credited_by_old_system(event: WebhookEvent, order: Payment, receipt: MoneyReceived) -> Outcome | None:
@@ -217,8 +226,7 @@ def credit_order(
         completed_at=now,
     )
     wake_reversals(event.provider, receipt.transaction_id, now)
-    if event.source == WebhookEvent.Source.PULL:
-        _close_stale(payment, now)
+    close_waiting(event=event, receipt=receipt, payment=payment, now=now)
     return payment
 
 
@@ -254,16 +262,6 @@ def _mark_paid(payment: Payment, **fields: Any) -> None:
         raise ChangedMeanwhile(f"Payment {payment}")
     for name, value in fields.items():
         setattr(payment, name, value)
-
-
-def _close_stale(payment: Payment, now: datetime) -> None:
-    """Close the delivery with an old signature that the pull has now confirmed: nobody needs to look at it any more."""
-    stale = WebhookEvent.objects.filter(
-        transfer_key=payment.transfer_key, is_verified=False, status=Status.REVIEW, provider=payment.provider
-    )
-    stale.update(
-        status=Status.IGNORED, error="confirmed and credited by the pull", payment_id=payment.pk, processed_at=now
-    )
 
 
 def _base_credits(order: Payment, amount: Decimal) -> Decimal:

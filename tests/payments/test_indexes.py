@@ -25,6 +25,16 @@ LOOKUPS: dict[str, QuerySet[Any]] = {
     "latest webhook": events.filter(provider="sepay", source="webhook").order_by("-received_at")[:1],
     "pulled since": events.filter(provider="sepay", source="pull", received_at__gt=NOW),
     "orders of a time": payments.filter(created_at__gte=NOW, created_at__lte=NOW, status__in=["pending"]),
+    "events of an amount about a time": events.filter(
+        money_key="sepay:VND:50000", occurred_at__gte=NOW, occurred_at__lte=NOW
+    ),
+    "events of a bank reference": events.filter(
+        money_key="sepay:VND:50000", reference="3079", occurred_at__gte=NOW, occurred_at__lte=NOW
+    ),
+    "old events about a time": events.filter(
+        money_key=None, occurred_at=None, received_at__gte=NOW, received_at__lte=NOW
+    ),
+    "events of payments": events.filter(payment_id__in=[ObjectId()]),
     "review queue": events.filter(status="review"),
     "reversal by id": Reversal.objects.filter(provider="stripe", reversal_id="re_1"),
     "reversals of a payment": Reversal.objects.filter(payment_id=ObjectId()),
