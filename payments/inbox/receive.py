@@ -22,6 +22,8 @@ Source = WebhookEvent.Source
 
 _COMMON_HEADERS = ("User-Agent", "Content-Type")
 _MAX_HEADER_LENGTH = 200
+_KEPT_BYTES = 16 * 1024
+"""Of a body that is too large; enough to see what it is about."""
 
 
 def receive(
@@ -52,6 +54,43 @@ def receive(
     delivery = store(provider=provider, provider_event=provider_event, body=body, headers=stored_headers, now=now)
     process_event(event_key=delivery.event.pk, now=now)
     return delivery.event
+
+
+def record_too_large(
+    *, provider: Provider, body: bytes, headers: Mapping[str, str], is_whole: bool, now: datetime | None = None
+) -> None:
+    """Keep, for review, that a signed body came which is larger than is read: it may be money.
+
+    Its size, hash, time and beginning are kept. `is_whole` is False if even `body` is only the beginning: then a
+    signature over all of it cannot be checked, and only a key in a header vouches for it. Others are counted, as
+    anybody can send them. Safe to repeat. Raises `StorageUnavailable`.
+    """
+    now = now or timezone.now()
+    if not provider.is_enabled():
+        return
+    is_verified = True
+    try:
+        provider.verify(body=body, headers=headers, now=now)
+    except InvalidSignature as error:
+        count_bad_signature(provider=provider.name, now=now)
+        if not (isinstance(error, StaleSignature) and provider.keeps_stale):
+            return
+        is_verified = False
+    size = f"{len(body)} bytes" if is_whole else f"more than {len(body) - 1} bytes"
+    fields = body_fields(body) | {"body": body[:_KEPT_BYTES]}
+    event = WebhookEvent(
+        provider=provider.name,
+        event_id=f"too-large:{fields['body_sha256']}",
+        headers=_pick_headers(provider, headers),
+        is_verified=is_verified,
+        status=Status.REVIEW,
+        error=f"The body has {size}; {provider.max_body_bytes} are read. Its beginning is kept. See at the provider.",
+        received_at=now,
+        **fields,
+        **money_fields(provider.name, provider.guess(body=body, headers=headers)),
+    )
+    logger.error("%s sent a body of %s: kept for review", provider.name, size)
+    _insert_waiting(event, now)
 
 
 def receive_pulled(*, provider: Provider, body: bytes) -> bool:

@@ -273,7 +273,7 @@ def _read_session(
             currency=currency,
             order_codes=codes,
             occurred_at=created,
-            problem=problem,
+            problem=problem or _price_problem(session),
             session_id=session_id,
         )
     if kind == "completed" and read_text(session, "payment_status") == "no_payment_required":
@@ -286,6 +286,21 @@ def _read_session(
     if kind not in states:
         return None
     return NoMoney(problem) if problem else OrderUpdate(codes, states[kind], session_id=session_id)
+
+
+def _price_problem(session: dict[str, Any]) -> str:
+    """Why `amount_total` is not the price of what was ordered, or ''. Our payment pages add and deduct nothing."""
+    details = session.get("total_details")
+    parts = details if isinstance(details, dict) else {}
+    found = [
+        f"{name} {parts[f'amount_{name}']}" for name in ("tax", "discount", "shipping") if parts.get(f"amount_{name}")
+    ]
+    subtotal = session.get("amount_subtotal")
+    if not found and subtotal is not None and subtotal != session.get("amount_total"):
+        found = [f"a subtotal of {subtotal}"]
+    if not found:
+        return ""
+    return f"the total of {session.get('amount_total')} has {', '.join(found)}: it is not the price of the order"
 
 
 def _reversal(

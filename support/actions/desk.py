@@ -7,16 +7,17 @@ from django import forms
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from accounts.errors import AccountNotFound
+from accounts.credits import format_time
 from accounts.models import Account
-from accounts.needs_repair import check_account
 from money.amounts import MAX_AMOUNT, ZERO, format_usd
 from payments.inbox import facts, review
+from payments.inbox.preview import Effect, preview
 from payments.models import Payment, WebhookEvent
 from payments.orders.needs_repair import check_payment
 from payments.orders.prices import refundable_of
 from payments.orders.purchasing import read_purchasing, switch_purchasing
 from payments.orders.search import find_order
+from payments.rules.likeness import Likeness
 from payments.rules.renewal import renews_expiry
 from payments.rules.reversals import credits_of_refund
 from support.actions.action import Action, ActionForm, Data, Line, Need, Result, nothing
@@ -107,13 +108,18 @@ def _preview_match(event: WebhookEvent, data: Data) -> list[Line]:
     review.check_waiting(event)
     order = find_order(data["order"])
     check_payment(order)
-    lines = _lines_of_expiry(event, order)
+    expiry = _lines_of_expiry(event, order)
+    effect = preview(
+        lambda: review.match(event_key=event.pk, payment_key=order.pk, actor="preview", reason=data["reason"])
+    )
     ordered = f"{format_usd(order.credits)} for {order.user_id}, {order.get_status_display()}"
-    amount = format_usd(facts.amount_of_match(event=event, payment=order))
     return [
         *event_lines(event, "Done"),
-        Line(f"Order {order}", ordered, f"{amount} credited by the rules, or reversed"),
-        *lines,
+        Line(f"Order {order}", ordered, "credited by the rules"),
+        *([_show_received(event, effect)] if facts.read_money(event) else []),
+        _show_balance(effect),
+        *expiry,
+        *_show_look_alikes(event, order),
     ]
 
 
@@ -129,6 +135,35 @@ def _lines_of_expiry(event: WebhookEvent, order: Payment) -> list[Line]:
 
 def _amount_of_match(event: WebhookEvent, data: Data) -> Decimal:
     return facts.amount_of_match(event=event, payment=find_order(data["order"]))
+
+
+def _show_received(event: WebhookEvent, effect: Effect) -> Line:
+    bonus = f", and a bonus of {format_usd(effect.bonus)}" if effect.bonus else ""
+    return Line("Received", _received(event), f"{format_usd(effect.credited)} credited{bonus}")
+
+
+def _show_balance(effect: Effect) -> Line:
+    name = f"OpenHands credits of {effect.payment.user_id}"
+    return Line(name, format_usd(effect.balance_before), format_usd(effect.balance_after), drifts=True)
+
+
+def _show_look_alikes(event: WebhookEvent, *orders: Payment) -> list[Line]:
+    """Other reports of the same money, or perhaps of it: a person compares them before money is credited twice."""
+    lines = []
+    for twin in review.find_look_alikes(event, *orders)[:5]:
+        receipt = twin.receipt
+        what = (
+            f"{twin}, {receipt.amount:,f} {receipt.currency} at {format_time(receipt.occurred_at)}"
+            if receipt
+            else str(twin)
+        )
+        if twin.is_credited:
+            became = f"credited before, with payment {twin.payment}"
+        else:
+            became = twin.event.get_status_display() if twin.event else ""
+        likeness = "The same money" if twin.likeness == Likeness.SAME else "Perhaps the same money"
+        lines.append(Line(likeness, what, became))
+    return lines
 
 
 def _match(event: WebhookEvent, data: Data, operation: str, actor: str) -> Result:
@@ -155,23 +190,23 @@ def _need_of_credit(event: WebhookEvent, data: Data) -> Need | None:
 
 def _preview_credit(event: WebhookEvent, data: Data) -> list[Line]:
     review.check_waiting(event)
-    account = Account.objects.filter(pk=data["username"]).first()
-    if account is None:
-        raise AccountNotFound(data["username"])
-    check_account(account)
+    effect = preview(
+        lambda: review.credit(
+            event_key=event.pk,
+            username=data["username"],
+            amount=data["amount"],
+            actor="preview",
+            reason=data["reason"],
+        )
+    )
+    account = Account.objects.get(pk=effect.payment.user_id)
     size = review.size_of_credit(event=event, amount=data["amount"])
-    review.check_expiry(username=account.pk, amount=size, now=timezone.now())
-    left = ZERO if account.is_expired() else account.credits_new
     return [
         *event_lines(event, "Done"),
-        Line("Received", _received(event), f"{format_usd(data['amount'])} credited"),
-        Line(
-            f"OpenHands credits of {account}",
-            format_usd(account.credits_new),
-            format_usd(left + data["amount"]),
-            drifts=True,
-        ),
+        _show_received(event, effect),
+        _show_balance(effect),
         expiry_line(account, is_renewed=renews_expiry(amount=size), amount=data["amount"]),
+        *_show_look_alikes(event),
     ]
 
 

@@ -47,22 +47,22 @@ def site(live_server: LiveServer) -> str:
 
 
 @pytest.fixture
+def sepay(settings: Any) -> Iterator[FakeSePay]:
+    """SePay's list on loopback, and the settings that point to it."""
+    fake = FakeSePay()
+    settings.SEPAY_API_URL = f"{fake.url}/v2"
+    settings.SEPAY_API_TOKEN = fake.token
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
 def stripe(settings: Any) -> Iterator[FakeStripe]:
     """Stripe's API on loopback, and the settings that point to it."""
     fake = FakeStripe()
     settings.STRIPE_API_URL = fake.url
     settings.STRIPE_SECRET_KEY = fake.key
     settings.CHECKOUT_RETURN_URL = "https://shop.test/back"
-    yield fake
-    fake.stop()
-
-
-@pytest.fixture
-def sepay(settings: Any) -> Iterator[FakeSePay]:
-    """SePay's API on loopback, and the settings that point to it."""
-    fake = FakeSePay()
-    settings.SEPAY_API_URL = f"{fake.url}/v2"
-    settings.SEPAY_API_TOKEN = fake.token
     yield fake
     fake.stop()
 

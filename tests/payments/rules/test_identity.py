@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -25,16 +24,6 @@ from tests.payments.providers.test_sepay_signature import SECRET, sign
 
 BY: dict[str, Any] = {"actor": "staff:mai", "reason": "phoned the customer"}
 NO_REFERENCE = {"referenceCode": None}
-
-
-@pytest.fixture
-def sepay(settings: Any) -> Iterator[FakeSePay]:
-    settings.SEPAY_WEBHOOK_SECRETS = [SECRET]
-    fake = FakeSePay()
-    settings.SEPAY_API_URL = f"{fake.url}/v2"
-    settings.SEPAY_API_TOKEN = fake.token
-    yield fake
-    fake.stop()
 
 
 class Reports:
@@ -65,7 +54,8 @@ class Reports:
 
 
 @pytest.fixture
-def reports(sepay: FakeSePay, deliver: Deliver, make_order: MakeOrder) -> Reports:
+def reports(sepay: FakeSePay, deliver: Deliver, make_order: MakeOrder, settings: Any) -> Reports:
+    settings.SEPAY_WEBHOOK_SECRETS = [SECRET]
     return Reports(sepay, deliver, make_order)
 
 

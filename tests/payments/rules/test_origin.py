@@ -55,6 +55,30 @@ def test_money_of_another_origin_waits_for_review(
     assert balance_of() == 0
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"amount_total": 2200, "total_details": {"amount_tax": 200}}, "tax 200"),
+        ({"amount_total": 1500, "total_details": {"amount_discount": 500, "amount_tax": 0}}, "discount 500"),
+        ({"amount_total": 2500, "total_details": {"amount_shipping": 500}}, "shipping 500"),
+        ({"amount_total": 2200, "amount_subtotal": 2000, "total_details": None}, "a subtotal of 2000"),
+    ],
+)
+def test_a_total_that_is_not_the_price_of_the_order_waits_for_review(
+    site: str, make_order: MakeOrder, changes: dict[str, Any], reason: str
+) -> None:
+    page = session(make_order(method="stripe").order_code, "pi_1", **changes)
+    event = send(site, "checkout.session.completed", page)
+    assert (event.status, balance_of()) == ("review", 0)
+    assert reason in event.error
+
+
+def test_a_total_with_nothing_added_is_credited(site: str, make_order: MakeOrder) -> None:
+    details = {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0}
+    page = session(make_order(method="stripe").order_code, "pi_1", amount_subtotal=2000, total_details=details)
+    assert send(site, "checkout.session.completed", page).status == "done"
+
+
 def test_an_order_that_was_not_made_for_stripe_has_no_page(site: str, make_order: MakeOrder, settings: Any) -> None:
     settings.STRIPE_CURRENCY = "vnd"
     order = make_order(method="sepay")

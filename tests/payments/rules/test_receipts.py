@@ -15,10 +15,12 @@ from django.conf import settings as site_settings
 from accounts.models import Account
 from payments import orders
 from payments.inbox.process import process_due_events
+from payments.inbox.pull import pull_payments
 from payments.models import Payment, Promotion, WebhookEvent
 from payments.providers.sepay import TIME_ZONE
 from tests.factories import CallApi, MakeOrder
 from tests.payments.conftest import transfer
+from tests.payments.fakes import FakeSePay
 from tests.payments.providers.test_sepay_signature import SECRET, sign
 from tests.payments.senders import (
     dispute,
@@ -37,15 +39,21 @@ UNPAID = {"payment_status": "unpaid"}
 class World:
     """A site, an order of 20 USD by alice, and providers that sign what they send."""
 
-    def __init__(self, site: str, make_order: MakeOrder, usersnew: Any) -> None:
-        self.site, self.make_order, self.usersnew = site, make_order, usersnew
+    def __init__(self, site: str, make_order: MakeOrder, usersnew: Any, listed: FakeSePay) -> None:
+        self.site, self.make_order, self.usersnew, self.listed = site, make_order, usersnew, listed
         self.order: Payment = Payment()
 
-    def sepay(self, amount: int = 50_000, code: str | None = None, **changes: Any) -> None:
+    def sepay(self, amount: int = 50_000, code: str | None = None, status: int = 200, **changes: Any) -> None:
         body = json.dumps(transfer(self.order.order_code if code is None else code, amount, **changes)).encode()
         headers = {"Content-Type": "application/json", **sign(body, int(time.time()))}
         response = requests.post(f"{self.site}/api/payment/webhook", data=body, headers=headers, timeout=30)
-        assert (response.status_code, response.json()) == (200, {"success": True})
+        assert (response.status_code, response.json()["success"]) == (status, status == 200)
+
+    def pull(self, payload: dict[str, Any], **changes: Any) -> None:
+        """List the transfer that a webhook's payload tells of, with these differences, and pull."""
+        self.listed.add(payload)
+        self.listed.transfers[-1].update(changes)
+        pull_payments()
 
     def stripe(self, kind: str, obj: dict[str, Any], **changes: Any) -> None:
         response = send_stripe(self.site, stripe_event(kind, obj, **changes))
@@ -95,6 +103,41 @@ def expired_and_small(world: World) -> None:
     expired = {"creditsNew": 10.0, "expiresAt": datetime.now(UTC) - timedelta(minutes=1)}
     world.usersnew.update_one({"_id": "alice"}, {"$set": expired})
     world.sepay(1)
+
+
+def pulled_first(world: World) -> None:
+    payload = transfer(world.ordered().order.order_code)
+    world.pull(payload, amount_in=50_000.0, transaction_content=f"{world.order.order_code} CKN", reference_number="")
+    world.sepay(**payload)
+
+
+def described(world: World) -> None:
+    code = world.ordered().order.order_code
+    payload = transfer(content="CHUYEN TIEN", description=f"BankAPINotify {code}AB CHUYEN TIEN")
+    world.sepay(**payload)
+    world.pull(payload)
+
+
+def without_reference(world: World, hours: int) -> None:
+    payload = transfer(world.ordered().order.order_code, referenceCode=None)
+    first = datetime.now(TIME_ZONE) - timedelta(hours=hours)
+    world.sepay(**payload | {"transactionDate": first.strftime("%Y-%m-%d %H:%M:%S")})
+    world.sepay(**payload | {"id": 7, "content": f"MB {payload['content']}"})
+
+
+def two_rows(world: World) -> None:
+    payload = transfer(world.ordered().order.order_code, referenceCode="3079")
+    world.pull(payload)
+    world.pull(payload)
+
+
+def unreadable(world: World, order: str) -> None:
+    payload = transfer(world.ordered().order.order_code)
+    for source in order:
+        if source == "p":
+            world.pull(payload)
+        else:
+            world.sepay(status=400, **payload | {"transferAmount": "50000"})
 
 
 def account_gone(world: World) -> None:
@@ -176,6 +219,17 @@ SCRIPTS: dict[str, Callable[[World], None]] = {
     "late, within 24 hours": lambda world: world.ordered(minutes_ago=60).sepay(),
     "later": days_late,
     "second transfer for a paid order": second_transfer,
+    "webhook after the pull, with another text and number format": pulled_first,
+    "pull after the webhook, whose description alone has the code": described,
+    "second webhook that looks the same, without a reference": lambda world: without_reference(world, hours=0),
+    "second row with one short reference on one day": two_rows,
+    "second webhook without a reference, hours later": lambda world: without_reference(world, hours=3),
+    "unreadable webhook, then the pull": lambda world: unreadable(world, "wp"),
+    "the pull, then an unreadable webhook": lambda world: unreadable(world, "pw"),
+    "body over the limit": lambda world: world.ordered().sepay(content="x" * 65_536, status=413),
+    "tax, discount or shipping in the total (Stripe)": lambda world: world.ordered(USD).stripe(
+        "checkout.session.completed", world.page(total_details={"amount_tax": 200, "amount_discount": 0})
+    ),
     "unknown code": lambda world: world.ordered().sepay(code="NAP00000000"),
     "two codes": two_codes,
     "wrong account": lambda world: world.ordered().sepay(accountNumber="999"),
@@ -244,9 +298,11 @@ def test_every_row_is_run() -> None:
 
 
 @pytest.mark.parametrize("case", SCRIPTS)
-def test_rule(case: str, site: str, api: CallApi, make_order: MakeOrder, usersnew: Any, settings: Any) -> None:
+def test_rule(
+    case: str, site: str, api: CallApi, make_order: MakeOrder, usersnew: Any, settings: Any, sepay: FakeSePay
+) -> None:
     settings.SEPAY_WEBHOOK_SECRETS = [SECRET]
-    world = World(site, make_order, usersnew)
+    world = World(site, make_order, usersnew, sepay)
     SCRIPTS[case](world)
     orders.expire_pending()
 

@@ -1,6 +1,7 @@
 """The payments desk: events in review, refunds, the purchasing switch; each with reason, permission and audit."""
 
 import html
+import json
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,11 +12,14 @@ from django.test import Client
 
 from accounts.models import Account, LedgerEntry
 from payments import orders
+from payments.inbox.receive import receive
 from payments.models import Payment, Promotion, WebhookEvent
 from payments.orders import purchasing
+from payments.providers import get_provider
 from support.models import AuditEntry
 from tests.factories import InsertUser, LogIn
 from tests.pages import page, text_of
+from tests.payments.conftest import transfer
 from tests.support.conftest import send_money
 
 EVENT_FORMS = {
@@ -97,6 +101,60 @@ def test_credit_shows_before_and_after(admin_client: Client, lost: WebhookEvent)
     do(admin_client, address, **EVENT_FORMS["credit-event"])
     assert Account.objects.get().credits_new == 7
     assert LedgerEntry.objects.get(kind="purchase").reason.endswith(": phoned")
+
+
+def shown(client: Client, address: str, **form: str) -> str:
+    """What a dialog shows before it is confirmed."""
+    token = re.search(r'name="token" value="([^"]+)"', client.get(address).content.decode())
+    assert token
+    return text_of(client.post(address, {**form, "token": token[1]}))
+
+
+def test_match_shows_what_it_will_do_and_keeps_nothing_of_it(
+    admin_client: Client, lost: WebhookEvent, usersnew: Any
+) -> None:
+    Payment.objects.update(bonus_percent=Decimal(10))
+    expired = {"expiresAt": datetime(2020, 1, 1, tzinfo=UTC), "creditsNew": 3.0}
+    usersnew.update_one({"_id": "alice"}, {"$set": expired})
+    order = Payment.objects.get()
+    text = shown(admin_client, url(lost, "match-event"), order=str(order.order_code), reason="phoned")
+    assert "Received 50,000 VND, worth $20.00 $20.00 credited, and a bonus of $2.00" in text
+    assert "OpenHands credits of alice $3.00 $22.00" in text
+    assert "Expiry 2020-01-01 00:00:00 UTC 7 days from now" in text
+    assert Account.objects.get().credits_new == 3
+    assert not LedgerEntry.objects.exists()
+    assert Payment.objects.get().status == "pending"
+    lost.refresh_from_db()
+    assert lost.status == "review"
+
+
+def test_a_look_alike_is_shown_beside_what_it_looks_like(admin_client: Client, insert_user: InsertUser) -> None:
+    insert_user("alice")
+    order = orders.create_order(account=Account.objects.get(), credits=20)
+    payload = transfer(str(order.order_code), referenceCode=None)
+    for identifier in (payload["id"], payload["id"] + 500_000):
+        receive(
+            provider=get_provider("sepay"),
+            body=json.dumps(payload | {"id": identifier}).encode(),
+            headers={"Authorization": "Apikey sepay-test-key"},
+        )
+    event = WebhookEvent.objects.get(status="review")
+    for slug, form in (
+        ("match-event", {"order": str(order.order_code), "reason": "phoned"}),
+        ("credit-event", {"username": "alice", "amount": "20", "reason": "phoned"}),
+    ):
+        text = shown(admin_client, url(event, slug), **form)
+        assert f"Perhaps the same money event {payload['id']}, 50,000 VND at " in text
+        assert f"credited before, with payment {order.order_code}" in text
+    assert Account.objects.get().credits_new == 20
+
+
+def test_what_was_credited_is_refused_in_the_preview(admin_client: Client, lost: WebhookEvent) -> None:
+    do(admin_client, url(lost, "credit-event"), **EVENT_FORMS["credit-event"])
+    payment = Payment.objects.get(status="success")
+    WebhookEvent.objects.filter(pk=lost.pk).update(status="review", event_id="another")
+    text = shown(admin_client, url(lost, "credit-event"), **EVENT_FORMS["credit-event"])
+    assert f"was credited with payment {payment.order_code}" in text
 
 
 def test_only_who_may_add_credits_credits_more_than_was_received(log_in: LogIn, lost: WebhookEvent) -> None:
