@@ -140,7 +140,18 @@ def _compare(event: WebhookEvent, receipt: MoneyReceived, other: WebhookEvent, p
     is_one_source = other.source == event.source
     likeness = compare(receipt, others, is_one_source=is_one_source) if others else Likeness.OTHER
     payment = payments.get(other.payment_id)  # type: ignore[attr-defined]
-    return Twin(likeness, other, payment, is_guess, others)
+    twin = Twin(likeness, other, payment, is_guess, others)
+    if twin.is_credited and payment and likeness == Likeness.SAME and _names_another_account(receipt, payment):
+        return replace(twin, likeness=Likeness.PERHAPS)
+    return twin
+
+
+def _names_another_account(receipt: MoneyReceived, payment: Payment) -> bool:
+    """Whether a report says that its money is for somebody else than a payment of it was credited to."""
+    if not receipt.order_codes:
+        return False
+    named = set(Payment.objects.filter(order_code__in=receipt.order_codes).values_list("user_id", flat=True)[:10])
+    return bool(named) and payment.user_id not in named
 
 
 def _without_report(
@@ -215,7 +226,9 @@ def close_waiting(*, event: WebhookEvent, receipt: MoneyReceived, payment: Payme
     """
     closed = 0
     for twin in find_twins(event, receipt):
-        if twin.event is None or twin.likeness < Likeness.SAME:
+        if twin.event is None or twin.receipt is None or twin.likeness < Likeness.SAME:
+            continue
+        if _names_another_account(twin.receipt, payment):
             continue
         if not _is_one_id(twin, receipt) and event.counterpart not in (None, "", twin.event.event_id):
             continue  # Of several that look the same, one answers it: that was the one before.
