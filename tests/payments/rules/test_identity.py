@@ -154,6 +154,26 @@ def test_both_at_once_credit_once(reports: Reports, in_threads: InThreads) -> No
     assert balance_of() + 20 * len(waiting()) >= 40
 
 
+def test_a_webhook_without_a_code_and_a_row_with_one_at_once_leave_nothing_waiting(
+    reports: Reports, make_order: MakeOrder, in_threads: InThreads, settings: Any
+) -> None:
+    settings.OPEN_ORDERS_LIMIT = 0
+    for number in range(1, 6):
+        payload = transfer(content=f"nap tien {number}", description="")
+        reports.list(payload, code=make_order().order_code)
+
+        def act(index: int, payload: dict[str, Any] = payload) -> None:
+            if index:
+                pull_payments()
+            else:
+                reports.webhook(payload)
+
+        in_threads(2, act)
+        while WebhookEvent.objects.filter(status="received").exists():
+            process_due_events(now=datetime.now(TIME_ZONE) + timedelta(hours=1))
+        assert (balance_of(), waiting()) == (20 * number, [])
+
+
 # --- What may be another transfer --------------------------------------------------------------------------------
 
 
@@ -228,6 +248,19 @@ def test_a_row_of_another_transfer_whose_memo_names_nobody_is_not_dropped(report
     reports.list(payload, transaction_content="TRAN THI B ck")
     assert pull_payments() == 1
     assert (balance_of(), len(waiting())) == (20, 1)
+
+
+def test_a_row_for_somebody_else_is_not_what_staff_gave_to_another(reports: Reports, make_order: MakeOrder) -> None:
+    """Bobby's transfer has no code, alice's has one around the same words, and its webhook was lost."""
+    other = make_order("bobby")
+    reports.webhook(transfer(content="CHUYEN TIEN", description="", **NO_REFERENCE))
+    review.match(event_key=waiting()[0].pk, payment_key=other.pk, **BY)
+    reports.list(reports.transfer(content=f"{reports.order.order_code} CHUYEN TIEN", **NO_REFERENCE))
+    pull_payments()
+    (event,) = waiting()
+    assert event.payment == other
+    review.match(event_key=event.pk, payment_key=reports.order.pk, **BY)
+    assert (balance_of(), balance_of("bobby")) == (20, 20)
 
 
 # --- The version before ------------------------------------------------------------------------------------------
