@@ -116,8 +116,9 @@ def _find_events(event: WebhookEvent, receipt: MoneyReceived) -> dict[ObjectId, 
         queries.append(
             events.filter(money_key=key, reference=reference, occurred_at__gte=at - day, occurred_at__lte=at + day)
         )
-    old = events.filter(money_key=None, occurred_at=None)
-    queries.append(old.filter(received_at__gte=at - NEAR, received_at__lte=at + _LATEST_REPORT))
+    if receipt.transfer:
+        old = events.filter(money_key=None, occurred_at=None)
+        queries.append(old.filter(received_at__gte=at - NEAR, received_at__lte=at + _LATEST_REPORT))
     return {other.pk: other for query in queries for other in query if other.provider == event.provider}
 
 
@@ -137,8 +138,9 @@ def _payments_of(events: Iterable[WebhookEvent]) -> Iterable[Payment]:
 
 def _compare(event: WebhookEvent, receipt: MoneyReceived, other: WebhookEvent, payments: dict[Any, Payment]) -> Twin:
     others, is_guess = read_receipt(other)
-    is_one_source = other.source == event.source
-    likeness = compare(receipt, others, is_one_source=is_one_source) if others else Likeness.OTHER
+    likeness = Likeness.OTHER
+    if others and other.provider == event.provider:
+        likeness = compare(receipt, others, is_one_source=other.source == event.source)
     payment = payments.get(other.payment_id)  # type: ignore[attr-defined]
     twin = Twin(likeness, other, payment, is_guess, others)
     if twin.is_credited and payment and likeness == Likeness.SAME and _names_another_account(receipt, payment):

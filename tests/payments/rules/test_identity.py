@@ -21,6 +21,7 @@ from tests.factories import Deliver, InThreads, MakeOrder
 from tests.payments.conftest import transfer
 from tests.payments.fakes import FakeSePay
 from tests.payments.providers.test_sepay_signature import SECRET, sign
+from tests.payments.senders import send_standard, standard_event
 
 BY: dict[str, Any] = {"actor": "staff:mai", "reason": "phoned the customer"}
 NO_REFERENCE = {"referenceCode": None}
@@ -334,6 +335,25 @@ def test_an_unreadable_webhook_closes_itself_when_the_pull_credits(reports: Repo
     closed = WebhookEvent.objects.get(event_id__startswith="unreadable")
     assert (closed.status, closed.payment) == ("ignored", reports.order)
     assert str(reports.order) in closed.error
+
+
+@pytest.mark.parametrize("kind", ["payment.succeeded", "payment.refunded"])
+def test_an_unreadable_event_of_a_shop_closes_itself_if_it_was_the_payment(
+    site: str, make_order: MakeOrder, kind: str
+) -> None:
+    paid = {"payment_id": "p1", "order_code": make_order().order_code, "amount": 50_000}
+    damaged = standard_event(kind, **paid | {"amount": "50000", "refund_id": "r1"})
+    assert send_standard(site, damaged).status_code == 400
+    assert send_standard(site, standard_event("payment.succeeded", **paid)).status_code == 200
+    assert (balance_of(), len(waiting())) == (20, 0 if kind == "payment.succeeded" else 1)
+
+
+def test_ids_of_two_providers_are_not_compared(site: str, reports: Reports) -> None:
+    payload = reports.transfer()
+    names = {"payment_id": str(payload["id"]), "order_code": reports.order.order_code}
+    assert send_standard(site, standard_event("payment.succeeded", amount=50_000, **names)).status_code == 200
+    reports.webhook(payload)
+    assert (balance_of(), waiting()) == (40, [])
 
 
 def test_an_unreadable_transfer_out_is_nobodys_twin(reports: Reports) -> None:
