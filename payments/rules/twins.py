@@ -99,9 +99,8 @@ def find_twins(event: WebhookEvent, receipt: MoneyReceived, orders: Iterable[Pay
     payments: dict[Any, Payment] = {payment.pk: payment for payment in _payments_of(found.values())}
     twins = [_compare(event, receipt, other, payments) for other in found.values()]
     twins += _without_report(event, receipt, paid, twins)
-    twins = [twin for twin in twins if twin.likeness > Likeness.OTHER]
-    twins = [_doubt_if_taken(event, receipt, twin, twins) for twin in twins]
-    return sorted(twins, key=lambda twin: (-twin.likeness, not twin.is_credited, _apart(receipt, twin)))
+    likely = [_doubt_if_taken(event, receipt, twin, twins) for twin in twins if twin.likeness > Likeness.OTHER]
+    return sorted(likely, key=lambda twin: (-twin.likeness, not twin.is_credited, _apart(receipt, twin)))
 
 
 def _find_events(event: WebhookEvent, receipt: MoneyReceived) -> dict[ObjectId, WebhookEvent]:
@@ -173,26 +172,30 @@ def _without_report(
     return [twin for twin in found if twin.payment and twin.payment.pk not in reported]
 
 
-def _doubt_if_taken(event: WebhookEvent, receipt: MoneyReceived, twin: Twin, twins: Sequence[Twin]) -> Twin:
+def _doubt_if_taken(event: WebhookEvent, receipt: MoneyReceived, twin: Twin, others: Sequence[Twin]) -> Twin:
     """The twin; only perhaps the same if one of the two reports is known to be about another report's money."""
-    other = twin.event
-    if other is None or twin.likeness < Likeness.SAME or _is_one_id(twin, receipt):
+    if twin.event is None or twin.likeness < Likeness.SAME or _is_one_id(twin, receipt):
         return twin
-    if other.counterpart == event.event_id:
+    if twin.event.counterpart == event.event_id:
         return twin
-    is_taken = bool(other.counterpart) or event.counterpart not in (None, "", other.event_id)
-    if is_taken or any(_is_settled_with(twin, third, event, receipt) for third in twins):
-        return replace(twin, likeness=Likeness.PERHAPS)
-    return twin
+    if event.counterpart or twin.event.counterpart:
+        is_taken = event.counterpart != twin.event.event_id
+    else:
+        is_taken = any(_shows_taken(event, receipt, twin, third) for third in others)
+    return replace(twin, likeness=Likeness.PERHAPS) if is_taken else twin
 
 
-def _is_settled_with(twin: Twin, third: Twin, event: WebhookEvent, receipt: MoneyReceived) -> bool:
-    """Whether another report of the source of `event` is known to be about the money of `twin`.
-
-    A version before this one did not write which report answers which, but which payment both are of.
-    """
-    if third.event is None or third.event.source != event.source or _is_one_id(third, receipt):
+def _shows_taken(event: WebhookEvent, receipt: MoneyReceived, twin: Twin, third: Twin) -> bool:
+    """Whether a third report shows that one of two is about the money of yet another."""
+    if third.event is None or third.receipt is None or twin.event is None or twin.receipt is None:
         return False
+    if third.event.source == twin.event.source and third.receipt.transaction_id == twin.receipt.transaction_id:
+        return third.event.counterpart not in (None, "", event.event_id)  # The twin's own id, in another body.
+    if third.event.source != event.source:
+        return False
+    if _is_one_id(third, receipt):
+        return third.event.counterpart not in (None, "", twin.event.event_id)
+    # A version before this one did not write which report answers which, but which payment both are of.
     return third.is_credited and twin.payment is not None and third.payment == twin.payment
 
 
@@ -234,7 +237,10 @@ def close_waiting(*, event: WebhookEvent, receipt: MoneyReceived, payment: Payme
             continue
         if not _is_one_id(twin, receipt) and event.counterpart not in (None, "", twin.event.event_id):
             continue  # Of several that look the same, one answers it: that was the one before.
-        open_event = WebhookEvent.objects.filter(pk=twin.event.pk, status__in=[*WAITING_FOR_STAFF, Status.RECEIVED])
+        # What was ignored as a repetition of what waited now gets its payment.
+        is_open = Q(status__in=[*WAITING_FOR_STAFF, Status.RECEIVED])
+        is_repetition = Q(status=Status.IGNORED, payment_id=None, resolved_by="")
+        open_event = WebhookEvent.objects.filter(is_open | is_repetition, pk=twin.event.pk)
         if open_event.update(
             status=Status.IGNORED,
             error=f"credited with payment {payment}, by another report of this money: event {event.event_id}"[:2000],

@@ -251,6 +251,23 @@ def test_a_row_of_another_transfer_whose_memo_names_nobody_is_not_dropped(report
     assert (balance_of(), len(waiting())) == (20, 1)
 
 
+@pytest.mark.parametrize("listed", [{"transaction_content": "{code} CKN"}, {}])
+def test_a_webhook_that_came_in_two_bodies_answers_one_row(reports: Reports, listed: dict[str, str]) -> None:
+    """One body is unreadable and closed with the other; a row of another transfer with the same words is seen."""
+    payload = transfer(content="CHUYEN TIEN", description="", referenceCode="3079")
+    changes = {name: text.format(code=reports.order.order_code) for name, text in listed.items()}
+    reports.list(payload, **changes)
+    pull_payments()
+    reports.webhook(payload)
+    if not listed:
+        review.match(event_key=waiting()[0].pk, payment_key=reports.order.pk, **BY)
+    reports.webhook(payload | {"transferAmount": "50000"}, status=400)
+    assert (balance_of(), waiting()) == (20, [])
+    reports.list(payload, reference_number=None)
+    pull_payments()
+    assert (balance_of(), len(waiting())) == (20, 1)
+
+
 def test_a_row_for_somebody_else_is_not_what_staff_gave_to_another(reports: Reports, make_order: MakeOrder) -> None:
     """Bobby's transfer has no code, alice's has one around the same words, and its webhook was lost."""
     other = make_order("bobby")
