@@ -111,7 +111,10 @@ def split(
 
     def decide(event: WebhookEvent) -> Payment:
         found = check_parts(event=event, parts=parts, now=now)
-        whole = _uncredited(event, found[0][1])
+        fact = read_fact(event)
+        if not isinstance(fact, MoneyReceived):
+            raise InvalidDecision("Only money that was received can be split.")
+        whole = _uncredited(event, fact, *(order for order, _ in found))
         for number, (order, receipt) in enumerate(found, start=1):
             end = "" if number == 1 else f"#{number}"
             own = replace(
