@@ -38,6 +38,11 @@ def run_in_transaction(function: Callable[[], Result]) -> Result:
     return cast(Result, wrap_database_errors(_run_outermost)(function))
 
 
+def is_in_transaction() -> bool:
+    """Whether this thread is in a transaction, which another call of `run_in_transaction` would join."""
+    return bool(wrapper().in_atomic_block_mongo)
+
+
 def _run_outermost(function: Callable[[], Result]) -> Result:
     database = wrapper()
 

@@ -1,13 +1,14 @@
 """What a decision of staff would do, seen before it is made: it is run, read, and rolled back."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
 from accounts.models import Account
 from money.amounts import ZERO
-from mongo.transactions import run_in_transaction
+from mongo.transactions import is_in_transaction, run_in_transaction
 from payments.models import Payment
 
 
@@ -35,9 +36,16 @@ class _RollBack(Exception):
 def preview(decide: Callable[[], Payment]) -> Effect:
     """What `decide` (such as a call of `review.match`) would do now; nothing of it is kept. Safe to repeat.
 
-    It is the decision itself that runs, so that it raises here what it would raise then. Not for use within a
-    transaction, which would be rolled back too.
+    It is the decision itself that runs, so that it raises here what it would raise then. It has a transaction of its
+    own, which is rolled back: within another one it is that of another thread, since transactions do not nest.
     """
+    if is_in_transaction():
+        with ThreadPoolExecutor(1) as beside:
+            return beside.submit(_preview, decide).result()
+    return _preview(decide)
+
+
+def _preview(decide: Callable[[], Payment]) -> Effect:
 
     def run() -> Payment:
         payment = decide()

@@ -113,9 +113,10 @@ def _preview_match(event: WebhookEvent, data: Data) -> list[Line]:
         lambda: review.match(event_key=event.pk, payment_key=order.pk, actor="preview", reason=data["reason"])
     )
     ordered = f"{format_usd(order.credits)} for {order.user_id}, {order.get_status_display()}"
+    amount = format_usd(facts.amount_of_match(event=event, payment=order))
     return [
         *event_lines(event, "Done"),
-        Line(f"Order {order}", ordered, "credited by the rules"),
+        Line(f"Order {order}", ordered, f"{amount} credited by the rules, or reversed"),
         *([_show_received(event, effect)] if facts.read_money(event) else []),
         _show_balance(effect),
         *expiry,

@@ -57,7 +57,7 @@ def test_a_gentle_round_finds_nothing_and_ctrl_c_leaves_nothing_behind(tmp_path:
     directory = tmp_path / "campaign"
     process = start_campaign(directory, "--seed=1", "--minutes=5", "--round=1")
     assert process.stdout is not None
-    stop_late = threading.Timer(240, process.kill)
+    stop_late = threading.Timer(400, process.kill)
     stop_late.start()
     lines = list(itertools.takewhile(lambda line: not line.startswith("round 1:"), process.stdout))
     assert lines[0].startswith("make faults SEED=1 MEMBERS=1")
@@ -65,7 +65,7 @@ def test_a_gentle_round_finds_nothing_and_ctrl_c_leaves_nothing_behind(tmp_path:
 
     process.send_signal(signal.SIGINT)
 
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=240)
     stop_late.cancel()
     assert process.returncode == 0, output
     assert "Interrupted" in output

@@ -176,15 +176,17 @@ def test_a_delivery_that_comes_late_about_money_in_time_is_not_late(deliver: Del
     assert Payment.objects.get().flags == []
 
 
-@pytest.mark.parametrize(("amount", "credits", "flag"), [(50_001, 20.0004, "over"), (49_999, 19.9996, "under")])
+@pytest.mark.parametrize(
+    ("amount", "credits", "flags"), [(50_001, 20.0004, ["over"]), (49_999, 19.9996, ["under", "small"])]
+)
 def test_another_amount_is_credited_at_the_orders_rate_and_flagged(
-    deliver: Deliver, make_order: MakeOrder, amount: int, credits: float, flag: str
+    deliver: Deliver, make_order: MakeOrder, amount: int, credits: float, flags: list[str]
 ) -> None:
     order = make_order()
     deliver(transfer(order.order_code, amount))
     assert balance_of() == credits
     payment = Payment.objects.get()
-    assert (payment.flags, payment.received_amount, payment.credits) == ([flag], amount, 20)
+    assert (payment.flags, payment.received_amount, payment.credits) == (flags, amount, 20)
 
 
 def test_a_second_transfer_for_a_paid_order_is_a_payment_of_its_own(deliver: Deliver, make_order: MakeOrder) -> None:
@@ -193,7 +195,7 @@ def test_a_second_transfer_for_a_paid_order_is_a_payment_of_its_own(deliver: Del
     deliver(transfer(order.order_code, 25_000))
     assert balance_of() == 30
     second = Payment.objects.exclude(pk=order.pk).get()
-    assert (second.status, second.flags, second.credited) == ("success", ["second_transfer"], 10)
+    assert (second.status, second.flags, second.credited) == ("success", ["second_transfer", "small"], 10)
     assert second.order_code != order.order_code
 
 
