@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import hypothesis
 import pytest
-from hypothesis import HealthCheck, note
+from hypothesis import HealthCheck, Phase, note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
@@ -40,6 +40,7 @@ BOUNDS = hypothesis.settings(
     deadline=None,
     database=None,
     derandomize=not EXAMPLES,
+    phases=(Phase.generate, Phase.shrink),
     suppress_health_check=list(HealthCheck),
 )
 BY: dict[str, Any] = {"actor": "staff:mai", "reason": "saw it at the bank"}
