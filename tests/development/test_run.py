@@ -557,18 +557,18 @@ def test_what_is_left_of_one_service_keeps_no_other_waiting(tmp_path: Path) -> N
         service.start()
         return Watched(name, service)
 
-    def kill_leader(name: str, *, times: int) -> None:
-        log_path = tmp_path / name
+    def kill_leader(watched: Watched, *, times: int) -> None:
+        log_path = watched.service.log_path
         wait_for(lambda: log_path.read_text().count("\n\n") == times)
         os.kill(int(log_path.read_text().split()[-1]), signal.SIGKILL)
+        wait_for(lambda: not watched.service.is_running)
 
-    stubborn = child("stubborn", "trap '' TERM; echo; sleep 60; true")
+    stubborn = child("stubborn", "trap '' TERM; sleep 60 & echo; wait")
     other = child("other", "echo; exec sleep 60")
     try:
         for kills in (1, 2):
-            kill_leader("stubborn", times=kills)
-            kill_leader("other", times=kills)
-            watch(stubborn, other, until=lambda: stubborn.ends > 0 and other.ends > 0)
+            kill_leader(stubborn, times=kills)
+            kill_leader(other, times=kills)
             watch(stubborn, other, until=lambda: stubborn.is_ready or other.is_ready)
             assert other.is_ready
             assert not stubborn.is_ready, "what is left of it has its time first"

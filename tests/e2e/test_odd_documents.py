@@ -190,7 +190,7 @@ class Failures:
         self.caplog = caplog
 
     def note(self, where: str, what: object) -> None:
-        self.found.append(f"{where}: {str(what)[:200]}")
+        self.found.append(f"{where}: {str(what)[:2000]}")
 
     def tell(self) -> None:
         assert not self.found, f"{len(self.found)} failures:\n" + "\n".join(self.found[:60])
@@ -406,6 +406,6 @@ def test_every_api_for_the_odd_account_itself(server: Server, healthy_world: Non
                 old.get(column), int | Decimal128 | type(None)
             ):
                 failures.note(f"{document['_id']}", f"{column} was {old.get(column)!r}, is {document.get(column)!r}")
-    if "Traceback" in server.log():
-        failures.note("gunicorn", server.log()[-500:])
+    if "Traceback" in (log := server.log()):
+        failures.note("gunicorn", log[max(log.index("Traceback") - 300, 0) :])
     failures.tell()
