@@ -10,7 +10,8 @@ from payments.models import Payment, WebhookEvent
 from payments.orders.search import Suggestion, suggest_orders
 from payments.providers import get_provider
 from payments.providers.events import MoneyReceived, MoneyReversed
-from payments.rules.receipts import amount_of_event, credits_of_receipt, wrong_currency
+from payments.rules.apply import amount_of_event
+from payments.rules.receipts import credits_of_receipt, wrong_currency
 from payments.rules.reversals import amount_of_reversal
 
 Fact = MoneyReceived | MoneyReversed

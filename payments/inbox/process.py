@@ -17,7 +17,8 @@ from payments.models import WebhookEvent
 from payments.providers import get_provider
 from payments.providers.base import Provider
 from payments.providers.events import ProviderEvent, reversal_key
-from payments.rules.receipts import Outcome, PaymentNotYetKnown, apply_event
+from payments.rules.apply import PaymentNotYetKnown, apply_event
+from payments.rules.receipts import Outcome
 from payments.rules.twins import keep_up
 
 logger = logging.getLogger(__name__)

@@ -4,8 +4,7 @@ Every decision has an actor and a reason, moves the credits and the event in one
 somebody else has decided.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -18,14 +17,14 @@ from accounts.models import Balance
 from money.amounts import ZERO
 from mongo.transactions import run_in_transaction
 from payments.errors import (
-    AlreadyCredited,
     InvalidDecision,
     MalformedEvent,
     NotReviewable,
     PaymentNotFound,
     ProviderRemoved,
 )
-from payments.inbox import events, process
+from payments.inbox import process
+from payments.inbox.decision import check_expiry, check_paid, check_reason, check_uncredited, decide_event, uncredited
 from payments.inbox.facts import Fact, read_fact, read_money
 from payments.models import OLD_PROVIDER, Payment, WebhookEvent
 from payments.orders import codes
@@ -33,28 +32,18 @@ from payments.orders.needs_repair import check_payment
 from payments.orders.prices import CREDITS_CURRENCY, adopt_refundable, currency_of, rate_of, received_of
 from payments.providers import all_providers
 from payments.providers.events import MoneyReceived, MoneyReversed, ReversalState
-from payments.rules.likeness import Likeness
 from payments.rules.receipts import (
-    Outcome,
     credit_order,
     credits_of_receipt,
     wake_reversals,
     wrong_currency,
 )
-from payments.rules.renewal import renews_expiry, why_credits_would_expire
+from payments.rules.renewal import renews_expiry
 from payments.rules.reversals import apply_reversal, with_reason
 from payments.rules.twins import Twin, close_waiting, find_twins, read_receipt
 
 Status = WebhookEvent.Status
 PULL = WebhookEvent.Source.PULL
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a transfer, in units of its currency, and the order that it is for."""
-
-    order: Payment
-    amount: Decimal
 
 
 def match(
@@ -77,7 +66,7 @@ def match(
         if wrong := wrong_currency(payment, fact):
             raise InvalidDecision(f"{wrong}: credit an amount of USD instead.")
         if isinstance(fact, MoneyReversed):
-            _check_paid(payment)
+            check_paid(payment)
             fact = replace(fact, problem="")
             operation = f"reversal:{event.pk}"
             apply_reversal(
@@ -90,81 +79,12 @@ def match(
                 staff_reason=reason,
             )
             return payment
-        receipt = _uncredited(event, fact, payment)
+        receipt = uncredited(event, fact, payment)
         base, _ = credits_of_receipt(payment, receipt)
         check_expiry(username=payment.user_id, amount=base, order=payment, now=now)
         return credit_order(event=event, order=payment, receipt=receipt, actor=actor, now=now, staff_reason=reason)
 
-    return _decide(event_key, decide, actor=actor, reason=reason, now=now)
-
-
-def split(
-    *, event_key: ObjectId, parts: Sequence[Part], actor: str, reason: str, now: datetime | None = None
-) -> list[Payment]:
-    """Divide one transfer among several orders, each part by the rules of a match; return the payments that record it.
-
-    The parts are units of the transfer's currency and add up to it; all are credited in one transaction, or none. The
-    first payment has the transfer's own transaction id, the others have it with a number behind it. Raises what
-    `match` raises, and `InvalidDecision` for parts that do not fit. A second call raises `NotReviewable`.
-    """
-    now = now or timezone.now()
-
-    def decide(event: WebhookEvent) -> Payment:
-        found = check_parts(event=event, parts=parts, now=now)
-        fact = read_fact(event)
-        if not isinstance(fact, MoneyReceived):
-            raise InvalidDecision("Only money that was received can be split.")
-        whole = _uncredited(event, fact, *(order for order, _ in found))
-        for number, (order, receipt) in enumerate(found, start=1):
-            end = "" if number == 1 else f"#{number}"
-            own = replace(
-                receipt,
-                transaction_id=f"{whole.transaction_id[: 100 - len(end)]}{end}",
-                transfer_key=f"{whole.transfer_key[: 80 - len(end)]}{end}",
-            )
-            payments.append(
-                credit_order(event=event, order=order, receipt=own, actor=actor, now=now, staff_reason=reason)
-            )
-        keys = [payment.pk for payment in payments]
-        for payment in Payment.objects.filter(pk__in=keys):
-            Payment.objects.filter(pk=payment.pk).update(flags=[*(payment.flags or ()), Payment.Flag.SPLIT.value])
-        return payments[0]
-
-    payments: list[Payment] = []
-
-    def decide_anew(event: WebhookEvent) -> Payment:
-        payments.clear()  # A transaction that met another one runs again.
-        return decide(event)
-
-    words = "; ".join(f"{part.order} {part.amount.normalize():,f}" for part in parts)
-    _decide(event_key, decide_anew, actor=actor, reason=f"{reason} (split: {words})", now=now)
-    return payments
-
-
-def check_parts(*, event: WebhookEvent, parts: Sequence[Part], now: datetime) -> list[tuple[Payment, MoneyReceived]]:
-    """The order and the money of each part, as they are now. Raises what `split` raises for parts that do not fit."""
-    fact = read_fact(event)
-    if not isinstance(fact, MoneyReceived):
-        raise InvalidDecision("Only money that was received can be split.")
-    if len(parts) < 2 or len({part.order.pk for part in parts}) != len(parts):
-        raise InvalidDecision("Name at least two orders, each once.")
-    total = sum((part.amount for part in parts), ZERO)
-    if any(part.amount <= 0 for part in parts) or total != fact.amount:
-        raise InvalidDecision(
-            f"The parts add up to {total.normalize():,f} {fact.currency}; they must be above 0 and add up to "
-            f"{fact.amount.normalize():,f}."
-        )
-    found = []
-    for part in parts:
-        order = Payment.objects.filter(pk=part.order.pk).first()
-        if order is None:
-            raise PaymentNotFound
-        if wrong := wrong_currency(order, fact):
-            raise InvalidDecision(f"{order}: {wrong}.")
-        receipt = replace(fact, amount=part.amount)
-        check_expiry(username=order.user_id, amount=credits_of_receipt(order, receipt)[0], order=order, now=now)
-        found.append((order, receipt))
-    return found
+    return decide_event(event_key, decide, actor=actor, reason=reason, now=now)
 
 
 def credit(
@@ -185,17 +105,17 @@ def credit(
             fact = None  # Staff have read it themselves.
         if isinstance(fact, MoneyReversed):
             raise InvalidDecision("This is a refund or a dispute: match it with its payment, or dismiss it.")
-        receipt = _uncredited(event, fact) if fact else None
+        receipt = uncredited(event, fact) if fact else None
         guess, _ = read_receipt(event)
         if guess and not receipt:
-            _check_uncredited(event, guess)
+            check_uncredited(event, guess)
         amount_usd = credits.check_amount(amount)
         check_expiry(username=username, amount=size_of_credit(event=event, amount=amount_usd), now=now)
         return _credit_account(
             event, receipt, username=username, amount=amount_usd, actor=actor, reason=reason, now=now
         )
 
-    return _decide(event_key, decide, actor=actor, reason=reason, now=now)
+    return decide_event(event_key, decide, actor=actor, reason=reason, now=now)
 
 
 def size_of_credit(*, event: WebhookEvent, amount: Decimal) -> Decimal:
@@ -212,9 +132,8 @@ def dismiss(*, event_key: ObjectId, actor: str, reason: str, now: datetime | Non
 
     A second call raises `NotReviewable`.
     """
-    _decide(
-        event_key, lambda event: event.payment, actor=actor, reason=reason, now=now or timezone.now(), is_done=False
-    )
+    now = now or timezone.now()
+    decide_event(event_key, lambda event: event.payment, actor=actor, reason=reason, now=now, is_done=False)
 
 
 def replay(*, event_key: ObjectId, actor: str, reason: str, now: datetime | None = None) -> WebhookEvent:
@@ -225,7 +144,7 @@ def replay(*, event_key: ObjectId, actor: str, reason: str, now: datetime | None
     `ProviderRemoved`, and `InvalidDecision` without a reason.
     """
     now = now or timezone.now()
-    _check_reason(reason)
+    check_reason(reason)
     check_replayable(WebhookEvent.objects.filter(pk=event_key).first())
     replayable = WebhookEvent.objects.filter(
         pk=event_key, is_verified=True, status__in=[Status.REVIEW, Status.DEAD, Status.IGNORED]
@@ -259,14 +178,14 @@ def record_refund(
     repeat. Raises `PaymentNotFound`, `InvalidDecision`, `AccountNotFound`, and `BrokenInvariant`.
     """
     now = now or timezone.now()
-    _check_reason(reason)
+    check_reason(reason)
 
     def run() -> Payment:
         payment = Payment.objects.filter(pk=payment_key).first()
         if payment is None:
             raise PaymentNotFound
         check_payment(payment)
-        _check_paid(payment)
+        check_paid(payment)
         adopt_refundable(payment)
         if not 0 < amount <= received_of(payment):
             raise InvalidDecision("The refund must be above 0 and at most what was received.")
@@ -293,70 +212,6 @@ def record_refund(
     payment = run_in_transaction(run)
     payment.refresh_from_db()
     return payment
-
-
-def check_expiry(*, username: str, amount: Decimal, order: Payment | None = None, now: datetime) -> None:
-    """Raise `InvalidDecision` if `amount` USD would be lost at once: too little to restart an expiry that has come."""
-    if reason := why_credits_would_expire(username=username, amount=amount, order=order, now=now):
-        raise InvalidDecision(f"{reason[0].upper()}{reason[1:]}.")
-
-
-def check_waiting(event: WebhookEvent | None) -> WebhookEvent:
-    """The event, if it waits for a decision of staff. Raises `NotReviewable`."""
-    if event is None or not event.is_waiting_for_staff:
-        raise NotReviewable("This event does not wait for a decision (any more).")
-    return event
-
-
-def _decide(
-    event_key: ObjectId,
-    decide: Callable[[WebhookEvent], Payment | None],
-    *,
-    actor: str,
-    reason: str,
-    now: datetime,
-    is_done: bool = True,
-) -> Payment:
-    """Run a decision and close the event with it, in one transaction."""
-    _check_reason(reason)
-
-    def run() -> Payment | None:
-        event = check_waiting(WebhookEvent.objects.filter(pk=event_key).first())
-        payment = decide(event)
-        status = Status.DONE if is_done else Status.IGNORED
-        outcome = Outcome(status, event.error, payment)  # Why it waited stays readable beside the decision.
-        events.finish(event=event, outcome=outcome, now=now, resolved_by=actor, resolution=reason[:500])
-        return payment
-
-    return run_in_transaction(run)  # type: ignore[return-value]  # None only from `dismiss`, which drops it.
-
-
-def _check_reason(reason: str) -> None:
-    if not reason.strip():
-        raise InvalidDecision("Give a reason: others will ask.")
-
-
-def _check_paid(payment: Payment) -> None:
-    if payment.status != Payment.Status.SUCCESS:
-        raise InvalidDecision(f"Payment {payment} was not paid: there is nothing to reverse.")
-
-
-def _uncredited(event: WebhookEvent, receipt: MoneyReceived, *orders: Payment) -> MoneyReceived:
-    """The receipt, unless its money was credited. Staff may say that a look-alike is another transfer."""
-    _check_uncredited(event, receipt, *orders)
-    if Payment.objects.filter(transfer_key=receipt.transfer_key).exists():
-        return replace(receipt, transfer_key=f"{receipt.transfer_key}#{event.pk}"[:80])
-    return receipt
-
-
-def _check_uncredited(event: WebhookEvent, receipt: MoneyReceived, *orders: Payment) -> None:
-    """Raise `AlreadyCredited` for money that certainly was, whichever report of it that followed."""
-    same = Payment.objects.filter(provider=event.provider, provider_transaction_id=receipt.transaction_id).first()
-    if same is not None:
-        raise AlreadyCredited(f"Transaction {receipt.transaction_id} was credited with payment {same}.")
-    for twin in find_twins(event, receipt, orders):
-        if twin.likeness == Likeness.SAME and twin.is_credited:
-            raise AlreadyCredited(f"This money was credited with payment {twin.payment}: {twin} reports it too.")
 
 
 def find_look_alikes(event: WebhookEvent, *orders: Payment) -> list[Twin]:

@@ -11,6 +11,7 @@ from accounts.credits import format_time
 from accounts.models import Account
 from money.amounts import MAX_AMOUNT, ZERO, format_usd
 from payments.inbox import facts, review
+from payments.inbox.decision import check_expiry, check_waiting
 from payments.inbox.preview import Effect, preview
 from payments.models import Payment, WebhookEvent
 from payments.orders.needs_repair import check_payment
@@ -105,7 +106,7 @@ def state_of_event(event: WebhookEvent) -> State:
 
 
 def _preview_match(event: WebhookEvent, data: Data) -> list[Line]:
-    review.check_waiting(event)
+    check_waiting(event)
     order = find_order(data["order"])
     check_payment(order)
     expiry = _lines_of_expiry(event, order)
@@ -130,7 +131,7 @@ def _lines_of_expiry(event: WebhookEvent, order: Payment) -> list[Line]:
     account = Account.objects.filter(pk=order.user_id).first()
     if base is None or account is None:
         return []
-    review.check_expiry(username=account.pk, amount=base, order=order, now=timezone.now())
+    check_expiry(username=account.pk, amount=base, order=order, now=timezone.now())
     return [expiry_line(account, is_renewed=renews_expiry(amount=base, order=order), amount=base)]
 
 
@@ -190,7 +191,7 @@ def _need_of_credit(event: WebhookEvent, data: Data) -> Need | None:
 
 
 def _preview_credit(event: WebhookEvent, data: Data) -> list[Line]:
-    review.check_waiting(event)
+    check_waiting(event)
     effect = preview(
         lambda: review.credit(
             event_key=event.pk,
@@ -219,7 +220,7 @@ def _credit(event: WebhookEvent, data: Data, operation: str, actor: str) -> Resu
 
 
 def _preview_dismiss(event: WebhookEvent, data: Data) -> list[Line]:
-    review.check_waiting(event)
+    check_waiting(event)
     return [*event_lines(event, "Ignored"), Line("Credits", "not moved", "not moved")]
 
 

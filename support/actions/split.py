@@ -12,7 +12,10 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 from accounts.models import Account
 from money.amounts import ZERO, format_usd
 from payments.errors import PaymentNotFound
-from payments.inbox import facts, review
+from payments.inbox import facts
+from payments.inbox.decision import check_waiting
+from payments.inbox.split import Part, check_parts
+from payments.inbox.split import split as split_transfer
 from payments.models import WebhookEvent
 from payments.orders.search import find_order
 from payments.rules.receipts import credits_of_receipt
@@ -41,7 +44,7 @@ class SplitForm(ActionForm):
         text = f"An order code or payment id, then its part, without thousands separators. Together {whole}."
         self.fields["parts"].help_text = format_html("{} {}", text, show_suggestions(self.target))
 
-    def clean_parts(self) -> list[review.Part]:
+    def clean_parts(self) -> list[Part]:
         """The parts that were typed, as orders and amounts."""
         found = []
         for line in self.cleaned_data["parts"].splitlines():
@@ -51,16 +54,16 @@ class SplitForm(ActionForm):
             if read is None:
                 raise forms.ValidationError(f"“{line.strip()}” is no order code with an amount such as 25000.")
             try:
-                found.append(review.Part(find_order(read["order"]), Decimal(read["amount"])))
+                found.append(Part(find_order(read["order"]), Decimal(read["amount"])))
             except PaymentNotFound as error:
                 raise forms.ValidationError(str(error)) from error
         return found
 
 
 def _preview_split(event: WebhookEvent, data: Data) -> list[Line]:
-    review.check_waiting(event)
+    check_waiting(event)
     lines = event_lines(event, "Done")
-    for order, receipt in review.check_parts(event=event, parts=data["parts"], now=timezone.now()):
+    for order, receipt in check_parts(event=event, parts=data["parts"], now=timezone.now()):
         base, bonus = credits_of_receipt(order, receipt)
         ordered = f"{format_usd(order.credits)} for {order.user_id}, {order.get_status_display()}"
         paid = f"{show_money(receipt.amount, receipt.currency)}: {format_usd(base + bonus)} credited"
@@ -72,12 +75,12 @@ def _preview_split(event: WebhookEvent, data: Data) -> list[Line]:
 
 
 def _amount_of_split(event: WebhookEvent, data: Data) -> Decimal:
-    found = review.check_parts(event=event, parts=data["parts"], now=timezone.now())
+    found = check_parts(event=event, parts=data["parts"], now=timezone.now())
     return sum((sum(credits_of_receipt(order, receipt), ZERO) for order, receipt in found), ZERO)
 
 
 def _split(event: WebhookEvent, data: Data, operation: str, actor: str) -> Result:
-    paid = review.split(event_key=event.pk, parts=data["parts"], actor=actor, reason=data["reason"])
+    paid = split_transfer(event_key=event.pk, parts=data["parts"], actor=actor, reason=data["reason"])
     return Result(f"Split over {len(paid)} orders: {', '.join(f'{one} of {one.user_id}' for one in paid)}.")
 
 

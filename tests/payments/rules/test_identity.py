@@ -13,6 +13,7 @@ from payments.errors import AlreadyCredited
 from payments.inbox import review
 from payments.inbox.process import process_due_events
 from payments.inbox.pull import pull_payments
+from payments.inbox.split import Part, split
 from payments.models import Payment, WebhookEvent
 from payments.providers import get_provider
 from payments.providers.sepay import TIME_ZONE
@@ -466,3 +467,22 @@ def test_a_guess_at_a_body_that_cannot_be_read(body: bytes, amount: int | None) 
     assert (guess.amount if guess else None) == amount
     if guess:
         assert guess.occurred_at.isoformat() == "2026-11-22T10:00:00+07:00"
+
+
+@pytest.mark.parametrize("said", ["as the webhook", "no reference", "no code at all"])
+@pytest.mark.parametrize("sources", ["wp", "pw"])
+def test_a_split_transfer_is_known_from_the_other_source(
+    reports: Reports, make_order: MakeOrder, sources: str, said: str
+) -> None:
+    first, second = reports.order, make_order()
+    payload = reports.transfer(content=f"{first} {second}", transferAmount=100_000)
+    changes = {key: value for key, value in LISTED[said].items() if value is None or "{" not in value}
+    reports.tell(sources[0], payload, **changes)
+    split(event_key=waiting()[0].pk, parts=[Part(first, Decimal(50_000)), Part(second, Decimal(50_000))], **BY)
+    for source in sources[1:] + sources:
+        if source == "w":
+            reports.webhook(payload)
+        else:
+            pull_payments()
+    assert (balance_of(), waiting()) == (40, [])
+    assert Payment.objects.filter(status="success").count() == 2
