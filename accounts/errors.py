@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar
 
+from accounts.advice import buy_credits, contact_support
 from money.amounts import ZERO, format_usd
 from mongo.errors import UnreadableDocument
 
@@ -42,7 +43,7 @@ class AccountDisabled(BillingError):
     def __init__(self, username: str) -> None:
         super().__init__(
             f"account {username!r} is disabled",
-            customer_message="This account is disabled. Contact support to have it enabled.",
+            customer_message=f"This account is disabled: {contact_support()} to have it enabled.",
         )
 
 
@@ -55,7 +56,7 @@ class AccountUnderReview(BillingError):
         super().__init__(
             f"account {username!r} is under review: its requests cost more than they held",
             customer_message="This account is under review because its requests cost more than could be held for them. "
-            "Your credits are kept. Contact support.",
+            f"Your credits are kept: {contact_support()}.",
         )
 
 
@@ -72,7 +73,7 @@ class AccountNeedsRepair(BillingError, UnreadableDocument):
         super().__init__(
             f"account {str(username)[:100]!r} needs repair: {found}",
             customer_message="The record of this account is damaged, so it cannot be used until it has been repaired. "
-            "Your credits are kept. Contact support.",
+            f"Your credits are kept: {contact_support()}.",
         )
         self.problems = dict(problems)
 
@@ -101,7 +102,7 @@ class CreditsExpired(BillingError):
         super().__init__(
             f"The credits of {username!r} have expired. Set the expiry first, then add or deduct. "
             f"They expired at {expired_at}, and expired credits cannot be moved.",
-            customer_message=f"Your credits expired at {expired_at}. Purchase credits to continue.",
+            customer_message=f"Your credits expired at {expired_at}: {buy_credits()} to continue.",
         )
 
 
@@ -179,7 +180,7 @@ class BrokenInvariant(BillingError):
     def __init__(self, message: str) -> None:
         super().__init__(
             f"broken invariant: {message}",
-            customer_message="Something went wrong on our side, so this was not done. Contact support.",
+            customer_message=f"Something went wrong on our side, so this was not done: {contact_support()}.",
         )
 
 

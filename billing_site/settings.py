@@ -278,6 +278,8 @@ STATEMENT_MAX_SECONDS = env.float("STATEMENT_MAX_SECONDS", default=5.0)
 """The database gives up adding up such a statement after this; the answer asks for a shorter period."""
 PURCHASE_URL = env.str("PURCHASE_URL", default="")
 """Where customers buy credits: named in the refusals that a purchase would mend."""
+SUPPORT_CONTACT = env.str("SUPPORT_CONTACT", default="")
+"""Whom customers ask, such as an address: named in the refusals that only the operator can mend."""
 PRICE_CACHE_SECONDS = env.float("PRICE_CACHE_SECONDS", default=5.0)
 
 # --- Payments ----------------------------------------------------------------------------------------------------

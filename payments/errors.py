@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from accounts.advice import contact_support
 from accounts.errors import BillingError
 from mongo.errors import UnreadableDocument
 from mongo.unreadable import Unreadable
@@ -74,7 +75,7 @@ class PaymentNeedsRepair(BillingError, UnreadableDocument):
         found = ", ".join(f"{column} ({problem})" for column, problem in problems.items())
         super().__init__(
             f"payment {payment!r} needs repair: {found}",
-            customer_message="The record of this payment is damaged. Contact support: nothing is lost.",
+            customer_message=f"The record of this payment is damaged, but nothing is lost: {contact_support()}.",
         )
 
 

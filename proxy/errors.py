@@ -1,10 +1,13 @@
 """What can go wrong with a proxied request. `proxy/responses.py` maps the codes to HTTP and to both API shapes."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 
+from accounts.advice import buy_credits, contact_support
 from accounts.errors import BillingError
 from accounts.models import Balance
-from money.amounts import format_cents
+from money.amounts import format_cents, format_usd
 
 
 class InvalidRequest(BillingError):
@@ -63,8 +66,29 @@ class MethodNotAllowed(BillingError):
         self.allowed = allowed
 
 
+@dataclass(frozen=True)
+class WorstCase:
+    """The tokens that a request must be able to pay for: its input, and the output of each of its `choices`.
+
+    That is the client's limit; without one (`is_limited`) it is the least output that is useful.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    choices: int = 1
+    is_limited: bool = True
+
+    def __str__(self) -> str:
+        what = "the most that this request can come to" if self.is_limited else "that of a short answer"
+        each = f" in each of {self.choices} answers" if self.choices > 1 else ""
+        return f"{what}: {self.input_tokens:,} input tokens and {self.output_tokens:,} output tokens{each}"
+
+
 class CannotAfford(BillingError):
-    """The balance does not cover the worst case of this request. USD; `affordable_max_tokens` would pass (0 = none)."""
+    """The balance does not cover the worst case of this request. USD; `affordable_max_tokens` would pass (0 = none).
+
+    `worst_case` is what costs `required`; None where the request is not known yet.
+    """
 
     code = "insufficient_credits"
 
@@ -76,6 +100,7 @@ class CannotAfford(BillingError):
         available: Decimal,
         held: Decimal,
         affordable_max_tokens: int,
+        worst_case: WorstCase | None = None,
         retry_seconds: int | None = None,
     ) -> None:
         self.balance = balance
@@ -84,9 +109,34 @@ class CannotAfford(BillingError):
         self.held = held
         self.affordable_max_tokens = affordable_max_tokens
         self.retry_seconds = retry_seconds
-        super().__init__(
-            "insufficient credits for request. "
-            f"Cost: {format_cents(required, round_up=True)}, Balance: {format_cents(available)}"
+        super().__init__(" ".join(self._sentences(worst_case)))
+
+    def _sentences(self, worst_case: WorstCase | None) -> Iterator[str]:
+        """All that helps: most clients show nothing of an error but its text."""
+        cost, whole = format_cents(self.required, round_up=True), format_cents(self.available + self.held)
+        yield f"insufficient credits for request. Cost: {cost}, Balance: {whole}."
+        if self.held:
+            free = f"{format_usd(self.available)} is free" if self.available > 0 else "nothing is free"
+            yield f"Your running requests hold {format_usd(self.held)} of it, {free}."
+        if worst_case:
+            yield f"The cost is {worst_case}."
+        yield self.hint
+
+    @property
+    def hint(self) -> str:
+        """Which balance pays, and what to do."""
+        balance, other = self.balance.label, self.balance.other.label
+        ways = []
+        if self.is_freed_soon:
+            ways.append("try again when your running requests have finished")
+        if self.affordable_max_tokens:
+            ways.append(f"set max_tokens to at most {self.affordable_max_tokens}")
+        elif not self.is_freed_soon and self.available > 0:
+            ways.append("send a shorter request")
+        advice = ", or ".join([*ways, buy_credits()])
+        return (
+            f"This request is paid from your {balance} balance; the {other} balance does not apply. "
+            f"{advice[0].upper()}{advice[1:]}."
         )
 
     @property
@@ -174,7 +224,7 @@ class RotationUnknown(BillingError):
         super().__init__(
             "a key may have been replaced or not",
             customer_message="The database did not confirm that your key was replaced. Try the old one: if it is "
-            "refused, it was replaced, and the new one is lost: ask support for another.",
+            f"refused, it was replaced, and the new one is lost: {contact_support()} for another.",
         )
 
 

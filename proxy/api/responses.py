@@ -135,7 +135,7 @@ def _details(error: BillingError) -> JsonObject:
             "held": usd_text(error.held),
             "required": usd_text(error.required),
             "affordable_max_tokens": error.affordable_max_tokens,
-            "hint": _hint(error),
+            "hint": error.hint,
             **_purchase_url(),
         }
     if isinstance(error, CreditsExpired):
@@ -147,14 +147,3 @@ def _details(error: BillingError) -> JsonObject:
 
 def _purchase_url() -> JsonObject:
     return {"purchase_url": settings.PURCHASE_URL} if settings.PURCHASE_URL else {}
-
-
-def _hint(error: CannotAfford) -> str:
-    balance, other = error.balance.label, error.balance.other.label
-    if error.affordable_max_tokens:
-        advice = f"Set max_tokens to at most {error.affordable_max_tokens}, or purchase credits."
-    elif error.is_freed_soon:
-        advice = "The missing credits are held for your requests in flight: try again when they have finished."
-    else:
-        advice = "Purchase credits, or send a shorter request."
-    return f"This request is paid from your {balance} balance; the {other} balance does not apply. {advice}"

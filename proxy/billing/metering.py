@@ -26,7 +26,7 @@ from proxy.billing.pricing import Price, Usage
 from proxy.billing.refusals import count_refusal
 from proxy.billing.request_log import log_document
 from proxy.billing.terms import PricedCall
-from proxy.errors import CannotAfford, OutcomeUnknown, ServiceUnavailable, UpstreamTimeout
+from proxy.errors import CannotAfford, OutcomeUnknown, ServiceUnavailable, UpstreamTimeout, WorstCase
 from proxy.formats.api_format import Call, UsageReport
 from proxy.models import RequestLog
 
@@ -116,6 +116,7 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, p
             available=error.available,
             held=error.held,
             affordable_max_tokens=affordable // call.choices,
+            worst_case=WorstCase(bound, least, call.choices, is_limited=call.max_output_tokens is not None),
             retry_seconds=error.retry_seconds,
         ) from error
     if hold.amount < maximum:

@@ -189,7 +189,8 @@ def test_a_full_other_balance_does_not_pay(server: Server, upstream: FakeUpstrea
 
     assert response.status == 402
     error = response.json()["error"]
-    assert error["message"] == "insufficient credits for request. Cost: $0.01, Balance: $0.00"
+    assert error["message"].startswith("insufficient credits for request. Cost: $0.01, Balance: $0.00. ")
+    assert "the OhMyGPT balance does not apply" in error["message"]
     assert error["code"] == "insufficient_credits"
     assert (error["balance"], error["balance_name"]) == ("0.00000000", "openhands")
     assert "the OhMyGPT balance does not apply" in error["hint"]
