@@ -313,7 +313,12 @@ def is_reported(event: WebhookEvent, receipt: MoneyReceived) -> bool:
 
 
 def is_waiting_repeat(twin: Twin, receipt: MoneyReceived) -> bool:
-    """Whether a report adds nothing to one that waits for staff already."""
+    """Whether a report adds nothing to one that waits for staff already.
+
+    One that waits because it may repeat credited money answers no other: once it is dismissed, the other's is unseen.
+    """
     if twin.event is None or twin.receipt is None or twin.is_guess or not twin.event.is_verified:
+        return False
+    if twin.payment is not None and twin.payment.status == Payment.Status.SUCCESS and not _is_one_id(twin, receipt):
         return False
     return twin.event.status == Status.REVIEW and set(receipt.order_codes) <= set(twin.receipt.order_codes)

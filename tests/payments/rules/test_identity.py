@@ -486,3 +486,20 @@ def test_a_split_transfer_is_known_from_the_other_source(
             pull_payments()
     assert (balance_of(), waiting()) == (40, [])
     assert Payment.objects.filter(status="success").count() == 2
+
+
+def test_what_may_repeat_credited_money_hides_no_other_transfer(reports: Reports, make_order: MakeOrder) -> None:
+    """The bank sends one transfer under two ids; another one, without a code, is only in the list."""
+    payload = reports.transfer(content=f"{reports.order} CHUYEN TIEN")
+    reports.webhook(payload)
+    reports.webhook(payload | {"id": 6_000_001})
+    assert [event.payment for event in waiting()] == [reports.order]
+    reports.list(payload)
+    reports.list(reports.transfer(content="CHUYEN TIEN"), reference_number=None)
+    pull_payments()
+    repeated, unknown = sorted(waiting(), key=lambda event: event.source == "pull")
+    review.dismiss(event_key=repeated.pk, **BY)
+    pull_payments()
+    assert [event.pk for event in waiting()] == [unknown.pk]
+    review.match(event_key=unknown.pk, payment_key=make_order().pk, **BY)
+    assert (balance_of(), waiting()) == (40, [])
