@@ -256,6 +256,8 @@ DEFAULT_MAX_OUTPUT_TOKENS = env.int("DEFAULT_MAX_OUTPUT_TOKENS", default=8192)
 """Output bound of a model whose price row names none."""
 MIN_USEFUL_OUTPUT_TOKENS = env.int("MIN_USEFUL_OUTPUT_TOKENS", default=256)
 """A request without `max_tokens` is refused when the balance affords fewer output tokens than this."""
+LOWER_MAX_TOKENS = env.bool("LOWER_MAX_TOKENS", default=True)
+"""Whether `max_tokens` of an Anthropic request, where it is required, is lowered to what the balance affords."""
 UNCOLLECTED_LIMIT_USD = Decimal(env.str("UNCOLLECTED_LIMIT_USD", default="1.00"))
 """An account whose requests cost more than this beyond their holds in a day (UTC) is refused until staff clear it."""
 UNBILLED_TIMEOUTS_LIMIT = env.int("UNBILLED_TIMEOUTS_LIMIT", default=50)

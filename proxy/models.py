@@ -225,6 +225,12 @@ class RequestLog(AdoptedModel):
         "operator's cost, source", db_column="ownCostSource", max_length=10, choices=OwnCostSource.choices, null=True
     )
     hold = MoneyField("held", null=True, default=None, help_text="USD set aside before the request was forwarded.")
+    max_tokens_lowered = AdoptedIntegerField(
+        "max_tokens lowered to",
+        db_column="maxTokensLowered",
+        null=True,
+        help_text="Output tokens: the balance afforded no more.",
+    )
     price = AdoptedJSONField(null=True, shape=dict, help_text="The price row that this request was billed at.")
     usage_source = AdoptedCharField(db_column="usageSource", max_length=10, choices=UsageSource.choices, null=True)
     usage_problem = AdoptedCharField(db_column="usageProblem", max_length=100, null=True)

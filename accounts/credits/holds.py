@@ -75,12 +75,14 @@ def hold(
     request_id: str,
     minimum: Decimal,
     maximum: Decimal,
+    ample: Decimal | None = None,
     now: datetime | None = None,
 ) -> Hold:
-    """Authenticate a key and set credits aside, in one update: `maximum`, or all there is if that covers `minimum`.
+    """Authenticate a key and set credits aside, in one update: `maximum`, or less that still covers `minimum`.
 
-    `minimum` = `maximum` is a fixed amount. The filter and the arithmetic are one atomic step in the database, so
-    holds can never add up to more than the balance. The key's rate limits are judged and counted in the same step. USD.
+    Less is half of what is free, if that is below `ample` (by default `maximum`): so several requests at once share a
+    balance. `minimum` = `maximum` is a fixed amount. The filter and the arithmetic are one atomic step in the database,
+    so holds never add up to more than the balance. The key's rate limits are judged and counted in the same step. USD.
 
     Raises `InvalidApiKey`, `AccountNeedsRepair`, `AccountDisabled`, `AccountUnderReview`, `CreditsExpired`,
     `RateLimitExceeded`, `InsufficientCredits` (its `required` is `minimum`), `BrokenInvariant`, and `DatabaseError`
@@ -100,7 +102,9 @@ def hold(
         "$expr": {"$and": [is_readable(), at_least(balance.field, minimum), rate_allows(now), concurrency_allows()]},
     }
     available = number(balance.field)
-    amount: Document | float = high if low == high else {"$min": [high, available]}
+    share = {"$max": [low, {"$min": [high, rounded({"$divide": [available, 2]})]}]}
+    is_ample = {"$gte": [available, to_bson(maximum if ample is None else ample)]}
+    amount: Document | float = high if low == high else {"$cond": [is_ample, high, share]}
     update: list[Document] = [
         {
             "$set": {

@@ -97,6 +97,7 @@ def receipt(*, account: Account, request_id: str) -> JsonObject:
         "tool_uses": log.tool_uses or {},
         "price": log.price,
         "hold": None if log.hold is None else usd_text(log.hold),
+        "max_tokens_lowered": log.max_tokens_lowered,
         "cost": usd_text(log.cost),
         "usage_source": log.usage_source,
     }

@@ -199,7 +199,7 @@ def count_tokens(request: HttpRequest, balance: Balance, request_id: str) -> Api
             request_body.parsed,
             priced.call,
             model=priced.price.upstream_model_id,
-            max_output_tokens=0,
+            max_output_tokens=priced.call.max_output_tokens or 0,
             removed_tools=[tool.position for tool in priced.removed_tools],
         )
         request_body.edited(body)

@@ -65,6 +65,17 @@ class Reservation:
     def username(self) -> str:
         return self.hold.username
 
+    @property
+    def lowered_to(self) -> int | None:
+        """The output bound of a choice, where the balance affords less than the client's limit, or than the model's."""
+        return self.max_output_tokens if self.max_output_tokens < self.priced.most_output_tokens else None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the answer says of the request: its rate limit, `X-Removed-Tools`, `X-Max-Tokens-Lowered`."""
+        lowered = {} if self.lowered_to is None else {"X-Max-Tokens-Lowered": str(self.lowered_to)}
+        return self.hold.rate.headers | self.priced.headers | lowered
+
 
 @dataclass(frozen=True)
 class Receipt:
@@ -84,17 +95,20 @@ class Receipt:
 def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, priced: PricedCall) -> Reservation:
     """Authenticate and hold the worst case of a call, in one database round trip. USD.
 
-    A call without an output bound holds the model's maximum, or what the balance affords if that is still useful.
+    A call without an output bound holds the model's maximum, or what the balance affords if that is still useful: then
+    half of what is free, so that requests at once share it. So does a call whose format demands a bound.
     Raises `InvalidApiKey`, `AccountNeedsRepair`, `AccountDisabled`, `CreditsExpired`, `RateLimitExceeded`,
     `CannotAfford`. Refusals for want of credits are counted for the dashboard. Not safe to repeat: each call is another
     hold.
     """
     call, price, terms, bound = priced.call, priced.price, priced.terms, priced.input_bound_tokens
     most = priced.most_output_tokens
-    least = most if call.max_output_tokens else max(min(most, settings.MIN_USEFUL_OUTPUT_TOKENS), call.thinking_tokens)
+    least = _least_output_tokens(priced)
     started_at, started = timezone.now(), time.monotonic()
     minimum = price.worst_case(bound, least * call.choices, terms)
     maximum = minimum if least == most else price.worst_case(bound, most * call.choices, terms)
+    # Nobody asked for the model's maximum: it never takes more than half of what is free.
+    ample = maximum if call.max_output_tokens else 2 * maximum
     try:
         hold = credits.hold(
             api_key=api_key,
@@ -102,6 +116,7 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, p
             request_id=request_id,
             minimum=minimum,
             maximum=maximum,
+            ample=ample,
             now=started_at,
         )
     except CreditsExpired as error:
@@ -116,7 +131,7 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, p
             available=error.available,
             held=error.held,
             affordable_max_tokens=affordable // call.choices,
-            worst_case=WorstCase(bound, least, call.choices, is_limited=call.max_output_tokens is not None),
+            worst_case=WorstCase(bound, least, call.choices, is_limited=least == most),
             retry_seconds=error.retry_seconds,
         ) from error
     if hold.amount < maximum:
@@ -131,6 +146,17 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, p
         started_at=started_at,
         started=started,
     )
+
+
+def _least_output_tokens(priced: PricedCall) -> int:
+    """The smallest output bound of a choice that a call is worth forwarding with."""
+    call, most = priced.call, priced.most_output_tokens
+    useful: int = min(most, settings.MIN_USEFUL_OUTPUT_TOKENS)
+    if call.max_output_tokens is None:
+        return max(useful, call.thinking_tokens)
+    if settings.LOWER_MAX_TOKENS and call.must_name_limit and call.thinking_tokens < call.max_output_tokens:
+        return min(most, call.thinking_tokens + useful)  # The limit must be above the budget for thinking.
+    return most
 
 
 def check_can_pay(*, api_key: str, balance: Balance) -> None:
@@ -321,6 +347,7 @@ def _log(
         usage_problem=problem,
         full_cost=price.cost(usage, reservation.priced.terms),
         hold=hold.amount,
+        lowered_to=reservation.lowered_to,
         price=price,
         terms=reservation.priced.terms,
         own_cost=own_cost[0] if own_cost else None,

@@ -32,6 +32,7 @@ def log_document(
     usage_problem: str | None = None,
     full_cost: Decimal = ZERO,
     hold: Decimal | None = None,
+    lowered_to: int | None = None,
     price: Price | None = None,
     terms: Terms = PLAIN,
     own_cost: Decimal | None = None,
@@ -45,8 +46,8 @@ def log_document(
     """One request as it is kept. What is not known is left out. USD.
 
     `full_cost` is what the usage costs; what of it is beyond the hold is never taken, and noted as `uncollected`.
-    Without a `hold` the request was free. `own_cost` is what the operator pays, None if nobody knows. Raises
-    `BrokenInvariant` unless 0 ≤ cost ≤ hold.
+    Without a `hold` the request was free. `lowered_to` is the output bound that the balance afforded, if lowered.
+    `own_cost` is what the operator pays, None if nobody knows. Raises `BrokenInvariant` unless 0 ≤ cost ≤ hold.
     """
     usage = usage or Usage()
     cost = full_cost if hold is None else min(full_cost, hold)
@@ -67,6 +68,7 @@ def log_document(
         "creditsCost": to_bson(cost),
         "uncollected": to_bson(full_cost - cost),
         "hold": None if hold is None else to_bson(hold),
+        "maxTokensLowered": lowered_to,
         "ownCost": None if own_cost is None else to_bson(own_cost),
         "ownCostSource": None if own_cost_source is None else own_cost_source.value,
         "price": None if price is None else price.snapshot(usage, terms),

@@ -223,6 +223,7 @@ class AnthropicMessages:
             asked=read_members(parsed, MEMBERS),
             # With interleaved thinking it may be more than the limit.
             thinking_tokens=read_inner_count(parsed, "thinking", "budget_tokens"),
+            must_name_limit=self.needs_max_tokens,
             demanded_tool=_demanded_tool(parsed.get("tool_choice")),
         )
 
@@ -237,9 +238,13 @@ class AnthropicMessages:
         output_member: str | None = None,
         removed_tools: Sequence[int] = (),
     ) -> bytes:
-        """Map the model and leave out tools; the format always has usage and an output bound."""
+        """Map the model, leave out tools, and lower the output bound to what is paid for; usage is always told."""
         changes = without_tools(parsed, removed_tools)
-        return with_members(body, parsed, changes | ({"model": model} if model != call.model else {}))
+        if model != call.model:
+            changes["model"] = model
+        if call.max_output_tokens is not None and max_output_tokens < call.max_output_tokens:
+            changes["max_tokens"] = max_output_tokens
+        return with_members(body, parsed, changes)
 
     def is_answer(self, answer: JsonObject) -> bool:
         return is_answer(answer)

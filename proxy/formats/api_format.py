@@ -16,7 +16,8 @@ class Call:
     """What billing needs to know of a request.
 
     `max_output_tokens` is the limit that the client set, for one choice; `thinking_tokens` is a budget for thinking,
-    which may be larger. `demanded_tool` is the tool that the model must use: its name, or `ANY_TOOL`.
+    which may be larger. `must_name_limit`: the format demands that limit, so clients name the model's largest, whatever
+    they need. `demanded_tool` is the tool that the model must use: its name, or `ANY_TOOL`.
     """
 
     model: str
@@ -27,6 +28,7 @@ class Call:
     has_asked_for_usage: bool
     asked: Asked = field(default_factory=Asked)
     thinking_tokens: int = 0
+    must_name_limit: bool = False
     demanded_tool: str | None = None
 
 

@@ -263,7 +263,7 @@ def _bill_plain(
     except (OutcomeUnknown, PyMongoError) as error:
         raise OutcomeUnknown(reservation.request_id, is_keyed=claim is not None) from error
     result = ApiResponse(data, request_id=reservation.request_id)
-    result.headers |= reservation.hold.rate.headers | reservation.priced.headers | receipt.headers
+    result.headers |= reservation.headers | receipt.headers
     return result
 
 
@@ -351,7 +351,7 @@ def _check_time(reservation: Reservation) -> None:
 
 
 def _headers(reservation: Reservation) -> dict[str, str]:
-    return {"X-Request-Id": reservation.request_id, **reservation.hold.rate.headers, **reservation.priced.headers}
+    return {"X-Request-Id": reservation.request_id, **reservation.headers}
 
 
 def _beginning(data: bytes) -> str:

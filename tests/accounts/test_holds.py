@@ -111,14 +111,28 @@ def test_200_holds_at_once_never_overdraw(insert_user: InsertUser, in_threads: I
     assert account.held(Balance.OPENHANDS) == 1
 
 
-def test_hold_takes_what_is_there_when_that_covers_the_minimum(insert_user: InsertUser) -> None:
+def test_hold_takes_half_of_what_is_free_but_the_minimum_whole(insert_user: InsertUser) -> None:
     insert_user("alice", creditsNew=0.30000000000000004)
-    assert hold(minimum=Decimal("0.1"), maximum=Decimal(5)).amount == Decimal("0.3")
-    assert Account.objects.get(pk="alice").credits_new == 0
+    assert hold(minimum=Decimal("0.1"), maximum=Decimal(5)).amount == Decimal("0.15")
+    assert hold(request_id="req_2", minimum=Decimal("0.1"), maximum=Decimal(5)).amount == Decimal("0.1")
+    assert Account.objects.get(pk="alice").credits_new == Decimal("0.05")
     with pytest.raises(InsufficientCredits) as caught:
-        hold(request_id="req_2", minimum=Decimal("0.1"), maximum=Decimal(5))
-    assert (caught.value.required, caught.value.available) == (Decimal("0.1"), 0)
-    assert caught.value.held == Decimal("0.3")
+        hold(request_id="req_3", minimum=Decimal("0.1"), maximum=Decimal(5))
+    assert (caught.value.required, caught.value.available) == (Decimal("0.1"), Decimal("0.05"))
+    assert caught.value.held == Decimal("0.25")
+
+
+@pytest.mark.parametrize(("ample", "held"), [("0.4", "0.4"), ("0.8", "0.4"), ("0.9", "0.4"), ("1.2", "0.4")])
+def test_hold_takes_the_maximum_where_there_is_ample(insert_user: InsertUser, ample: str, held: str) -> None:
+    """Or where half of what is free is as much."""
+    insert_user("alice", creditsNew=1)
+    assert hold(minimum=Decimal("0.1"), maximum=Decimal("0.4"), ample=Decimal(ample)).amount == Decimal(held)
+
+
+def test_hold_takes_half_where_it_is_not_ample(insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=1)
+    assert hold(minimum=Decimal("0.1"), maximum=Decimal("0.9"), ample=Decimal("1.8")).amount == Decimal("0.5")
+    assert hold(request_id="req_2", minimum=Decimal("0.1"), maximum=Decimal("0.5")).amount == Decimal("0.5")
 
 
 @pytest.mark.parametrize("stored", [1, Int64(1), 1.0, Decimal128("1")])

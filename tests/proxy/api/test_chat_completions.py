@@ -144,7 +144,7 @@ def test_without_max_tokens_the_balance_bounds_the_output(
     assert post(server, body).status == 200
     forwarded = upstream.requests[-1].json()["max_tokens"]
     input_cost = -(-len(json.dumps(body)) // 2) * OPENHANDS_INPUT * Decimal("1.25")  # the cache write price
-    assert forwarded == int((Decimal("0.01") - input_cost) / OPENHANDS_OUTPUT)
+    assert forwarded == int((Decimal("0.005") - input_cost) / OPENHANDS_OUTPUT)
     assert_reconciles()
 
 
@@ -470,7 +470,7 @@ def test_a_chunked_request_body_is_read(
 
 def test_the_anthropic_refusal_helps_as_much(serve_with: ServeWith, insert_user: InsertUser) -> None:
     insert_user("alice", creditsNew=0.001)
-    server = serve_with(GUNICORN_WORKERS="1", PURCHASE_URL="https://shop.example/buy")
+    server = serve_with(GUNICORN_WORKERS="1", PURCHASE_URL="https://shop.example/buy", LOWER_MAX_TOKENS="false")
     response = post(server, chat(max_tokens=5000), path="/v1/messages")
     body = response.json()
     assert (response.status, body["type"], body["error"]["type"]) == (402, "error", "billing_error")

@@ -20,7 +20,7 @@ OWN_BALANCE = "This request is paid from your OpenHands balance; the OhMyGPT bal
 
 @pytest.fixture
 def shop(serve_with: ServeWith, prices: None) -> Server:
-    return serve_with(GUNICORN_WORKERS="1", PURCHASE_URL=BUY, SUPPORT_CONTACT=HELP)
+    return serve_with(GUNICORN_WORKERS="1", PURCHASE_URL=BUY, SUPPORT_CONTACT=HELP, LOWER_MAX_TOKENS="false")
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
