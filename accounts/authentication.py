@@ -5,9 +5,11 @@ them: the first use of such a key looks it up as it is and stores its hash besid
 plain text only if nobody has its hash, and only while accounts hold plain keys.
 """
 
+from django.utils import timezone
 from pymongo.errors import DuplicateKeyError
 
 from accounts.errors import AccountDisabled, InvalidApiKey
+from accounts.key_limits import moved_first_entry, unusable_key
 from accounts.keys import HASHED_FROM, PLAIN_KEY, check_key, hash_key, key_filter
 from accounts.models import Account
 from accounts.needs_repair import check_account
@@ -17,7 +19,7 @@ from mongo.collections import Document, collection_of, current_session
 def find_account_by_key(api_key: str) -> Account:
     """The active account with this key, which is used.
 
-    Raises `InvalidApiKey`, `AccountNeedsRepair`, `AccountDisabled`.
+    Raises `InvalidApiKey`, `AccountNeedsRepair`, `KeyDisabled`, `KeyExpired`, `AccountDisabled`.
     """
     account = _find(key_filter(api_key))
     if account is None and adopt_key(api_key):
@@ -25,6 +27,8 @@ def find_account_by_key(api_key: str) -> Account:
     if account is None:
         raise InvalidApiKey
     check_account(account)
+    if unusable := unusable_key(account.username, account.keys, api_key, now=timezone.now()):
+        raise unusable
     if not account.is_active:
         raise AccountDisabled(account.username)
     return account
@@ -51,7 +55,7 @@ def adopt_key(api_key: str) -> bool:
     if not _plain_keys_remain():
         return False
     hashed = hash_key(api_key)
-    adoption = [{"$set": {"apiKeyHash": hashed, HASHED_FROM: "$apiKey"}}]
+    adoption = [{"$set": {"apiKeyHash": hashed, HASHED_FROM: "$apiKey", **moved_first_entry(hashed)}}]
     try:
         return bool(accounts.update_one({"apiKey": api_key}, adoption, session=session).matched_count)
     except DuplicateKeyError:

@@ -1,5 +1,7 @@
 """What can be wrong with an account or a movement of credits."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar
 
@@ -34,6 +36,130 @@ class InvalidApiKey(BillingError):
         super().__init__(
             message,
             customer_message="Invalid API key. Send your key as 'Authorization: Bearer <key>' or 'x-api-key: <key>'.",
+        )
+
+
+class KeyDisabled(BillingError):
+    """A key that was switched off, while its account can be used with other keys."""
+
+    code = "key_disabled"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(
+            f"the API key {key_id} is disabled",
+            customer_message="This API key is disabled. Enable it, or use another key of the account.",
+        )
+
+
+class KeyExpired(BillingError):
+    code = "key_expired"
+
+    def __init__(self, key_id: str, expired_at: datetime) -> None:
+        when = f"{expired_at:%Y-%m-%d %H:%M} UTC"
+        super().__init__(
+            f"the API key {key_id} expired at {when}",
+            customer_message=f"This API key expired at {when}. Give it a later expiry, or use another key of the "
+            "account.",
+        )
+
+
+class ModelNotAllowed(BillingError):
+    """The key may not be used for this model, or on this upstream. `allowed` are those that it may be used for."""
+
+    code = "model_not_allowed"
+
+    def __init__(self, *, what: str, allowed: Sequence[str], is_upstream: bool) -> None:
+        kind = "upstream" if is_upstream else "model"
+        allowed_ones = ", ".join(allowed)[:500] or "none"
+        super().__init__(
+            f"This API key may not use the {kind} {what[:200]!r}. Use one that it is allowed ({allowed_ones}), "
+            "or another key of the account."
+        )
+
+
+class KeyBudgetReached(BillingError):
+    """The key's own budget does not cover the request, whatever the balance holds. Amounts in USD.
+
+    `held` is what running requests of the key may still give back of it; `spent` is gone for this period.
+    """
+
+    code = "key_budget_reached"
+
+    def __init__(
+        self,
+        *,
+        budget: Decimal,
+        period: str,
+        spent: Decimal,
+        held: Decimal,
+        required: Decimal,
+        begins_anew_at: datetime,
+    ) -> None:
+        self.budget = budget
+        self.period = period
+        self.spent = spent
+        self.held = held
+        self.required = required
+        self.begins_anew_at = begins_anew_at
+        self.left = budget - spent - held
+        when = f"{begins_anew_at:%Y-%m-%d %H:%M} UTC"
+        advice = (
+            "Try again when they have finished, or lower max_tokens."
+            if self.is_freed_soon
+            else f"It begins anew at {when}: wait until then, lower max_tokens, raise the budget, or use another key."
+        )
+        super().__init__(
+            f"This API key's budget of {format_usd(budget)} a {period} does not cover this request. "
+            f"Required: {format_usd(required)}, left: {format_usd(max(self.left, ZERO))}, spent: {format_usd(spent)}"
+            + (f", held by running requests of this key: {format_usd(held)}. " if held else ". ")
+            + advice
+        )
+
+    @property
+    def is_freed_soon(self) -> bool:
+        """Whether the budget is only held by requests in flight, so that waiting for them helps."""
+        return self.budget - self.spent >= self.required and self.held > 0
+
+
+class KeyNotFound(BillingError):
+    code = "key_not_found"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"This account has no API key {key_id[:60]!r}. List its keys to see their ids.")
+
+
+class TooManyKeys(BillingError):
+    code = "too_many_keys"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"An account may have {limit} API keys beside its first one. Delete one that is not used.")
+
+
+class InvalidKeyLimits(BillingError):
+    """A name or a limit that a key cannot have; `param` is which."""
+
+    code = "invalid_key_limits"
+
+    def __init__(self, message: str, *, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class FirstKeyStays(BillingError):
+    """What cannot be done to an account's first key, which manages the others."""
+
+    code = "first_key_stays"
+
+
+class FirstKeyRequired(BillingError):
+    """Only the account's first key manages its keys, and only while it has no limits of its own."""
+
+    code = "first_key_required"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Only the account's first API key manages its keys, and only while it has no limits. Use that key, or ask "
+            "support."
         )
 
 

@@ -5,6 +5,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from bson import DBRef
+
 from accounts.errors import BalanceWriteForbidden
 from money.amounts import LARGEST_BALANCE, number_from_bson, to_bson
 from money.fields import MoneyField
@@ -82,6 +84,62 @@ class HoldsField(AdoptedField):
         if value:
             raise BalanceWriteForbidden("holds are changed by accounts/credits only")
         return {}
+
+
+class KeysField(AdoptedField):
+    """`{the beginning of a key's hash: its entry}`: what is known of an account's keys. Read-only here.
+
+    It says only whether that is an object. What an entry holds is judged when its key is used, and harms that key alone
+    (`accounts/key_limits.py`).
+    """
+
+    stored_types = ("object",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.update(editable=False, default=dict)
+        super().__init__(*args, **kwargs)
+
+    @property
+    def stands_for_unreadable(self) -> dict[str, Any]:  # type: ignore[override]
+        return {}
+
+    def db_type(self, connection: Any) -> str:
+        return "object"
+
+    def absent(self) -> dict[str, Any]:
+        return {}
+
+    def read(self, value: Any) -> dict[str, Any]:
+        value = value.as_doc() if isinstance(value, DBRef) else value  # To the database it is an object.
+        if not isinstance(value, Mapping):
+            raise NotReadable
+        return dict(value)
+
+
+class KeyHashesField(AdoptedField):
+    """A list of the hashes of an account's further keys, by which they are found. Read-only here."""
+
+    stored_types = ("array",)
+    is_secret = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.update(editable=False, default=list)
+        super().__init__(*args, **kwargs)
+
+    @property
+    def stands_for_unreadable(self) -> list[Any]:  # type: ignore[override]
+        return []
+
+    def db_type(self, connection: Any) -> str:
+        return "array"
+
+    def absent(self) -> list[Any]:
+        return []
+
+    def read(self, value: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise NotReadable
+        return value
 
 
 BALANCES = ("openhands", "ohmygpt")

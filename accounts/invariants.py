@@ -32,6 +32,12 @@ def check_cost(request_id: str, cost: Decimal, *, hold: Decimal) -> None:
         raise BrokenInvariant(f"request {request_id} costs {cost} of a hold of {hold}")
 
 
+def check_budget(key_id: str, spent: Decimal, *, budget: Decimal) -> None:
+    """What a key has spent and holds in a period is never more than its budget. USD."""
+    if spent > budget:
+        raise BrokenInvariant(f"the key {key_id} holds and has spent {spent} of a budget of {budget}")
+
+
 def check_reversed(what: str, reversed_usd: Decimal, *, credited: Decimal) -> None:
     """6: 0 ≤ reversed ≤ credited, USD; `what` is such as the bonus of a payment."""
     if not 0 <= reversed_usd <= credited:

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from accounts.errors import InvalidApiKey
@@ -46,8 +47,32 @@ def check_key(key: str) -> None:
         raise InvalidApiKey("malformed API key")
 
 
+def key_id(key_hash: str) -> str:
+    """What a key is called in its account's document, in the API and in logs: the beginning of its hash."""
+    return key_hash[:24]
+
+
+def first_key_hash(document: Mapping[str, Any]) -> str | None:
+    """The hash of the first key of a raw account, None if it has none. A plain key decides: see `first_key_filter`."""
+    plain, hashed = document.get("apiKey"), document.get("apiKeyHash")
+    if type(plain) is str and plain:
+        return hash_key(plain)
+    return hashed if type(hashed) is str and hashed else None
+
+
 def key_filter(key: str) -> dict[str, Any]:
     """The MongoDB filter of the account with this key, by its hash alone: the server logs the filters of slow commands.
+
+    It is the account's first key, or one of its further keys, which has an entry (`accounts/api_keys.py`). An index
+    serves both. Whether the key may be used is judged by its entry: `accounts/key_limits.py`. Raises `InvalidApiKey`
+    for what cannot be a key.
+    """
+    first, hashed = first_key_filter(key), hash_key(key)
+    return {"$or": [first, {"keyHashes": hashed, f"keys.{key_id(hashed)}.hash": hashed}]}
+
+
+def first_key_filter(key: str) -> dict[str, Any]:
+    """The filter of the account whose first key this is.
 
     A plain key that stands in the document was written by the replaced programs after our hash, and decides: the hash
     counts only if it was made of that very key (`accounts.authentication.adopt_key`), which the server compares within

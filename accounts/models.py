@@ -9,7 +9,7 @@ from django.db import models
 from django.utils import timezone
 
 from accounts.errors import BalanceWriteForbidden
-from accounts.fields import BalanceField, HoldsField
+from accounts.fields import BalanceField, HoldsField, KeyHashesField, KeysField
 from money.amounts import ZERO, from_bson
 from money.fields import CountField, MoneyField
 from mongo.fields import (
@@ -92,6 +92,8 @@ class Account(AdoptedModel):
         db_column="apiKeyPrefix", max_length=32, null=True, blank=True, editable=False, is_secret=True
     )
     api_key_created_at = AdoptedDateTimeField(db_column="apiKeyCreatedAt", null=True, blank=True, editable=False)
+    keys = KeysField()
+    key_hashes = KeyHashesField(db_column="keyHashes")
 
     credits_new = BalanceField("OpenHands credits", db_column="creditsNew", help_text="USD. Pays for OpenHands.")
     credits = BalanceField("OhMyGPT credits", help_text="USD. Pays for OhMyGPT.")
@@ -129,10 +131,14 @@ class Account(AdoptedModel):
     class Meta:
         db_table = "usersNew"
         ordering = ("username",)
-        constraints = (models.UniqueConstraint(fields=["api_key_hash"], name="api_key_hash_unique"),)
+        constraints = (
+            models.UniqueConstraint(fields=["api_key_hash"], name="api_key_hash_unique"),
+            models.UniqueConstraint(fields=["key_hashes"], name="key_hashes_unique"),
+        )
         # The back end cannot use a unique (partial) index for look-ups; a plain one beside it can be used.
         indexes = (
             models.Index(fields=["api_key_hash"], name="api_key_hash_lookup"),
+            models.Index(fields=["key_hashes"], name="key_hashes_lookup"),
             models.Index(fields=["legacy_api_key"], name="api_key_lookup"),
             models.Index(fields=["expires_at"], name="expires_at_lookup"),
             models.Index(fields=["discord_id"], name="discord_id_lookup"),

@@ -29,6 +29,8 @@ HARMFUL = (
     "held_since",
     "requests_per_minute",
     "concurrent_requests",
+    "keys",
+    "key_hashes",
 )
 """Fields of `Account` that must be readable for its credits to move."""
 KEYS = ("apiKey", "apiKeyHash")

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from accounts.authentication import find_account_by_key
 from accounts.errors import RateLimitExceeded
+from accounts.key_limits import KeyInUse, Use, unusable_key, use_refusal
 from accounts.keys import key_filter
 from accounts.models import Account
 from accounts.needs_repair import check, is_readable
@@ -147,13 +148,20 @@ def concurrency_refusal_of(document: Document, now: datetime) -> RateLimitExceed
     )
 
 
-def take_one(api_key: str, *, now: datetime | None = None) -> tuple[str, RateLimit]:
+def take_one(api_key: str, *, use: Use | None = None, now: datetime | None = None) -> tuple[str, RateLimit]:
     """Count a request that costs nothing; returns the account's name and where the key stands.
 
-    One update. Raises `InvalidApiKey`, `AccountNeedsRepair`, `AccountDisabled`, `RateLimitExceeded`. Every call counts.
+    One update. With `use` only if the key may be used for that. Raises `InvalidApiKey`, `AccountNeedsRepair`,
+    `KeyDisabled`, `KeyExpired`, `AccountDisabled`, `ModelNotAllowed`, `RateLimitExceeded`. Every call counts.
     """
     now = now or timezone.now()
-    query = {**key_filter(api_key), "isActive": {"$ne": False}, "$expr": {"$and": [is_readable(), rate_allows(now)]}}
+    key_in_use = KeyInUse(api_key, now=now)
+    key_allows = key_in_use.may_be_used(use) if use else key_in_use.is_usable()
+    query = {
+        **key_filter(api_key),
+        "isActive": {"$ne": False},
+        "$expr": {"$and": [is_readable(), rate_allows(now), key_allows]},
+    }
     for _ in range(2):
         after = find_one_and_update(Account, query, [{"$set": rate_update(now)}], fields=RATE_FIELDS)
         if after is not None:
@@ -161,6 +169,10 @@ def take_one(api_key: str, *, now: datetime | None = None) -> tuple[str, RateLim
         find_account_by_key(api_key)
         document = collection_of(Account).find_one(key_filter(api_key)) or {"_id": "gone"}
         check(document)
+        if unusable := unusable_key(document["_id"], document.get("keys"), api_key, now=now):
+            raise unusable
+        if use and (not_allowed := use_refusal(document.get("keys"), api_key, use)):
+            raise not_allowed
         if refusal := refusal_of(document, now):
             raise refusal
     raise RateLimitExceeded("Try again.", rate=read_rate(document, now), retry_seconds=1)
@@ -173,6 +185,8 @@ def check_rate(api_key: str, *, now: datetime | None = None) -> None:
     if document is None or document.get("isActive") is False:
         find_account_by_key(api_key)
     check(document or {"_id": "gone"})
+    if document and (unusable := unusable_key(document["_id"], document.get("keys"), api_key, now=now)):
+        raise unusable
     if refusal := refusal_of(document or {}, now):
         raise refusal
 

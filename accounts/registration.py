@@ -6,9 +6,10 @@ from datetime import datetime
 from django.utils import timezone
 
 from accounts import credits
+from accounts.api_keys import replace_first_key
 from accounts.authentication import adopt_key
 from accounts.errors import AccountNotFound, InvalidApiKey, InvalidUsername
-from accounts.keys import HASHED_FROM, PLAIN_KEY, generate_key, hash_key, key_filter, mask_key
+from accounts.keys import HASHED_FROM, PLAIN_KEY, first_key_filter, generate_key, hash_key, mask_key
 from accounts.models import USERNAME_PATTERN, Account, Role
 from mongo.collections import collection_of, current_session
 from mongo.transactions import run_in_transaction
@@ -49,24 +50,24 @@ def create_account(
 def rotate_key(
     *, username: str, current_key: str | None = None, new_key: str | None = None, now: datetime | None = None
 ) -> str:
-    """Replace the account's API key and return the new one (shown only here). The old one stops at once.
+    """Replace the account's first API key and return the new one (shown only here). The old one stops at once.
 
+    Limits of the key hold for the new one, and so does what it has spent of its budget; it is not disabled any more.
     With `current_key` only if it is still the account's: of two rotations with the same key one succeeds.
     Raises `AccountNotFound`, `InvalidApiKey`. Every call makes another key, unless `new_key` says which.
     """
-    key = new_key or generate_key()
-    update = {
-        "$set": {"apiKeyHash": hash_key(key), "apiKeyPrefix": mask_key(key), "apiKeyCreatedAt": now or timezone.now()},
-        # Unset, not null: a stored null would collide in the old sparse unique index.
-        "$unset": {"apiKey": "", HASHED_FROM: ""},
-    }
+    key, now = new_key or generate_key(), now or timezone.now()
 
-    def replaces() -> bool:
-        query = {"_id": id_of_text(username), **(key_filter(current_key) if current_key else {})}
-        return bool(collection_of(Account).update_one(query, update, session=current_session()).matched_count)
+    def run() -> bool:
+        query = {"_id": id_of_text(username), **(first_key_filter(current_key) if current_key else {})}
+        document = collection_of(Account).find_one(query, session=current_session())
+        if document is None:
+            return False
+        replace_first_key(document, key, now=now)
+        return True
 
-    # The key of an old document may have no hash yet, which the update asks for.
-    if not (replaces() or (current_key and adopt_key(current_key) and replaces())):
+    # The key of an old document may have no hash yet, which the filter asks for.
+    if not (run_in_transaction(run) or (current_key and adopt_key(current_key) and run_in_transaction(run))):
         raise InvalidApiKey("the key was replaced meanwhile") if current_key else AccountNotFound(username)
     return key
 

@@ -265,6 +265,8 @@ UNBILLED_TIMEOUTS_LIMIT = env.int("UNBILLED_TIMEOUTS_LIMIT", default=50)
 REQUESTS_PER_MINUTE = env.int("REQUESTS_PER_MINUTE", default=600)
 CONCURRENT_REQUESTS = env.int("CONCURRENT_REQUESTS", default=100)
 """Limits of an API key; an account can have its own."""
+MAX_KEYS = env.int("MAX_KEYS", default=20)
+"""How many API keys an account may have beside its first one; they stand in its document."""
 FREE_REQUESTS_PER_MINUTE = env.int("FREE_REQUESTS_PER_MINUTE", default=300)
 """What a key may ask that is not billed, of each process; also an address without a key. 0 = no limit, as below."""
 REFUSALS_PER_MINUTE = env.int("REFUSALS_PER_MINUTE", default=60)

@@ -197,6 +197,7 @@ class RequestLog(AdoptedModel):
     id = RequestIdField("request id", primary_key=True, db_column="_id", max_length=40)
     user_id = AdoptedCharField("account", db_column="userId", max_length=100, null=True)
     api_key_prefix = AdoptedCharField("API key", db_column="apiKeyPrefix", max_length=32, null=True)
+    key_id = AdoptedCharField("API key id", db_column="keyId", max_length=24, null=True)
     credit_type = CreditTypeField(
         "balance", db_column="creditType", max_length=10, choices=Balance.choices, default=Balance.OHMYGPT, null=True
     )

@@ -4,7 +4,7 @@ The proxy's hot path: `hold` authenticates, judges the limits and sets the worst
 takes the cost and gives the rest back in another. What was spent stands in the request log.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -25,6 +25,7 @@ from accounts.errors import (
     RateLimitExceeded,
 )
 from accounts.invariants import check_balance, check_cost, check_hold
+from accounts.key_limits import KeyInUse, Use, budget_refusal, given_back, unusable_key, use_refusal
 from accounts.keys import key_filter
 from accounts.models import Account, Balance
 from accounts.needs_repair import balance_is_readable, check, is_readable, problems_of
@@ -51,7 +52,10 @@ HOLD_ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class Hold:
-    """Credits of one balance set aside for one request. USD. `rate` is where the key's limit stands after it."""
+    """Credits of one balance set aside for one request. USD. `rate` is where the key's limit stands after it.
+
+    `key_id` names the key that pays, as long as it is the account's.
+    """
 
     request_id: str
     username: str
@@ -59,6 +63,7 @@ class Hold:
     amount: Decimal
     balance_after: Decimal
     rate: RateLimit
+    key_id: str
 
 
 @dataclass(frozen=True)
@@ -76,22 +81,26 @@ def hold(
     minimum: Decimal,
     maximum: Decimal,
     ample: Decimal | None = None,
+    models: Sequence[str] = (),
     now: datetime | None = None,
 ) -> Hold:
     """Authenticate a key and set credits aside, in one update: `maximum`, or less that still covers `minimum`.
 
     Less is half of what is free, if that is below `ample` (by default `maximum`): so several requests at once share a
     balance. `minimum` = `maximum` is a fixed amount. The filter and the arithmetic are one atomic step in the database,
-    so holds never add up to more than the balance. The key's rate limits are judged and counted in the same step. USD.
+    so holds never add up to more than the balance. The rate limits are judged and counted in the same step, and so are
+    the key's own limits: its budget bounds what is held as the balance does. `models` are the names of the model that
+    is asked for; a key that may use some models only may use none without. USD.
 
-    Raises `InvalidApiKey`, `AccountNeedsRepair`, `AccountDisabled`, `AccountUnderReview`, `CreditsExpired`,
-    `RateLimitExceeded`, `InsufficientCredits` (its `required` is `minimum`), `BrokenInvariant`, and `DatabaseError`
+    Raises `InvalidApiKey`, `AccountNeedsRepair`, `KeyDisabled`, `KeyExpired`, `AccountDisabled`, `AccountUnderReview`,
+    `CreditsExpired`, `ModelNotAllowed`, `RateLimitExceeded`, `InsufficientCredits` (its `required` is `minimum`),
+    `KeyBudgetReached`, `BrokenInvariant`, and `DatabaseError`
     where this process cannot tell the database that it lives: the hold names it. Not safe to repeat: a second call with
     the same id is a second hold of the same name and raises nothing; ids are random and never reused.
     """
     check_hold(request_id, minimum, minimum=minimum, maximum=maximum)
     now = now or timezone.now()
-    key = key_filter(api_key)
+    key, key_in_use, use = key_filter(api_key), KeyInUse(api_key, now=now), Use(balance, models)
     low, high = to_bson(minimum), to_bson(maximum)
     query = {
         **key,
@@ -99,9 +108,18 @@ def hold(
         "reviewSince": None,
         "$and": [_not_expired(now)],
         # Above, a list holds whatever is in it, and text counts for a flag: here nothing odd passes.
-        "$expr": {"$and": [is_readable(), at_least(balance.field, minimum), rate_allows(now), concurrency_allows()]},
+        "$expr": {
+            "$and": [
+                is_readable(),
+                at_least(balance.field, minimum),
+                rate_allows(now),
+                concurrency_allows(),
+                key_in_use.may_hold(use, minimum),
+            ]
+        },
     }
-    available = number(balance.field)
+    # What is null counts for nothing in a minimum.
+    available: Document = {"$min": [number(balance.field), key_in_use.left()]}
     share = {"$max": [low, {"$min": [high, rounded({"$divide": [available, 2]})]}]}
     is_ample = {"$gte": [available, to_bson(maximum if ample is None else ample)]}
     amount: Document | float = high if low == high else {"$cond": [is_ample, high, share]}
@@ -113,14 +131,20 @@ def hold(
                     "amount": amount,
                     "at": now,
                     "process": process_id(),
+                    **key_in_use.of_hold(),
                 },
                 "heldSince": {"$ifNull": ["$heldSince", now]},
                 **rate_update(now),
             }
         },
-        {"$set": {balance.field: rounded({"$subtract": [number(balance.field), f"$holds.{request_id}.amount"]})}},
+        {
+            "$set": {
+                balance.field: rounded({"$subtract": [number(balance.field), f"$holds.{request_id}.amount"]}),
+                **key_in_use.counted(f"$holds.{request_id}.amount"),
+            }
+        },
     ]
-    fields = (balance.field, f"holds.{request_id}", *RATE_FIELDS)
+    fields = (balance.field, f"holds.{request_id}", *key_in_use.fields, *RATE_FIELDS)
     # A refusal reads why in a second trip; if the reason has gone by then (a purchase, a settlement), it tries again.
     for _ in range(HOLD_ATTEMPTS):
         after = find_one_and_update(Account, query, update, fields=fields)
@@ -139,8 +163,9 @@ def hold(
                 amount=amount_held,
                 balance_after=balance_after,
                 rate=read_rate(after, now),
+                key_id=key_in_use.check_held(after, request_id),
             )
-        refusal = _refusal(api_key, key, balance, minimum, now)
+        refusal = _refusal(api_key, key, use, minimum, now)
         if refusal is not None:
             raise refusal
     rate = read_rate(accounts().find_one(key) or {}, now)
@@ -150,9 +175,10 @@ def hold(
 def check_may_hold(*, api_key: str, balance: Balance, minimum: Decimal, now: datetime | None = None) -> None:
     """Raise what `hold` would raise now for this `minimum` (USD), holding and counting nothing. One round trip.
 
-    For what is costly to do before the hold is known to have a chance. Safe to repeat.
+    For what is costly to do before the hold is known to have a chance: the model is not known yet, and not judged.
+    Safe to repeat.
     """
-    if refusal := _refusal(api_key, key_filter(api_key), balance, minimum, now or timezone.now()):
+    if refusal := _refusal(api_key, key_filter(api_key), Use(balance, None), minimum, now or timezone.now()):
         raise refusal
 
 
@@ -160,20 +186,23 @@ def _not_expired(now: datetime) -> Document:
     return {"$or": [{"expiresAt": None}, {"expiresAt": {"$gt": now}}]}
 
 
-def _refusal(api_key: str, key: Document, balance: Balance, minimum: Decimal, now: datetime) -> BillingError | None:
+def _refusal(api_key: str, key: Document, use: Use, minimum: Decimal, now: datetime) -> BillingError | None:
     """Why a hold matched no account, or None if it would match now."""
+    balance = use.balance
     document = accounts().find_one(key)
     if document is None and adopt_key(api_key):
         document = accounts().find_one(key)
     if document is None:
         return InvalidApiKey()
-    if unusable := _unusable(document, now):
+    if unusable := _unusable(document, api_key, now):
         return unusable
+    if not_allowed := use_refusal(document.get("keys"), api_key, use):
+        return not_allowed
     if limited := refusal_of(document, now) or concurrency_refusal_of(document, now):
         return limited
     available, held = from_bson(document.get(balance.field)), held_of(document, balance)
     if available >= minimum:
-        return None
+        return budget_refusal(document, api_key, minimum=minimum, now=now)
     return InsufficientCredits(
         balance_name=balance.label,
         required=minimum,
@@ -194,10 +223,12 @@ def _seconds_until_there_are(missing: Decimal, document: Document, balance: Bala
     return None
 
 
-def _unusable(document: Document, now: datetime) -> BillingError | None:
-    """Why none of an account's credits can be spent, whatever there is."""
+def _unusable(document: Document, api_key: str, now: datetime) -> BillingError | None:
+    """Why none of an account's credits can be spent with this key, whatever there is."""
     if problems := problems_of(document):
         return AccountNeedsRepair(document["_id"], problems)
+    if unusable := unusable_key(document["_id"], document.get("keys"), api_key, now=now):
+        return unusable
     if document.get("isActive") is False:
         return AccountDisabled(document["_id"])
     if document.get("reviewSince") is not None:
@@ -237,9 +268,9 @@ def settle(
     if balance is Balance.OPENHANDS:
         counters["tokensUserNew"] = count_plus("tokensUserNew", input_tokens + output_tokens)
     is_countable = {"$and": [balance_is_readable(balance), is_finite(amount)]}
-    given_back = rounded({"$add": [number(balance.field), {"$subtract": [amount, cost_taken]}]})
+    rest_returned = rounded({"$add": [number(balance.field), {"$subtract": [amount, cost_taken]}]})
     update: list[Document] = [
-        {"$set": {balance.field: given_back, **counters}},
+        {"$set": {balance.field: rest_returned, **counters, **given_back(request_id, cost_taken)}},
         {"$unset": [f"holds.{request_id}"]},
         {"$set": {"heldSince": {"$cond": [{"$eq": ["$holds", {}]}, "$$REMOVE", "$heldSince"]}}},
     ]

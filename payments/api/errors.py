@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 STATUS: dict[type[BillingError], int] = {
     account_errors.InvalidApiKey: 401,
+    account_errors.KeyDisabled: 401,
+    account_errors.KeyExpired: 401,
     account_errors.AccountDisabled: 403,
     account_errors.RequestThrottled: 429,
     account_errors.AccountNeedsRepair: 403,

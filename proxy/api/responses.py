@@ -7,7 +7,7 @@ from http.client import responses
 
 from django.conf import settings
 
-from accounts.errors import BillingError, CreditsExpired, RateLimitExceeded
+from accounts.errors import BillingError, CreditsExpired, InvalidKeyLimits, KeyBudgetReached, RateLimitExceeded
 from money.amounts import usd_text
 from proxy.errors import (
     Busy,
@@ -26,9 +26,18 @@ from proxy.formats.json_body import JsonObject
 
 STATUS_OF = {
     "invalid_api_key": 401,
+    "key_disabled": 401,
+    "key_expired": 401,
     "account_disabled": 403,
     "credits_expired": 402,
     "insufficient_credits": 402,
+    "key_budget_reached": 402,
+    "model_not_allowed": 403,
+    "first_key_required": 403,
+    "first_key_stays": 409,
+    "too_many_keys": 403,
+    "key_not_found": 404,
+    "invalid_key_limits": 400,
     "invalid_request": 400,
     "unsupported_parameter": 400,
     "account_under_review": 403,
@@ -98,6 +107,10 @@ def error_response(error: BillingError, api_format: ApiFormat, request_id: str) 
     response = json_response(body, status=status, request_id=request_id)
     if isinstance(error, CannotAfford) and error.is_freed_soon:
         response.headers["Retry-After"] = str(error.retry_seconds or HELD_RETRY_SECONDS)
+    if isinstance(error, KeyBudgetReached):
+        response.headers |= (
+            {"Retry-After": str(HELD_RETRY_SECONDS)} if error.is_freed_soon else {"X-Should-Retry": "false"}
+        )
     if isinstance(error, IdempotencyConflict) and error.retry_seconds:
         response.headers["Retry-After"] = str(error.retry_seconds)
     if isinstance(error, Busy):
@@ -121,12 +134,12 @@ def is_refusal(error: BillingError) -> bool:
 
     Not where credits are held for its own requests in flight: it is told to try again.
     """
-    is_freed_soon = isinstance(error, CannotAfford) and error.is_freed_soon
+    is_freed_soon = isinstance(error, CannotAfford | KeyBudgetReached) and error.is_freed_soon
     return 400 <= STATUS_OF.get(error.code, 500) < 500 and not is_freed_soon
 
 
 def _details(error: BillingError) -> JsonObject:
-    if isinstance(error, InvalidRequest | UnsupportedParameter):
+    if isinstance(error, InvalidRequest | UnsupportedParameter | InvalidKeyLimits):
         return {"param": error.param}
     if isinstance(error, CannotAfford):
         return {
@@ -137,6 +150,15 @@ def _details(error: BillingError) -> JsonObject:
             "affordable_max_tokens": error.affordable_max_tokens,
             "hint": error.hint,
             **_purchase_url(),
+        }
+    if isinstance(error, KeyBudgetReached):
+        return {
+            "budget": usd_text(error.budget),
+            "budget_period": error.period,
+            "spent": usd_text(error.spent),
+            "held": usd_text(error.held),
+            "required": usd_text(error.required),
+            "begins_anew_at": error.begins_anew_at.isoformat().replace("+00:00", "Z"),
         }
     if isinstance(error, CreditsExpired):
         return _purchase_url()

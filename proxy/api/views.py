@@ -11,6 +11,7 @@ from django.http import HttpRequest, QueryDict
 from accounts import rate_limits, throttle
 from accounts.authentication import find_account_by_key
 from accounts.errors import AccountUnderReview, BillingError, CreditsExpired
+from accounts.key_limits import Use
 from accounts.keys import mask_key
 from accounts.models import Balance
 from accounts.processes import begin_request, end_request
@@ -192,7 +193,8 @@ def count_tokens(request: HttpRequest, balance: Balance, request_id: str) -> Api
         read_body(request, api_key=api_key, check_sender=lambda: rate_limits.check_rate(api_key))
     ) as request_body:
         priced = _read_call(request_body, balance, TOKEN_COUNT, api_key)
-        username, rate = rate_limits.take_one(api_key)
+        use = Use(balance, metering.names_of(priced.call, priced.price))
+        username, rate = rate_limits.take_one(api_key, use=use)
         throttle.note_accepted(api_key)
         body = ANTHROPIC.prepare(
             request_body.data,

@@ -83,6 +83,7 @@ def _abandoned_log(username: str, request_id: str, hold: dict[str, Any]) -> Docu
     return log_document(
         request_id=request_id,
         username=username,
+        key_id=hold["keyId"] if isinstance(hold.get("keyId"), str) else None,
         balance=Balance(hold["balance"]),
         hold=from_bson(hold["amount"]),
         status=500,

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts import credits
-from accounts.errors import CreditsExpired, InsufficientCredits
+from accounts.errors import CreditsExpired, InsufficientCredits, KeyBudgetReached
 from accounts.keys import mask_key
 from accounts.models import Balance
 from accounts.review import note_unbilled_timeout
@@ -97,9 +97,9 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, p
 
     A call without an output bound holds the model's maximum, or what the balance affords if that is still useful: then
     half of what is free, so that requests at once share it. So does a call whose format demands a bound.
-    Raises `InvalidApiKey`, `AccountNeedsRepair`, `AccountDisabled`, `CreditsExpired`, `RateLimitExceeded`,
-    `CannotAfford`. Refusals for want of credits are counted for the dashboard. Not safe to repeat: each call is another
-    hold.
+    Raises `InvalidApiKey`, `AccountNeedsRepair`, `KeyDisabled`, `KeyExpired`, `AccountDisabled`, `CreditsExpired`,
+    `ModelNotAllowed`, `RateLimitExceeded`, `CannotAfford`, `KeyBudgetReached`. Refusals for want of credits are counted
+    for the dashboard. Not safe to repeat: each call is another hold.
     """
     call, price, terms, bound = priced.call, priced.price, priced.terms, priced.input_bound_tokens
     most = priced.most_output_tokens
@@ -117,6 +117,7 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, p
             minimum=minimum,
             maximum=maximum,
             ample=ample,
+            models=names_of(call, price),
             now=started_at,
         )
     except CreditsExpired as error:
@@ -159,17 +160,26 @@ def _least_output_tokens(priced: PricedCall) -> int:
     return most
 
 
+def names_of(call: Call, price: Price) -> tuple[str, ...]:
+    """The names of the model that is asked for: as the client wrote it, and as the price row has it."""
+    return (call.model, price.model_id)
+
+
 def check_can_pay(*, api_key: str, balance: Balance) -> None:
     """Refuse who can pay for no request at all on this balance, as `reserve` would, but before the request is known.
 
     Holds and counts nothing, in one round trip. A model that is free needs no credits, but no debt either. Raises
-    `InvalidApiKey`, `AccountDisabled`, `AccountUnderReview`, `CreditsExpired`, `RateLimitExceeded`, `CannotAfford`.
+    `InvalidApiKey`, `AccountDisabled`, `AccountUnderReview`, `CreditsExpired`, `RateLimitExceeded`, `CannotAfford`, and
+    what is wrong with the key itself, such as `KeyDisabled` or `KeyBudgetReached`.
     """
     try:
         credits.check_may_hold(api_key=api_key, balance=balance, minimum=QUANTUM)
     except CreditsExpired as error:
         count_refusal(upstream=balance, code=error.code)
         raise
+    except KeyBudgetReached as error:
+        if error.left < ZERO or not PRICES.has_free_model(balance):
+            raise
     except InsufficientCredits as error:
         if error.available >= ZERO and PRICES.has_free_model(balance):
             return
@@ -338,6 +348,7 @@ def _log(
         request_id=reservation.request_id,
         username=hold.username,
         key_prefix=reservation.key_prefix,
+        key_id=hold.key_id,
         balance=hold.balance,
         endpoint=reservation.endpoint,
         model=reservation.price.model_id,

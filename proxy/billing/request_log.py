@@ -40,6 +40,7 @@ def log_document(
     model: str | None = None,
     endpoint: str | None = None,
     key_prefix: str | None = None,
+    key_id: str | None = None,
     is_stream: bool | None = None,
     latency_ms: int | None = None,
 ) -> Document:
@@ -56,6 +57,7 @@ def log_document(
         "_id": request_id,
         "userId": username,
         "apiKeyPrefix": key_prefix,
+        "keyId": key_id,
         "creditType": balance.value,
         "endpoint": endpoint,
         "model": model,

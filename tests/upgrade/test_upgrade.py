@@ -78,7 +78,7 @@ def read_all(database: Any) -> dict[str, list[dict[str, Any]]]:
 
 
 NEW_INDEXES = {
-    "usersNew": {"under_review"},
+    "usersNew": {"under_review", "key_hashes_lookup", "key_hashes_unique"},
     "payments": {"payment_charge"},
     "webhook_events": {"webhook_event_source", "webhook_event_money", "webhook_event_reference"},
     "idempotent_requests": {"idempotent_request_id"},

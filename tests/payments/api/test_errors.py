@@ -23,6 +23,13 @@ APPS_ABOVE_OR_BESIDE = ("books", "proxy", "support")
 NEVER_HERE: dict[type[BillingError], str] = {
     account_errors.UsernameTaken: "accounts are made by staff",
     account_errors.InvalidUsername: "accounts are made by staff",
+    account_errors.ModelNotAllowed: "no model is asked for",
+    account_errors.KeyBudgetReached: "buying spends no credits",
+    account_errors.KeyNotFound: "the proxy's API and staff manage keys",
+    account_errors.TooManyKeys: "the proxy's API and staff manage keys",
+    account_errors.InvalidKeyLimits: "the proxy's API and staff manage keys",
+    account_errors.FirstKeyStays: "the proxy's API and staff manage keys",
+    account_errors.FirstKeyRequired: "the proxy's API manages keys",
     account_errors.AccountUnderReview: "accounts under review may buy",
     account_errors.AccountNotFound: "the rules raise it while an event is processed, which sends it to review",
     account_errors.InvalidAmount: "the rules raise it while an event is processed, which sends it to review",

@@ -1,9 +1,14 @@
 """How often a billed request goes to the database, counted from the driver's own log of its commands."""
 
 import json
+from decimal import Decimal
 
+from accounts.api_keys import create_key
+from accounts.key_choices import Budget, Limits
+from accounts.key_limits import BudgetPeriod
+from tests.conftest import key_of
 from tests.factories import InsertUser, ServeWith
-from tests.proxy.requests import CHAT, MESSAGES, assert_reconciles, chat, post
+from tests.proxy.requests import CHAT, MESSAGES, MODEL, assert_reconciles, chat, post
 
 HOLD = SETTLE = ("findAndModify", "usersNew")
 RECORD = ("insert", "request_logs")
@@ -30,9 +35,13 @@ def test_a_billed_request_takes_three_round_trips_once_the_prices_are_cached(
     assert post(server, chat()).status == 200
     assert ("aggregate", "model_pricing") in commands_of(server.log())
 
-    for path in (CHAT, MESSAGES):
-        for is_stream in (False, True):
-            before = len(commands_of(server.log()))
-            assert post(server, chat(stream=is_stream), path=path).status == 200
-            assert commands_of(server.log())[before:] == [HOLD, RECORD, SETTLE], (path, is_stream)
+    limits = Limits(Budget(Decimal("0.5"), BudgetPeriod.DAY), models=(MODEL,), upstreams=("openhands",))
+    _, limited_key = create_key(username="alice", name="limited", limits=limits)
+    for key in (key_of("alice"), limited_key):
+        for path in (CHAT, MESSAGES):
+            for is_stream in (False, True):
+                before = len(commands_of(server.log()))
+                headers = {"Authorization": f"Bearer {key}"}
+                assert post(server, chat(stream=is_stream), path=path, username=None, headers=headers).status == 200
+                assert commands_of(server.log())[before:] == [HOLD, RECORD, SETTLE], (path, is_stream)
     assert_reconciles()

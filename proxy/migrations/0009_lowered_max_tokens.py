@@ -4,7 +4,7 @@ from django.db import migrations
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("proxy", "0007_bills_of_stored_answers"),
+        ("proxy", "0008_which_key_paid"),
     ]
 
     operations = [

@@ -1,0 +1,431 @@
+"""What one key of an account may do: decided inside the update that holds the credits, so that a budget is hard.
+
+An account's keys have entries in its document: `keys: {"<beginning of the key's hash>": {…}}`. The first key needs one
+only where it has limits. An entry's `spent` counts what the key's requests hold and what they have cost in `period`, a
+day or a month (UTC). A request is counted in the period in which it began: its hold names it, and the settlement gives
+the rest back to that period only.
+
+What is said here in two ways, for the database and in Python, must agree: the database decides, Python says why.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+from bson.raw_bson import RawBSONDocument
+
+from accounts.errors import (
+    AccountNeedsRepair,
+    BillingError,
+    InvalidApiKey,
+    KeyBudgetReached,
+    KeyDisabled,
+    KeyExpired,
+    ModelNotAllowed,
+)
+from accounts.invariants import check_budget
+from accounts.keys import hash_key, key_id
+from accounts.models import Balance
+from money.amounts import LARGEST_BALANCE, ZERO, from_bson, number_from_bson, to_bson
+from money.expressions import is_finite, number, rounded
+from mongo.collections import Document, encoded
+from mongo.fields import LAST_TIME
+from mongo.times import aware
+from mongo.unreadable import Unreadable
+
+
+class BudgetPeriod(StrEnum):
+    """For how long a budget is: a day or a month of UTC."""
+
+    DAY = "day"
+    MONTH = "month"
+
+    def name_at(self, now: datetime) -> str:
+        """The day or the month that it is, such as `2026-11-27` or `2026-11`."""
+        return now.astimezone(UTC).strftime("%Y-%m-%d" if self is BudgetPeriod.DAY else "%Y-%m")
+
+    def next_start(self, now: datetime) -> datetime:
+        """When the next one begins."""
+        midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        if self is BudgetPeriod.DAY:
+            return midnight + timedelta(days=1)
+        return (midnight.replace(day=1) + timedelta(days=32)).replace(day=1)
+
+
+@dataclass(frozen=True)
+class KeyEntry:
+    """What an account's document says of one key. USD. `problems` are the stored fields that cannot be read."""
+
+    key_id: str
+    hash: str
+    name: str
+    prefix: str
+    created_at: datetime | None
+    last_used_at: datetime | None
+    is_disabled: bool
+    is_retired: bool
+    is_adopted: bool
+    expires_at: datetime | None
+    budget: Decimal | None
+    budget_period: BudgetPeriod
+    period: str | None
+    spent: Decimal
+    models: tuple[str, ...] | None
+    upstreams: tuple[str, ...] | None
+    problems: Mapping[str, Unreadable]
+
+    def period_at(self, now: datetime) -> str:
+        """The period that is counted now. It never goes back: clocks of two machines differ at midnight."""
+        return max(self.period or "", self.budget_period.name_at(now))
+
+    def spent_at(self, now: datetime) -> Decimal:
+        """What counts against the budget now: what was spent in this period, and what running requests hold."""
+        return self.spent if self.period == self.period_at(now) else ZERO
+
+    def left_at(self, now: datetime) -> Decimal | None:
+        """What the budget leaves now; None without a budget."""
+        return None if self.budget is None else self.budget - self.spent_at(now)
+
+    @property
+    def has_limits(self) -> bool:
+        return any(limit is not None for limit in (self.budget, self.models, self.upstreams, self.expires_at))
+
+
+def read_entry(path_id: str, entry: Any) -> KeyEntry:
+    """An entry of `keys`, whatever it holds: what cannot be read and matters stands in its `problems`."""
+    found = entry if isinstance(entry, Mapping) else {}
+    problems: dict[str, Unreadable] = {} if isinstance(entry, Mapping) else {"": Unreadable.of(entry, is_secret=True)}
+
+    def note(name: str) -> None:
+        problems[name] = Unreadable.of(found[name])
+
+    def flag(name: str) -> bool:
+        value = found.get(name)
+        if value is not None and not isinstance(value, bool):
+            note(name)
+        return value is True
+
+    def amount(name: str) -> Decimal | None:
+        if found.get(name) is None:
+            return None
+        value = number_from_bson(found[name])
+        if value is None or not 0 <= value <= LARGEST_BALANCE:
+            note(name)
+            return None
+        return value
+
+    def names(name: str) -> tuple[str, ...] | None:
+        value = found.get(name)
+        if value is not None and not isinstance(value, list):
+            note(name)
+        return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else None
+
+    def text(name: str) -> str:
+        return found[name] if type(found.get(name)) is str else ""
+
+    expires_at = found.get("expiresAt")
+    if expires_at is not None and not isinstance(expires_at, datetime):
+        note("expiresAt")
+    kind, period = found.get("budgetPeriod"), found.get("period")
+    if kind is not None and kind not in list(BudgetPeriod):
+        note("budgetPeriod")
+    if period is not None and type(period) is not str:
+        note("period")
+    return KeyEntry(
+        key_id=text("id") or path_id,
+        hash=text("hash"),
+        name=text("name"),
+        prefix=text("prefix"),
+        created_at=aware(found.get("createdAt")),
+        last_used_at=aware(found.get("lastUsedAt")),
+        is_disabled=flag("isDisabled"),
+        is_retired=flag("isRetired"),
+        is_adopted=flag("isAdopted"),
+        expires_at=aware(expires_at),
+        budget=amount("budget"),
+        budget_period=BudgetPeriod.MONTH if kind is None or "budgetPeriod" in problems else BudgetPeriod(kind),
+        period=text("period") or None,
+        spent=amount("spent") or ZERO,
+        models=names("models"),
+        upstreams=names("upstreams"),
+        problems=problems,
+    )
+
+
+def entry_of(keys: Mapping[str, Any], key_hash: str) -> KeyEntry | None:
+    """The entry of a key in its account's `keys`; None for a key without one, which has no limits."""
+    path_id = key_id(key_hash)
+    if path_id not in keys:
+        return None
+    entry = read_entry(path_id, keys[path_id])
+    if entry.problems or entry.hash == key_hash:
+        return entry
+    return replace(entry, problems={"hash": Unreadable("text", "of another key")})
+
+
+def unusable_key(username: str, keys: object, api_key: str, *, now: datetime) -> BillingError | None:
+    """Why a key of an account cannot be used at all, whatever for: it is unreadable, disabled or has expired.
+
+    `keys` is what the account's document holds there, which can be read.
+    """
+    entry = entry_of(keys, hash_key(api_key)) if isinstance(keys, Mapping) else None
+    if entry is None:
+        return None
+    if entry.problems:
+        return AccountNeedsRepair(username, {f"keys.{entry.key_id}.{name}": p for name, p in entry.problems.items()})
+    if entry.is_retired:  # As a key that was replaced or deleted and is remembered by nobody.
+        return InvalidApiKey()
+    if entry.is_disabled:
+        return KeyDisabled(entry.key_id)
+    if entry.expires_at is not None and entry.expires_at <= now:
+        return KeyExpired(entry.key_id, entry.expires_at)
+    return None
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a key is to be used for: the upstream of a balance, and a model by any of the names that it has.
+
+    `models` None: the model is not known yet, and not judged. Without any name a key that may use some models only may
+    use none.
+    """
+
+    balance: Balance
+    models: Sequence[str] | None = ()
+
+
+def use_refusal(keys: object, api_key: str, use: Use) -> ModelNotAllowed | None:
+    """Why a usable key may not be used for this; None if it may."""
+    entry = entry_of(keys, hash_key(api_key)) if isinstance(keys, Mapping) else None
+    if entry is None:
+        return None
+    models = use.models
+    if entry.upstreams is not None and use.balance.value not in entry.upstreams:
+        return ModelNotAllowed(what=use.balance.value, allowed=entry.upstreams, is_upstream=True)
+    if models is not None and entry.models is not None and not set(models) & set(entry.models):
+        return ModelNotAllowed(what=models[0] if models else "this model", allowed=entry.models, is_upstream=False)
+    return None
+
+
+def budget_refusal(
+    document: Mapping[str, Any], api_key: str, *, minimum: Decimal, now: datetime
+) -> KeyBudgetReached | None:
+    """Why the budget of a usable key does not allow `minimum` (USD) more now; None if it does."""
+    keys = document.get("keys")
+    entry = entry_of(keys, hash_key(api_key)) if isinstance(keys, Mapping) else None
+    left = None if entry is None else entry.left_at(now)
+    if entry is None or entry.budget is None or left is None or minimum <= left:
+        return None
+    period, holds = entry.period_at(now), document.get("holds") or {}
+    held = sum(
+        (
+            from_bson(hold["amount"])
+            for hold in holds.values()
+            if hold.get("keyId") == entry.key_id and hold.get("keyPeriod") == period
+        ),
+        ZERO,
+    )
+    return KeyBudgetReached(
+        budget=entry.budget,
+        period=entry.budget_period.value,
+        spent=entry.spent_at(now) - held,
+        held=held,
+        required=minimum,
+        begins_anew_at=entry.budget_period.next_start(now),
+    )
+
+
+KEY = "$$key"
+"""The entry, where an expression is judged."""
+
+
+def _is_none(path: str) -> Document:
+    return {"$eq": [{"$ifNull": [path, None]}, None]}
+
+
+def _is_text(path: str) -> Document:
+    return {"$and": [{"$eq": [{"$type": path}, "string"]}, {"$ne": [path, ""]}]}
+
+
+def _is_amount(path: str) -> Document:
+    """Whether the value at `path` is an amount of USD, missing, or null."""
+    value = {"$ifNull": [path, 0]}
+    return {"$and": [{"$gte": [value, 0]}, {"$lte": [value, to_bson(LARGEST_BALANCE)]}]}
+
+
+def _period() -> Document:
+    """The period that is counted now; the stored one may be the later one by another machine's clock."""
+    now = {"$cond": [{"$eq": [f"{KEY}.budgetPeriod", BudgetPeriod.DAY.value]}, "$$day", "$$month"]}
+    return {"$max": [f"{KEY}.period", now]}
+
+
+def _spent() -> Document:
+    return {"$cond": [{"$eq": [f"{KEY}.period", _period()]}, number("$key.spent"), 0.0]}
+
+
+def _left() -> Document:
+    """What the budget leaves; null without one."""
+    left = rounded({"$subtract": [number("$key.budget"), _spent()]})
+    return {"$cond": [_is_none(f"{KEY}.budget"), None, left]}
+
+
+def _allows(path: str, wanted: str) -> Document:
+    """Whether one of the names in `wanted`, a list, is in the list at `path`, if there is any."""
+    has_one = {"$gt": [{"$size": {"$setIntersection": [path, wanted]}}, 0]}
+    return {"$cond": [{"$isArray": path}, has_one, _is_none(path)]}
+
+
+@cache
+def _is_usable() -> RawBSONDocument:
+    no = [None, False]
+    expires_at = {"$ifNull": [f"{KEY}.expiresAt", LAST_TIME]}
+    parts: list[Document] = [
+        {"$eq": [{"$type": KEY}, "object"]},
+        {"$eq": [f"{KEY}.hash", "$$hash"]},
+        {"$in": [{"$ifNull": [f"{KEY}.isDisabled", None]}, no]},
+        {"$in": [{"$ifNull": [f"{KEY}.isRetired", None]}, no]},
+        {"$in": [{"$ifNull": [f"{KEY}.isAdopted", None]}, [*no, True]]},
+        {"$gt": [expires_at, "$$now"]},
+        {"$lte": [expires_at, LAST_TIME]},
+        {"$in": [{"$ifNull": [f"{KEY}.budgetPeriod", None]}, [None, *(period.value for period in BudgetPeriod)]]},
+        {"$in": [{"$type": f"{KEY}.period"}, ["missing", "null", "undefined", "string"]]},
+        _is_amount(f"{KEY}.spent"),
+        _is_amount(f"{KEY}.budget"),
+        *({"$or": [_is_none(path), {"$isArray": path}]} for path in (f"{KEY}.models", f"{KEY}.upstreams")),
+    ]
+    return encoded({"$and": parts})
+
+
+@cache
+def _may_be_used() -> RawBSONDocument:
+    return encoded(
+        {"$and": [_is_usable(), _allows(f"{KEY}.upstreams", "$$upstreams"), _allows(f"{KEY}.models", "$$models")]}
+    )
+
+
+@cache
+def _may_hold() -> RawBSONDocument:
+    return encoded({"$and": [_may_be_used(), {"$lte": ["$$minimum", {"$ifNull": [_left(), "$$minimum"]}]}]})
+
+
+@cache
+def _kept(what: str) -> RawBSONDocument:
+    return encoded({"left": _left(), "spent": _spent(), "period": _period()}[what])
+
+
+class KeyInUse:
+    """Expressions about the key that a request came with, for the conditions and the updates of its account."""
+
+    def __init__(self, api_key: str, *, now: datetime) -> None:
+        self._hash = hash_key(api_key)
+        self._now = now
+        self.path = f"keys.{key_id(self._hash)}"
+        # No more of the entry: whatever else it holds must not keep a hold's answer from being read.
+        self.fields = (f"{self.path}.spent", f"{self.path}.budget")
+        self._times: Document = {period.value: period.name_at(now) for period in BudgetPeriod}
+        self._has_entry: Document = {"$ne": [{"$type": f"${self.path}"}, "missing"]}
+
+    def check_held(self, document: Document, request_id: str) -> str:
+        """The id of the key that a hold counts for, from the document after it. Raises `BrokenInvariant`."""
+        own_id = document["holds"][request_id].get("keyId")
+        if own_id is None:
+            return key_id(self._hash)
+        entry = document["keys"][key_id(self._hash)]
+        if entry.get("budget") is not None:
+            check_budget(own_id, from_bson(entry["spent"]), budget=from_bson(entry["budget"]))
+        return str(own_id)
+
+    def is_usable(self) -> Document:
+        """Whether the key is neither disabled nor expired. A key without an entry has no limits."""
+        return self._judged(_is_usable(), {})
+
+    def may_be_used(self, use: Use) -> Document:
+        """Whether it may be used for this."""
+        return self._judged(_may_be_used(), _names(use))
+
+    def may_hold(self, use: Use, minimum: Decimal) -> Document:
+        """Whether it may, and its budget allows `minimum` more, in USD."""
+        return self._judged(_may_hold(), _names(use) | self._times | {"minimum": to_bson(minimum)})
+
+    def left(self) -> Document:
+        """What its budget leaves; null without one."""
+        return self._let(_kept("left"), self._times)
+
+    def of_hold(self) -> Document:
+        """Fields of the hold that say which key, and which period, it counts for. None without an entry."""
+        period = self._let(_kept("period"), self._times)
+        own_id = {"$cond": [_is_text(f"${self.path}.id"), f"${self.path}.id", self.path.removeprefix("keys.")]}
+        return {
+            "keyId": {"$cond": [self._has_entry, own_id, "$$REMOVE"]},
+            "keyPeriod": {"$cond": [self._has_entry, period, "$$REMOVE"]},
+        }
+
+    def counted(self, amount: str) -> Document:
+        """Field of an update that counts what is held, the value of `amount`, for the key, and that it was used."""
+        spent = {"$add": [self._let(_kept("spent"), self._times), amount]}
+        changed = {
+            "spent": rounded(spent),
+            "period": self._let(_kept("period"), self._times),
+            "lastUsedAt": self._now,
+        }
+        entry = {"$mergeObjects": [f"${self.path}", changed]}
+        keys = {"$mergeObjects": ["$keys", {self.path.removeprefix("keys."): entry}]}
+        return {"keys": {"$cond": [self._has_entry, keys, "$keys"]}}
+
+    def _judged(self, expression: RawBSONDocument, variables: Document) -> Document:
+        variables = {"hash": self._hash, "now": self._now, **variables}
+        return {"$or": [{"$not": [self._has_entry]}, self._let(expression, variables)]}
+
+    def _let(self, expression: RawBSONDocument, variables: Document) -> Document:
+        return {"$let": {"vars": {"key": f"${self.path}", **variables}, "in": expression}}
+
+
+def _names(use: Use) -> Document:
+    return {"upstreams": [use.balance.value], "models": {"$literal": list(use.models or ())}}
+
+
+def given_back(request_id: str, cost: Document) -> Document:
+    """Field of an update that settles a hold: what the hold's key has spent, without what it did not cost.
+
+    Where another period has begun, or the key is gone, there is nothing to give back.
+    """
+    hold = f"$holds.{request_id}"
+    is_its_key = [
+        {"$eq": [{"$cond": [_is_text("$$entry.v.id"), "$$entry.v.id", "$$entry.k"]}, f"{hold}.keyId"]},
+        {"$eq": ["$$entry.v.period", f"{hold}.keyPeriod"]},
+        is_finite("$$entry.v.spent"),
+    ]
+    spent = {"$subtract": [number("$entry.v.spent"), {"$subtract": [f"{hold}.amount", cost]}]}
+    settled = {"$mergeObjects": ["$$entry.v", {"spent": {"$max": [rounded(spent), 0.0]}}]}
+    entry = {"$cond": [{"$and": is_its_key}, {"k": "$$entry.k", "v": settled}, "$$entry"]}
+    entries = {"$map": {"input": {"$objectToArray": "$keys"}, "as": "entry", "in": entry}}
+    names_a_key = {"$eq": [{"$type": f"{hold}.keyPeriod"}, "string"]}
+    is_object = {"$eq": [{"$type": "$keys"}, "object"]}
+    return {"keys": {"$cond": [{"$and": [names_a_key, is_object]}, {"$arrayToObject": entries}, "$keys"]}}
+
+
+def moved_first_entry(hashed: str) -> Document:
+    """Field of an update that gives the account another first key: the entry of the old one goes on with it.
+
+    For a key that the replaced programs wrote: limits stay those of the account's first key, whichever it is. One that
+    was disabled stays behind with its secret.
+    """
+    entry, path_id = "$$entry.v", key_id(hashed)
+    is_old_first = [
+        {"$eq": [{"$type": "$apiKeyHash"}, "string"]},
+        {"$eq": [f"{entry}.hash", "$apiKeyHash"]},
+        {"$ne": ["$$entry.k", path_id]},
+        {"$eq": [{"$type": f"$keys.{path_id}"}, "missing"]},
+        {"$not": [{"$in": ["$apiKeyHash", {"$cond": [{"$isArray": "$keyHashes"}, "$keyHashes", []]}]}]},
+    ]
+    own_id = {"$cond": [_is_text(f"{entry}.id"), f"{entry}.id", "$$entry.k"]}
+    goes_on = {"id": own_id, "hash": hashed, "isDisabled": False}
+    moved = {"k": path_id, "v": {"$mergeObjects": [entry, goes_on]}}
+    one = {"$cond": [{"$and": is_old_first}, moved, "$$entry"]}
+    entries = {"$map": {"input": {"$objectToArray": "$keys"}, "as": "entry", "in": one}}
+    is_object = {"$eq": [{"$type": "$keys"}, "object"]}
+    return {"keys": {"$cond": [is_object, {"$arrayToObject": entries}, "$keys"]}}
