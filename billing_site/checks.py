@@ -93,6 +93,20 @@ def check_room_for_bodies(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
     ]
 
 
+@register()
+def check_missing_endpoints(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """A name that is none switches nothing off, and its requests would go to an upstream that cannot serve them."""
+    return [
+        Error(
+            f"{upstream.upper()}_MISSING_ENDPOINTS names {name!r}, which is no endpoint that can be missing.",
+            hint=f"Use {', '.join(sorted(settings.OPTIONAL_ENDPOINTS))}.",
+            id="billing.E008",
+        )
+        for upstream, missing in settings.MISSING_ENDPOINTS.items()
+        for name in sorted(missing - settings.OPTIONAL_ENDPOINTS)
+    ]
+
+
 @register(Tags.security)
 def check_secrets(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Secrets that are missing or weak, and debug output."""

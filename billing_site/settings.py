@@ -204,6 +204,12 @@ UPSTREAMS = {
     },
 }
 """Where requests go; `base_url` with or without a trailing `/v1`. Empty = that upstream answers 502."""
+MISSING_ENDPOINTS = {
+    "openhands": frozenset(_list("OPENHANDS_MISSING_ENDPOINTS")),
+    "ohmygpt": frozenset(_list("OHMYGPT_MISSING_ENDPOINTS")),
+}
+"""What an upstream does not have, of `OPTIONAL_ENDPOINTS`: requests for it are answered 404 with a sentence."""
+OPTIONAL_ENDPOINTS = frozenset(("responses", "completions", "embeddings"))
 
 UPSTREAM_CONNECT_TIMEOUT_SECONDS = env.float("UPSTREAM_CONNECT_TIMEOUT_SECONDS", default=5.0)
 UPSTREAM_READ_TIMEOUT_SECONDS = env.float("UPSTREAM_READ_TIMEOUT_SECONDS", default=300.0)

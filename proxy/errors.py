@@ -58,6 +58,16 @@ class NotFound(BillingError):
     code = "not_found"
 
 
+class EndpointMissing(NotFound):
+    """An endpoint that this upstream does not have, as the operator's settings say."""
+
+    def __init__(self, path: str, balance: Balance) -> None:
+        super().__init__(
+            f"{balance.label} has no {path}. GET /v1/models lists its models; they are served by /v1/chat/completions "
+            "and /v1/messages."
+        )
+
+
 class MethodNotAllowed(BillingError):
     code = "method_not_allowed"
 

@@ -13,6 +13,7 @@ from django.test import override_settings
 from accounts.registration import create_account
 from billing_site.checks import (
     check_hold_age,
+    check_missing_endpoints,
     check_plain_keys,
     check_room_for_bodies,
     check_secrets,
@@ -89,6 +90,14 @@ def test_a_hold_must_outlive_the_longest_request() -> None:
     assert check_hold_age(None) == []
     with override_settings(HOLD_MAX_AGE_SECONDS=100):
         assert ids(check_hold_age(None)) == {"billing.E004"}
+
+
+def test_a_missing_endpoint_is_one_that_can_be_missing() -> None:
+    assert check_missing_endpoints(None) == []
+    with override_settings(
+        MISSING_ENDPOINTS={"openhands": frozenset(("responses", "embedding")), "ohmygpt": frozenset()}
+    ):
+        assert ids(check_missing_endpoints(None)) == {"billing.E008"}
 
 
 @pytest.mark.django_db
