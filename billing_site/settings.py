@@ -42,6 +42,11 @@ SITE_PORT = env.int("SITE_PORT", default=8000)
 """The port of the site and the admin; the two below speak only the proxy API of their upstream."""
 OPENHANDS_PORT = env.int("OPENHANDS_PORT", default=8004)
 OHMYGPT_PORT = env.int("OHMYGPT_PORT", default=8005)
+PUBLIC_URLS = {
+    "openhands": env.str("OPENHANDS_PUBLIC_URL", default=""),
+    "ohmygpt": env.str("OHMYGPT_PUBLIC_URL", default=""),
+}
+"""The address of each upstream's API that customers are told, with or without `/v1`. Empty = that of their request."""
 
 # --- Applications ------------------------------------------------------------------------------------------------
 

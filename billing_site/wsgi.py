@@ -29,7 +29,9 @@ logger = logging.getLogger(__name__)
 
 _site = get_wsgi_application()
 
-from proxy.api.views import HAS_NO_THREAD  # noqa: E402  (it imports models, which stand only when Django is set up)
+# They import models, which stand only when Django is set up.
+from proxy.api.addresses import STANDS_AT_ROOT, endpoint_path  # noqa: E402
+from proxy.api.views import HAS_NO_THREAD  # noqa: E402
 
 _PREFIX_BY_PORT = {str(settings.OPENHANDS_PORT): "/openhands", str(settings.OHMYGPT_PORT): "/ohmygpt"}
 _CHARSET = re.compile(r";\s*+charset[\s*]*+=[^;]*+", re.IGNORECASE)
@@ -50,9 +52,7 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
         environ["CONTENT_TYPE"] = _CHARSET.sub("", content_type)
     if getattr(environ.get("gunicorn.socket"), "has_no_thread", False):
         environ[HAS_NO_THREAD] = True
-    path, prefix = environ["PATH_INFO"], _PREFIX_BY_PORT.get(environ["SERVER_PORT"])
-    if prefix and path not in _HEALTH and not path.startswith(f"{prefix}/"):
-        path = environ["PATH_INFO"] = prefix + path
+    path = environ["PATH_INFO"] = _place(environ, environ["PATH_INFO"])
     if path.startswith(_PREFIXES):
         serve = _serve_proxy if settings.SERVE == "api" else _serve_proxy_beside_the_site
     else:
@@ -64,6 +64,18 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
     if hasattr(body, "close"):
         body.close()
     return ()
+
+
+def _place(environ: dict[str, Any], path: str) -> str:
+    """The path of a request on the site: what came to an upstream's own port stands below that upstream's prefix."""
+    tidy = "/" + path.lstrip("/")
+    if tidy in _PREFIX_BY_PORT.values():
+        tidy += "/"  # The address of an upstream without anything behind it.
+    prefix = _PREFIX_BY_PORT.get(environ["SERVER_PORT"])
+    if prefix and path not in _HEALTH and not tidy.startswith(f"{prefix}/"):
+        environ[STANDS_AT_ROOT] = True
+        return prefix + tidy
+    return tidy if tidy.startswith(_PREFIXES) else path
 
 
 def _refuse_page(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -117,7 +129,7 @@ def _serve_proxy(environ: dict[str, Any], start_response: Any) -> Iterable[bytes
     try:
         request = WSGIRequest(environ)
         _, upstream, path = request.path_info.split("/", 2)
-        match = _resolve(f"/{path}")
+        match = _resolve(path)
         response = match.func(request, upstream=upstream, **match.kwargs)
     except Exception as error:  # The outermost: the server's own answer would be HTML.
         response = _failed(error)
@@ -169,4 +181,4 @@ def _failed(error: Exception) -> Any:
 @lru_cache(maxsize=64)
 def _resolve(path: str) -> ResolverMatch:
     """The view of a path. Nearly all requests have one of four paths, which need not be matched again each time."""
-    return resolve(path, "proxy.api.urls")
+    return resolve(endpoint_path(path), "proxy.api.urls")

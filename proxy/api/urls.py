@@ -1,4 +1,7 @@
-"""The proxy's URLs below an upstream's prefix; on the upstream's own port they stand at the root."""
+"""The proxy's URLs below an upstream's prefix; on the upstream's own port they stand at the root.
+
+Other ways to write these paths are read as these: `proxy/api/addresses.py:endpoint_path`.
+"""
 
 from django.urls import path, re_path
 
@@ -14,5 +17,6 @@ urlpatterns = [
     path("v1/keys/rotate", views.rotate),
     path("v1/models", views.list_models),
     path("health", views.health),
-    re_path(r"^(?P<path>(?s:.*))\Z", views.not_found),
+    path("", views.root),
+    re_path(r"^(?s:.*)\Z", views.not_found),
 ]

@@ -12,13 +12,14 @@ from accounts import rate_limits, throttle
 from accounts.authentication import find_account_by_key
 from accounts.errors import AccountUnderReview, BillingError, CreditsExpired
 from accounts.key_limits import Use
-from accounts.keys import mask_key
+from accounts.keys import mask_key, mask_keys_in
 from accounts.models import Balance
 from accounts.processes import begin_request, end_request
 from accounts.rate_limits import RateLimit
 from accounts.registration import rotate_key
 from money.amounts import ZERO, usd_text
 from mongo.errors import DATABASE_FAILURES
+from proxy.api.addresses import advice, prefix_of
 from proxy.api.callers import find_free_caller, note_refused, read_caller_key
 from proxy.api.request_body import RequestBody, read_body
 from proxy.api.responses import ApiResponse, error_response, is_refusal, json_response
@@ -51,6 +52,7 @@ ANTHROPIC: ApiFormat = AnthropicMessages()
 TOKEN_COUNT: ApiFormat = AnthropicTokenCount()
 PASSED_HEADERS = {"anthropic-version": "HTTP_ANTHROPIC_VERSION"}
 """By their names in `request.META`, where a header is read as it was sent: `request.headers` maps them all first."""
+LONGEST_PATH_TOLD = 200
 HAS_NO_THREAD = "billing.has_no_thread"
 """In `request.META`, true of a request that the server has no thread for."""
 
@@ -294,10 +296,32 @@ def health(request: HttpRequest, balance: Balance, request_id: str) -> ApiRespon
 
 
 @_endpoint(None, None)
-def not_found(request: HttpRequest, balance: Balance, request_id: str, path: str) -> Answer:
+def root(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
+    """`GET /`, by which clients look whether anything is there: the same as `GET /health`, and where to go."""
+    if request.method not in ("GET", "HEAD"):
+        raise _no_such_path(request, balance)
+    body = {"status": "ok", "upstream": balance.value, "message": advice(request, balance)}
+    return json_response(body, request_id=request_id)
+
+
+@_endpoint(None, None)
+def not_found(request: HttpRequest, balance: Balance, request_id: str) -> Answer:
     """Any other path: nothing is ever forwarded that is not metered."""
-    raise NotFound(f"There is no /{path} here. GET /v1/models lists the models of {balance.label}.")
+    raise _no_such_path(request, balance)
+
+
+def _no_such_path(request: HttpRequest, balance: Balance) -> NotFound:
+    asked = mask_keys_in(request.path_info.removeprefix(prefix_of(balance)))[:LONGEST_PATH_TOLD]
+    return NotFound(f"There is no {request.method} {asked} here. {advice(request, balance)}")
 
 
 def _format_of(request: HttpRequest) -> ApiFormat:
-    return ANTHROPIC if "HTTP_ANTHROPIC_VERSION" in request.META else OPENAI
+    """The format that a request looks like, where its path does not say: by what only Anthropic's clients send."""
+    meta = request.META
+    is_anthropic = (
+        "HTTP_ANTHROPIC_VERSION" in meta
+        or meta.get("HTTP_USER_AGENT", "").lower().startswith(("anthropic/", "claude-"))
+        or ("HTTP_X_API_KEY" in meta and "HTTP_AUTHORIZATION" not in meta)
+        or "messages" in request.path_info.split("/")
+    )
+    return ANTHROPIC if is_anthropic else OPENAI

@@ -7,7 +7,7 @@ from django.shortcuts import render
 from accounts.models import Balance
 from mongo.errors import DATABASE_FAILURES
 from payments.orders.purchasing import read_purchasing
-from proxy.api.addresses import port_of, prefix_of
+from proxy.api.addresses import port_of, prefix_of, public_address_of
 
 
 def home(request: HttpRequest) -> HttpResponse:
@@ -16,7 +16,7 @@ def home(request: HttpRequest) -> HttpResponse:
     upstreams = [
         {
             "name": balance.label,
-            "address": f"{request.scheme}://{host}:{port_of(balance)}/v1",
+            "address": f"{public_address_of(balance) or f'{request.scheme}://{host}:{port_of(balance)}'}/v1",
             "path": f"{prefix_of(balance)}/v1",
         }
         for balance in Balance
