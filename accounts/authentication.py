@@ -10,7 +10,7 @@ from pymongo.errors import DuplicateKeyError
 
 from accounts.errors import AccountDisabled, InvalidApiKey
 from accounts.key_limits import moved_first_entry, unusable_key
-from accounts.keys import HASHED_FROM, PLAIN_KEY, check_key, hash_key, key_filter
+from accounts.keys import HASHED_FROM, KEY_PREFIX, PLAIN_KEY, check_key, hash_key, key_filter
 from accounts.models import Account
 from accounts.needs_repair import check_account
 from mongo.collections import Document, collection_of, current_session
@@ -80,14 +80,26 @@ def _find(query: Document) -> Account | None:
     return Account.objects.filter(pk=found["_id"]).first() if found else None
 
 
-def read_key(authorization: str | None, x_api_key: str | None) -> str:
-    """The key a request carries: `Authorization: Bearer <key>` (OpenAI) or `x-api-key: <key>` (Anthropic).
+def read_keys(authorization: str | None, x_api_key: str | None, api_key: str | None = None) -> list[str]:
+    """The keys that a request carries, each once, the likeliest first; mostly it is one.
 
-    Raises `InvalidApiKey` when there is none, or another scheme than Bearer.
+    OpenAI's clients send `Authorization: Bearer <key>`, some the key alone; Anthropic's `x-api-key`; Azure's `api-key`.
+    Who uses several services may send the key of another one beside ours: keys of our form go first, then that of
+    `Authorization`. Raises `InvalidApiKey` when there is none.
     """
-    if x_api_key:
-        return x_api_key.strip()
-    scheme, _, key = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not key.strip():
+    scheme, _, rest = (authorization or "").strip().partition(" ")
+    of_authorization = rest if scheme.lower() == "bearer" else "" if rest else scheme
+    sent = (key.strip() for key in (of_authorization, x_api_key or "", api_key or ""))
+    keys = list(dict.fromkeys(key for key in sent if key))
+    if not keys:
         raise InvalidApiKey("no API key")
-    return key.strip()
+    return sorted(keys, key=lambda key: not key.startswith(KEY_PREFIX))
+
+
+def is_known_key(api_key: str) -> bool:
+    """Whether an account has this key, active or not."""
+    try:
+        find_any_account_by_key(api_key)
+    except InvalidApiKey:
+        return False
+    return True

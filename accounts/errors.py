@@ -261,14 +261,18 @@ class InsufficientCredits(BillingError):
 
 
 class RateLimitExceeded(BillingError):
-    """Too many requests per minute or at once; `retry_seconds` is when the next one will pass."""
+    """Too many requests per minute or at once; `retry_seconds` is when the next one will pass.
+
+    `helps_to_wait` is false of a limit of 0, which no time changes.
+    """
 
     code = "rate_limit_exceeded"
 
-    def __init__(self, message: str, *, rate: "RateLimit", retry_seconds: int) -> None:
+    def __init__(self, message: str, *, rate: "RateLimit", retry_seconds: int, helps_to_wait: bool = True) -> None:
         super().__init__(message)
         self.rate = rate
         self.retry_seconds = retry_seconds
+        self.helps_to_wait = helps_to_wait
 
 
 class RequestThrottled(RateLimitExceeded):

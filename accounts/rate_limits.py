@@ -8,7 +8,7 @@ number of processes and machines.
 
 import math
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 
 from bson.raw_bson import RawBSONDocument
@@ -43,11 +43,22 @@ class RateLimit:
 
     @property
     def headers(self) -> dict[str, str]:
-        """`X-RateLimit-*`: requests per minute, how many could be made now, seconds until all of them can."""
+        """Requests per minute, how many could be made now, and when all of them can: in our names and both vendors'.
+
+        OpenAI's clients read a duration such as `6m0s`, Anthropic's a time of RFC 3339.
+        """
+        limit, remaining, seconds = str(self.limit), str(self.remaining), self.reset_seconds
+        reset_at = timezone.now() + timedelta(seconds=seconds)
         return {
-            "X-RateLimit-Limit": str(self.limit),
-            "X-RateLimit-Remaining": str(self.remaining),
-            "X-RateLimit-Reset": str(self.reset_seconds),
+            "X-RateLimit-Limit": limit,
+            "X-RateLimit-Remaining": remaining,
+            "X-RateLimit-Reset": str(seconds),
+            "X-RateLimit-Limit-Requests": limit,
+            "X-RateLimit-Remaining-Requests": remaining,
+            "X-RateLimit-Reset-Requests": f"{seconds // 60}m{seconds % 60}s" if seconds >= 60 else f"{seconds}s",
+            "anthropic-ratelimit-requests-limit": limit,
+            "anthropic-ratelimit-requests-remaining": remaining,
+            "anthropic-ratelimit-requests-reset": reset_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
 
 
@@ -129,7 +140,10 @@ def refusal_of(document: Document, now: datetime) -> RateLimitExceeded | None:
         interval = MINUTE_SECONDS / rate.limit if rate.limit else MINUTE_SECONDS
         wait = _read_full_at(document) + interval - MINUTE_SECONDS - now.timestamp()
         return RateLimitExceeded(
-            f"You may make {rate.limit} requests per minute.", rate=rate, retry_seconds=max(math.ceil(wait), 1)
+            f"You may make {rate.limit} requests per minute.",
+            rate=rate,
+            retry_seconds=max(math.ceil(wait), 1),
+            helps_to_wait=rate.limit > 0,
         )
     return None
 
@@ -145,6 +159,7 @@ def concurrency_refusal_of(document: Document, now: datetime) -> RateLimitExceed
         rate=read_rate(document, now),
         # As many must end as are above the limit, and one more; without room for any, no end helps.
         retry_seconds=waits[len(holds) - concurrent] if concurrent > 0 else int(MINUTE_SECONDS),
+        helps_to_wait=concurrent > 0,
     )
 
 

@@ -9,13 +9,13 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Generic, TypeVar
 
 from django.conf import settings
 
-from accounts.authentication import find_account_by_key
+from accounts.authentication import find_account_by_key, is_known_key
 from accounts.errors import BillingError, InvalidApiKey, RequestThrottled
 from accounts.keys import hash_key
 from accounts.models import Account
@@ -168,6 +168,22 @@ def admit(api_key: str, address: str) -> None:
     REFUSALS.check(name)
     if name not in _accepted:
         UNKNOWN_KEYS.check(_network_of(address))
+
+
+def choose_key(keys: Sequence[str], address: str) -> str:
+    """Which of the keys that one request carries is meant: the first that an account has, or the last.
+
+    Asks the database only where there are several, and this process has not seen the first one accepted. Raises
+    `RequestThrottled` where it must not be asked.
+    """
+    *others, last = keys
+    for key in others:
+        if hash_key(key) in _accepted:
+            return key
+        admit(key, address)
+        if is_known_key(key):
+            return key
+    return last
 
 
 def note_accepted(api_key: str) -> None:

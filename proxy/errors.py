@@ -1,6 +1,6 @@
 """What can go wrong with a proxied request. `proxy/responses.py` maps the codes to HTTP and to both API shapes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -35,6 +35,19 @@ class RequestTooLarge(BillingError):
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"The request body is larger than {limit_bytes:,} bytes. Send a shorter conversation.")
+
+
+class UnsupportedEncoding(BillingError):
+    """The body is compressed in a way that is not read here, or more than once."""
+
+    code = "unsupported_encoding"
+
+    def __init__(self, encoding: str, *, supported: Sequence[str]) -> None:
+        super().__init__(
+            f"The Content-Encoding {encoding[:100]!r} is not supported. Send the body as it is, "
+            f"or compressed once by {' or '.join(supported)}."
+        )
+        self.supported = supported
 
 
 class ModelNotFound(BillingError):

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts import throttle
-from accounts.authentication import read_key
+from accounts.authentication import read_keys
 from accounts.errors import BillingError
 from accounts.models import Account
 from border.digits import read_whole_number
@@ -29,8 +29,9 @@ class ApiKeyAuthentication(BaseAuthentication):
     """The account behind `Authorization: Bearer <key>` or `x-api-key: <key>`; its errors say what is wrong."""
 
     def authenticate(self, request: Request) -> tuple[Account, str]:
-        key = read_key(request.headers.get("Authorization"), request.headers.get("x-api-key"))
-        address = str(request.META.get("REMOTE_ADDR") or "")
+        headers, address = request.headers, str(request.META.get("REMOTE_ADDR") or "")
+        keys = read_keys(headers.get("Authorization"), headers.get("x-api-key"), headers.get("api-key"))
+        key = throttle.choose_key(keys, address)
         throttle.admit(key, address)
         try:
             return throttle.find_free_caller(key), "api-key"

@@ -3,7 +3,7 @@
 from django.http import HttpRequest
 
 from accounts import throttle
-from accounts.authentication import read_key
+from accounts.authentication import read_keys
 from accounts.errors import BillingError
 from accounts.models import Account
 
@@ -13,8 +13,10 @@ _KEY = "billing.api_key"
 
 def read_caller_key(request: HttpRequest) -> str:
     """The key of a request that may go on to the database. Raises `InvalidApiKey`, `RequestThrottled`."""
-    api_key = read_key(request.META.get("HTTP_AUTHORIZATION"), request.META.get("HTTP_X_API_KEY"))
-    throttle.admit(api_key, address_of(request))
+    meta, address = request.META, address_of(request)
+    keys = read_keys(meta.get("HTTP_AUTHORIZATION"), meta.get("HTTP_X_API_KEY"), meta.get("HTTP_API_KEY"))
+    api_key = throttle.choose_key(keys, address)
+    throttle.admit(api_key, address)
     request.META[_KEY] = api_key
     return api_key
 

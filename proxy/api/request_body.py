@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from threading import Condition
+from typing import Protocol
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -16,6 +17,7 @@ from accounts.errors import AccountDisabled, BillingError, InvalidApiKey
 from border import strict_json
 from border.digits import read_whole_number
 from border.strict_json import InvalidJson
+from proxy.api.content_encoding import decoder_of
 from proxy.errors import Busy, InvalidRequest, RequestTooLarge
 from proxy.formats.json_body import JsonObject, outline, parse_object
 
@@ -133,10 +135,12 @@ def read_body(request: HttpRequest, *, api_key: str, check_sender: Callable[[], 
     """The body, up to `MAX_REQUEST_BYTES`. Whoever calls this closes it, whatever happens.
 
     `check_sender` is called before a body is read that is not small, or may not be; it raises why the request will be
-    refused whatever the body says. Raises that, `InvalidRequest`, `RequestTooLarge`, and `Busy`. What is refused is
-    read off and dropped, so that the client sees the answer.
+    refused whatever the body says. Raises that, `InvalidRequest`, `RequestTooLarge`, `UnsupportedEncoding`, and `Busy`.
+    A compressed body is what it says, in each of its bounds. What is refused is read off and dropped, so that the
+    client sees the answer.
     """
     announced = _announced_size(request)
+    encoding = request.META.get("HTTP_CONTENT_ENCODING")
     # Django reads nothing of a chunked body, which announces no length; the server's own stream knows its end.
     is_chunked = not announced and request.META.get("wsgi.input_terminated")
     stream = request.META["wsgi.input"] if is_chunked else request
@@ -148,7 +152,9 @@ def read_body(request: HttpRequest, *, api_key: str, check_sender: Callable[[], 
                 raise RequestTooLarge(settings.MAX_REQUEST_BYTES)
             if not BODIES.has(announced, key=api_key):
                 raise Busy(f"no room for a body of {announced:,} bytes beside {BODIES.used:,}")
-            body.data = _read_all(stream, body)
+            body.data = _read_all(_decoded(stream, encoding) if encoding else stream, body)
+        elif encoding:
+            body.data = _read_all(_decoded(stream, encoding), body, check_sender)
         else:
             body.data = _read(stream, SMALL_BYTES)
     except BillingError as error:
@@ -160,8 +166,20 @@ def read_body(request: HttpRequest, *, api_key: str, check_sender: Callable[[], 
     return body
 
 
-def _read_all(stream: HttpRequest, body: RequestBody) -> bytes:
-    """All that comes, counted as it comes once it is more than a small body: a sender may announce and not send."""
+class _Stream(Protocol):
+    def read(self, most: int, /) -> bytes: ...
+
+
+def _decoded(stream: _Stream, encoding: str) -> _Stream:
+    """The stream as what it says, where it is compressed. Raises `UnsupportedEncoding`."""
+    return decoder_of(encoding, lambda most: _read(stream, most), limit=settings.MAX_REQUEST_BYTES) or stream
+
+
+def _read_all(stream: _Stream, body: RequestBody, check_sender: Callable[[], object] | None = None) -> bytes:
+    """All that comes, counted as it comes once it is more than a small body: a sender may announce and not send.
+
+    `check_sender` is called then, where it has not been: what was sent small can be large.
+    """
     limit, size = settings.MAX_REQUEST_BYTES, 0
     pieces: list[bytes] = []
     while piece := _read(stream, SMALL_BYTES if not pieces else READ_BYTES):
@@ -169,21 +187,26 @@ def _read_all(stream: HttpRequest, body: RequestBody) -> bytes:
         if size > limit:
             raise RequestTooLarge(limit)
         if size > SMALL_BYTES:
+            if check_sender:
+                check_sender()
+                check_sender = None
             body.count(size)
         pieces.append(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _read(stream: HttpRequest, most: int) -> bytes:
+def _read(stream: _Stream, most: int) -> bytes:
     try:
         data: bytes = stream.read(most)
+    except BillingError:
+        raise  # Of what decodes it.
     except Exception as error:  # Every server has errors of its own for a body that breaks off or is malformed.
         logger.info("a request body could not be read: %s", type(error).__name__)
         raise InvalidRequest("The request body could not be read.") from error
     return data
 
 
-def _drain(stream: HttpRequest) -> None:
+def _drain(stream: _Stream) -> None:
     dropped = 0
     try:
         while dropped < LARGEST_DRAIN_BYTES and (piece := _read(stream, SMALL_BYTES)):

@@ -17,6 +17,8 @@ from proxy.errors import (
     MethodNotAllowed,
     OutcomeUnknown,
     RotationUnknown,
+    ServiceUnavailable,
+    UnsupportedEncoding,
     UnsupportedParameter,
     UpstreamError,
     WrongKindOfAnswer,
@@ -46,6 +48,7 @@ STATUS_OF = {
     "idempotency_conflict": 409,
     "method_not_allowed": 405,
     "request_too_large": 413,
+    "unsupported_encoding": 415,
     "model_not_found": 404,
     "rate_limit_exceeded": 429,
     "upstream_error": 502,
@@ -62,6 +65,12 @@ logger = logging.getLogger(__name__)
 
 HELD_RETRY_SECONDS = 5
 BUSY_RETRY_SECONDS = 2
+DATABASE_RETRY_SECONDS = 5
+
+
+def request_id_headers(request_id: str) -> dict[str, str]:
+    """What support asks for, in the name that OpenAI's SDKs read and in that of Anthropic's."""
+    return {"X-Request-Id": request_id, "request-id": request_id}
 
 
 class ApiResponse:
@@ -78,7 +87,7 @@ class ApiResponse:
         self.headers = {
             "Content-Type": "application/json",
             "Content-Length": str(len(content)),
-            "X-Request-Id": request_id,
+            **request_id_headers(request_id),
         }
 
     @property
@@ -105,28 +114,46 @@ def error_response(error: BillingError, api_format: ApiFormat, request_id: str) 
         status=status, code=error.code, message=error.customer_message, details=_details(error)
     )
     response = json_response(body, status=status, request_id=request_id)
-    if isinstance(error, CannotAfford) and error.is_freed_soon:
-        response.headers["Retry-After"] = str(error.retry_seconds or HELD_RETRY_SECONDS)
-    if isinstance(error, KeyBudgetReached):
-        response.headers |= (
-            {"Retry-After": str(HELD_RETRY_SECONDS)} if error.is_freed_soon else {"X-Should-Retry": "false"}
-        )
-    if isinstance(error, IdempotencyConflict) and error.retry_seconds:
-        response.headers["Retry-After"] = str(error.retry_seconds)
-    if isinstance(error, Busy):
-        response.headers["Retry-After"] = str(BUSY_RETRY_SECONDS)
+    response.headers |= _retry_headers(error, status)
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = error.allowed
+    if isinstance(error, UnsupportedEncoding):
+        response.headers["Accept-Encoding"] = ", ".join(error.supported)
     if isinstance(error, RateLimitExceeded):
-        response.headers["Retry-After"] = str(error.retry_seconds)
         response.headers |= error.rate.headers
-    if isinstance(error, UpstreamError) and error.retry_after:
-        response.headers["Retry-After"] = error.retry_after
-    if isinstance(error, OutcomeUnknown) and error.is_keyed:
-        response.headers["Retry-After"] = str(error.retry_seconds)
-    elif isinstance(error, WrongKindOfAnswer | OutcomeUnknown | RotationUnknown):
-        response.headers["X-Should-Retry"] = "false"  # Both vendors' SDKs obey it.
     return response
+
+
+def _retry_headers(error: BillingError, status: int) -> dict[str, str]:
+    """`Retry-After`, and `X-Should-Retry`, which both vendors' SDKs obey: whether the same request may pass later.
+
+    Neither stands in answers to what the SDKs' own rules are right for: an upstream or a mistake of ours that failed.
+    """
+    if seconds := _retry_after(error):
+        helps_to_wait = not isinstance(error, RateLimitExceeded) or error.helps_to_wait
+        return {"Retry-After": seconds, "X-Should-Retry": "true" if helps_to_wait else "false"}
+    is_final = status < 500 or isinstance(error, WrongKindOfAnswer | OutcomeUnknown | RotationUnknown)
+    return {"X-Should-Retry": "false"} if is_final else {}
+
+
+def _retry_after(error: BillingError) -> str | None:
+    """Seconds after which the same request may pass; None where waiting does not help, or nobody knows."""
+    match error:
+        case CannotAfford(is_freed_soon=True):
+            seconds = error.retry_seconds or HELD_RETRY_SECONDS
+        case KeyBudgetReached(is_freed_soon=True):
+            seconds = HELD_RETRY_SECONDS
+        case Busy():
+            seconds = BUSY_RETRY_SECONDS
+        case ServiceUnavailable():
+            seconds = DATABASE_RETRY_SECONDS
+        case RateLimitExceeded() | IdempotencyConflict() | OutcomeUnknown(is_keyed=True):
+            seconds = error.retry_seconds or 0
+        case UpstreamError():
+            return error.retry_after
+        case _:
+            return None
+    return str(seconds) if seconds else None
 
 
 def is_refusal(error: BillingError) -> bool:

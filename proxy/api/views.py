@@ -21,13 +21,13 @@ from money.amounts import ZERO, usd_text
 from mongo.errors import DATABASE_FAILURES
 from proxy.api.addresses import advice, prefix_of
 from proxy.api.callers import find_free_caller, note_refused, read_caller_key
+from proxy.api.passed_headers import query_of, request_headers
 from proxy.api.request_body import RequestBody, read_body
 from proxy.api.responses import ApiResponse, error_response, is_refusal, json_response
 from proxy.api.statements import balance_statement, receipt, usage_statement
 from proxy.billing import idempotency, metering
 from proxy.billing.idempotency import StoredAnswer
 from proxy.billing.price_book import PRICES
-from proxy.billing.pricing import Price
 from proxy.billing.terms import PricedCall, price_call
 from proxy.errors import (
     Busy,
@@ -38,7 +38,6 @@ from proxy.errors import (
     RotationUnknown,
     ServiceUnavailable,
 )
-from proxy.formats.anthropic_betas import passing_betas
 from proxy.formats.anthropic_messages import AnthropicMessages, AnthropicTokenCount
 from proxy.formats.api_format import ApiFormat
 from proxy.formats.openai_chat import OpenAiChat
@@ -50,8 +49,6 @@ logger = logging.getLogger(__name__)
 OPENAI: ApiFormat = OpenAiChat()
 ANTHROPIC: ApiFormat = AnthropicMessages()
 TOKEN_COUNT: ApiFormat = AnthropicTokenCount()
-PASSED_HEADERS = {"anthropic-version": "HTTP_ANTHROPIC_VERSION"}
-"""By their names in `request.META`, where a header is read as it was sent: `request.headers` maps them all first."""
 LONGEST_PATH_TOLD = 200
 HAS_NO_THREAD = "billing.has_no_thread"
 """In `request.META`, true of a request that the server has no thread for."""
@@ -154,7 +151,8 @@ def _metered(request: HttpRequest, balance: Balance, request_id: str, api_format
             api_format=api_format,
             reservation=reservation,
             body=body,
-            headers=_passed_headers(request, priced.price),
+            headers=request_headers(request, priced.price),
+            query=query_of(request),
             claim=claim,
             at_end=at_end,
         )
@@ -212,7 +210,8 @@ def count_tokens(request: HttpRequest, balance: Balance, request_id: str) -> Api
             api_format=ANTHROPIC,
             path=f"{ANTHROPIC.path}/count_tokens",
             body=body,
-            headers=_passed_headers(request, priced.price),
+            headers=request_headers(request, priced.price),
+            query=query_of(request),
             entry=metering.FreeRequest(request_id, username, mask_key(api_key), balance, priced.call.model),
         )
     response.headers |= priced.headers
@@ -222,15 +221,6 @@ def count_tokens(request: HttpRequest, balance: Balance, request_id: str) -> Api
 def _with_rate(response: ApiResponse, rate: RateLimit) -> ApiResponse:
     response.headers |= rate.headers
     return response
-
-
-def _passed_headers(request: HttpRequest, price: Price) -> dict[str, str]:
-    """The headers that go on to the upstream; of `anthropic-beta` the values that change no price, or have one."""
-    headers = {name: request.META[key] for name, key in PASSED_HEADERS.items() if key in request.META}
-    if asked := request.META.get("HTTP_ANTHROPIC_BETA"):
-        betas = passing_betas(asked, price)
-        headers |= {"anthropic-beta": betas} if betas else {}
-    return headers
 
 
 @_endpoint("GET", OPENAI)

@@ -12,8 +12,9 @@ from django.utils import timezone
 from pymongo.errors import PyMongoError
 
 from accounts.errors import BillingError
+from proxy.api.passed_headers import answer_headers
 from proxy.api.request_body import RequestBody
-from proxy.api.responses import STATUS_OF, ApiResponse, json_response
+from proxy.api.responses import STATUS_OF, ApiResponse, json_response, request_id_headers
 from proxy.billing import metering
 from proxy.billing.idempotency import Claim
 from proxy.billing.metering import FreeRequest, Reservation
@@ -51,6 +52,7 @@ def forward(
     reservation: Reservation,
     body: RequestBody,
     headers: Mapping[str, str],
+    query: str,
     claim: Claim | None,
     at_end: ExitStack,
 ) -> Answer:
@@ -62,7 +64,9 @@ def forward(
     """
     try:
         text_bytes = decoded_size(body.data)
-        response = _send(upstream=upstream, api_format=api_format, reservation=reservation, body=body, headers=headers)
+        response = _send(
+            upstream=upstream, api_format=api_format, reservation=reservation, body=body, headers=headers, query=query
+        )
         body.close()
         if response.status >= 300:
             return _relay_refusal(response, api_format, reservation)
@@ -81,6 +85,7 @@ def _send(
     reservation: Reservation,
     body: RequestBody,
     headers: Mapping[str, str],
+    query: str,
 ) -> UpstreamAnswer:
     price = reservation.price
     try:
@@ -94,7 +99,7 @@ def _send(
             removed_tools=[tool.position for tool in reservation.priced.removed_tools],
         )
         body.edited(edited)
-        return upstream.post(api_format.path, edited, {**headers, "X-Request-Id": reservation.request_id})
+        return upstream.post(api_format.path + query, edited, {**headers, "X-Request-Id": reservation.request_id})
     except BillingError as error:
         metering.release(reservation, status=STATUS_OF[error.code], outcome=error.code)
         raise
@@ -107,12 +112,13 @@ def forward_free(
     path: str,
     body: bytes,
     headers: Mapping[str, str],
+    query: str,
     entry: FreeRequest,
 ) -> ApiResponse:
     """Send a request on that costs nothing, and log that it reached the upstream."""
     started_at = timezone.now()
     try:
-        response = upstream.post(path, body, {**headers, "X-Request-Id": entry.request_id})
+        response = upstream.post(path + query, body, {**headers, "X-Request-Id": entry.request_id})
         data = _read_small(response) if response.status != 200 else _read_count(response)
     except BillingError as error:
         metering.log_free(entry, endpoint=path, status=STATUS_OF[error.code], outcome=error.code, started_at=started_at)
@@ -120,7 +126,9 @@ def forward_free(
     outcome = "ok" if response.status == 200 else "upstream_refused"
     metering.log_free(entry, endpoint=path, status=response.status, outcome=outcome, started_at=started_at)
     if response.status == 200:
-        return ApiResponse(data, request_id=entry.request_id)
+        result = ApiResponse(data, request_id=entry.request_id)
+        result.headers |= answer_headers(response.headers)
+        return result
     return _answer_refusal(response, data, api_format, entry.request_id)
 
 
@@ -166,7 +174,9 @@ def _answer_refusal(response: UpstreamAnswer, data: bytes, api_format: ApiFormat
         details = {"param": reported.param} if reported.param else {}
         code = reported.code or "invalid_request"
         body = api_format.error_body(status=status, code=code, message=reported.message, details=details)
-        return json_response(body, status=status, request_id=request_id)
+        refusal = json_response(body, status=status, request_id=request_id)
+        refusal.headers["X-Should-Retry"] = "false"
+        return refusal
     logger.error("request %s: the upstream answered %s: %s", request_id, status, _beginning(data))
     raise UpstreamError(f"the upstream answered {status}", retry_after=response.headers.get("Retry-After"))
 
@@ -263,7 +273,7 @@ def _bill_plain(
     except (OutcomeUnknown, PyMongoError) as error:
         raise OutcomeUnknown(reservation.request_id, is_keyed=claim is not None) from error
     result = ApiResponse(data, request_id=reservation.request_id)
-    result.headers |= reservation.headers | receipt.headers
+    result.headers |= _headers(response, reservation) | receipt.headers
     return result
 
 
@@ -310,7 +320,7 @@ def _relay_stream(
         error_format=api_format,
         at_end=at_end.pop_all().close,
     )
-    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **_headers(reservation)}
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **_headers(response, reservation)}
     return StreamingHttpResponse(stream, content_type="text/event-stream", headers=headers)
 
 
@@ -336,7 +346,7 @@ def _relay_large(
         told_cost=_told_cost(response),
         at_end=at_end.pop_all().close,
     )
-    return StreamingHttpResponse(stream, content_type="application/json", headers=_headers(reservation))
+    return StreamingHttpResponse(stream, content_type="application/json", headers=_headers(response, reservation))
 
 
 def _told_cost(response: UpstreamAnswer) -> Decimal | None:
@@ -350,8 +360,12 @@ def _check_time(reservation: Reservation) -> None:
         raise UpstreamTimeout("the answer took longer than a request may")
 
 
-def _headers(reservation: Reservation) -> dict[str, str]:
-    return {"X-Request-Id": reservation.request_id, **reservation.headers}
+def _headers(response: UpstreamAnswer, reservation: Reservation) -> dict[str, str]:
+    return {
+        **answer_headers(response.headers),
+        **request_id_headers(reservation.request_id),
+        **reservation.headers,
+    }
 
 
 def _beginning(data: bytes) -> str:

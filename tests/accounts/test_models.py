@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from bson import Decimal128, Int64
 
-from accounts.authentication import find_account_by_key, read_key
+from accounts.authentication import find_account_by_key, read_keys
 from accounts.errors import AccountDisabled, BalanceWriteForbidden, InvalidApiKey, InvalidUsername, UsernameTaken
 from accounts.keys import hash_key
 from accounts.models import Account, Balance, LedgerEntry, LedgerError
@@ -104,17 +104,28 @@ def test_a_disabled_account_is_told_apart_from_a_wrong_key(insert_user: InsertUs
 
 
 @pytest.mark.parametrize(
-    ("authorization", "x_api_key", "key"),
-    [("Bearer abc", None, "abc"), ("bearer  abc ", None, "abc"), (None, "abc", "abc"), ("Bearer a", "b", "b")],
+    ("authorization", "x_api_key", "api_key", "keys"),
+    [
+        ("Bearer abc", None, None, ["abc"]),
+        ("bearer  abc ", None, None, ["abc"]),
+        ("abc", None, None, ["abc"]),
+        (None, "abc", None, ["abc"]),
+        (None, None, " abc", ["abc"]),
+        ("Basic abc", "b", None, ["b"]),
+        ("Bearer a", "b", "a", ["a", "b"]),
+        ("Bearer a", "sk-trollllm-b", None, ["sk-trollllm-b", "a"]),
+    ],
 )
-def test_read_key_takes_both_headers(authorization: str | None, x_api_key: str | None, key: str) -> None:
-    assert read_key(authorization, x_api_key) == key
+def test_read_keys_takes_each_header(
+    authorization: str | None, x_api_key: str | None, api_key: str | None, keys: list[str]
+) -> None:
+    assert read_keys(authorization, x_api_key, api_key) == keys
 
 
-@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer ", "Basic abc", "abc"])
-def test_read_key_refuses_what_is_no_bearer_key(authorization: str | None) -> None:
+@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer ", "Basic abc"])
+def test_read_keys_refuses_what_is_no_key(authorization: str | None) -> None:
     with pytest.raises(InvalidApiKey):
-        read_key(authorization, None)
+        read_keys(authorization, None)
 
 
 def test_ledger_entries_are_immutable(db: None) -> None:

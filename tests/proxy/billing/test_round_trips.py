@@ -1,7 +1,9 @@
 """How often a billed request goes to the database, counted from the driver's own log of its commands."""
 
+import gzip
 import json
 from decimal import Decimal
+from itertools import product
 
 from accounts.api_keys import create_key
 from accounts.key_choices import Budget, Limits
@@ -37,11 +39,12 @@ def test_a_billed_request_takes_three_round_trips_once_the_prices_are_cached(
 
     limits = Limits(Budget(Decimal("0.5"), BudgetPeriod.DAY), models=(MODEL,), upstreams=("openhands",))
     _, limited_key = create_key(username="alice", name="limited", limits=limits)
-    for key in (key_of("alice"), limited_key):
-        for path in (CHAT, MESSAGES):
-            for is_stream in (False, True):
-                before = len(commands_of(server.log()))
-                headers = {"Authorization": f"Bearer {key}"}
-                assert post(server, chat(stream=is_stream), path=path, username=None, headers=headers).status == 200
-                assert commands_of(server.log())[before:] == [HOLD, RECORD, SETTLE], (path, is_stream)
+    others: tuple[dict[str, str], ...] = ({}, {"x-api-key": "sk-ant-of-another-service", "Content-Encoding": "gzip"})
+    for key, path, is_stream, other in product((key_of("alice"), limited_key), (CHAT, MESSAGES), (False, True), others):
+        body = json.dumps(chat(stream=is_stream)).encode()
+        before = len(commands_of(server.log()))
+        headers = {"Authorization": f"Bearer {key}", **other}
+        sent = gzip.compress(body) if other else body
+        assert post(server, sent, path=path, username=None, headers=headers).status == 200
+        assert commands_of(server.log())[before:] == [HOLD, RECORD, SETTLE], (path, is_stream, headers)
     assert_reconciles()
