@@ -1,5 +1,6 @@
 """System checks for what would hurt in production. `manage.py check --deploy --database default` runs them all."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ from django.db import connections
 from pymongo.errors import PyMongoError
 
 from accounts.authentication import count_plain_keys
+from billing_site import cors
 from mongo.backend.base import DatabaseWrapper
 from mongo.errors import DATABASE_FAILURES
 
@@ -105,6 +107,30 @@ def check_missing_endpoints(app_configs: Any, **kwargs: Any) -> list[CheckMessag
         for upstream, missing in settings.MISSING_ENDPOINTS.items()
         for name in sorted(missing - settings.OPTIONAL_ENDPOINTS)
     ]
+
+
+@register()
+def check_public_addresses(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Origins that no browser sends allow nobody; an address that is none misleads who is told it."""
+    messages: list[CheckMessage] = [
+        Error(
+            f"CORS_ORIGINS has {origin!r}, which is no origin: a browser never sends it.",
+            hint="Write https://host or https://host:port in small letters, without a path or the usual port; or *.",
+            id="billing.E009",
+        )
+        for origin in sorted(settings.CORS_ORIGINS)
+        if origin != cors.ANY_ORIGIN and not cors.is_origin(origin)
+    ]
+    messages += [
+        Error(
+            f"{upstream.upper()}_PUBLIC_URL is {url!r}: customers would be told an address that is none.",
+            hint="Write https://host, https://host:port or either with a path.",
+            id="billing.E017",
+        )
+        for upstream, url in settings.PUBLIC_URLS.items()
+        if url and not re.fullmatch(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?", url)
+    ]
+    return messages
 
 
 @register(Tags.security)

@@ -291,6 +291,8 @@ STATEMENTS_PER_MINUTE = env.int("STATEMENTS_PER_MINUTE", default=30)
 """How often an account may ask each process for `/v1/usage`; each second that the database works counts as five."""
 STATEMENT_MAX_SECONDS = env.float("STATEMENT_MAX_SECONDS", default=5.0)
 """The database gives up adding up such a statement after this; the answer asks for a shorter period."""
+CORS_ORIGINS = frozenset(_list("CORS_ORIGINS"))
+"""Origins whose pages may call the APIs in a browser, such as `https://chat.example.com`; `*` = any. Off by default."""
 PURCHASE_URL = env.str("PURCHASE_URL", default="")
 """Where customers buy credits: named in the refusals that a purchase would mend."""
 SUPPORT_CONTACT = env.str("SUPPORT_CONTACT", default="")

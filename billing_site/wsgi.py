@@ -23,6 +23,7 @@ from django.http import StreamingHttpResponse
 from django.urls import ResolverMatch, resolve
 
 from accounts.keys import mask_keys_in
+from billing_site import cors
 from billing_site.security import api_headers
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,10 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
     if getattr(environ.get("gunicorn.socket"), "has_no_thread", False):
         environ[HAS_NO_THREAD] = True
     path = environ["PATH_INFO"] = _place(environ, environ["PATH_INFO"])
+    if cors.concerns(path):
+        if cors.is_preflight(environ):
+            return cors.answer_preflight(environ, start_response, _security_headers)
+        start_response = cors.telling(environ, start_response)
     if path.startswith(_PREFIXES):
         serve = _serve_proxy if settings.SERVE == "api" else _serve_proxy_beside_the_site
     else:

@@ -15,6 +15,7 @@ from billing_site.checks import (
     check_hold_age,
     check_missing_endpoints,
     check_plain_keys,
+    check_public_addresses,
     check_room_for_bodies,
     check_secrets,
     check_transactions,
@@ -98,6 +99,39 @@ def test_a_missing_endpoint_is_one_that_can_be_missing() -> None:
         MISSING_ENDPOINTS={"openhands": frozenset(("responses", "embedding")), "ohmygpt": frozenset()}
     ):
         assert ids(check_missing_endpoints(None)) == {"billing.E008"}
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "https://chat.example.com", "http://localhost:3000", "app://x", "http://[::1]:8080"]
+)
+def test_an_origin_that_browsers_send_is_right(origin: str) -> None:
+    with override_settings(CORS_ORIGINS=frozenset((origin,))):
+        assert check_public_addresses(None) == []
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "chat.example.com",
+        "https://chat.example.com/",
+        "https://chat.example.com/app",
+        "https://Chat.example.com",
+        "https://chat.example.com:443",
+        "http://chat.example.com:80",
+        "https://*.example.com",
+        "https://user@example.com",
+        "null",
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_said(origin: str) -> None:
+    with override_settings(CORS_ORIGINS=frozenset((origin, "https://ok.example.com"))):
+        assert ids(check_public_addresses(None)) == {"billing.E009"}
+
+
+@pytest.mark.parametrize("url", ["openhands.example.com", "ftp://x", "https://", "https://x?a=b"])
+def test_a_public_address_that_is_none_is_said(url: str) -> None:
+    with override_settings(PUBLIC_URLS={"openhands": url, "ohmygpt": "https://fine.example.com/ohmygpt"}):
+        assert ids(check_public_addresses(None)) == {"billing.E017"}
 
 
 @pytest.mark.django_db

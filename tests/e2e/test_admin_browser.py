@@ -3,9 +3,7 @@
 Pictures of every page are kept in `var/screenshots/`.
 """
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -18,7 +16,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client, override_settings
 from django.utils import timezone
-from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
 
 from accounts import credits
 from accounts.models import Account
@@ -33,32 +31,10 @@ from tests.support.conftest import send_money
 
 PICTURES: Path = settings.BASE_DIR / "var" / "screenshots"
 PASSWORD = "a-long-staff-password"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 WINDOWS: dict[str, ViewportSize] = {
     "phone": {"width": 390, "height": 900},
     "desk": {"width": 1280, "height": 900},
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium-headless-shell") or shutil.which("chromium")
-    assert path, "These tests need chromium: `make test` installs it, or `apt-get install chromium-headless-shell`."
-    # Playwright runs an event loop in this thread; the ORM calls of these tests do not run inside of it.
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        browser.close()
-    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
 @pytest.fixture

@@ -376,7 +376,7 @@ def test_a_query_on_a_metered_path_changes_nothing(
 ) -> None:
     insert_user("alice", creditsNew=1)
     for path in ("/v1/messages", "/v1/chat/completions"):
-        assert post(server, chat(), path=f"{path}?beta=true").status == 200
+        assert post(server, chat(), path=f"{path}?gamma=true").status == 200
         assert upstream.requests[-1].path == path
     assert_reconciles()
 
