@@ -37,6 +37,11 @@ class Directives:
     chunk_delay: float = 0
     big: int | None = None
     tool: bool = False
+    calls: int = 1
+    reasoning: bool = False
+    refusal: bool = False
+    incomplete: bool = False
+    failed: bool = False
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None
@@ -70,7 +75,7 @@ class Directives:
 
 
 def _convert(kind: Any, value: str) -> int | float | str:
-    if kind == (int | None):
+    if kind in (int, int | None):
         return int(value)
     return float(value) if kind is float else value
 
@@ -180,18 +185,18 @@ def _tool_name(tool: JsonObject) -> str:
     return str(tool.get("function", tool).get("name"))
 
 
-def _distort(usage: Any, kind: str | None) -> Any:
+def distort(usage: Any, kind: str | None) -> Any:
     """The usage with every count replaced as the directive `usage` says; None if it is to be missing."""
     if kind is None or kind == "missing":
         return usage if kind is None else None
     if isinstance(usage, dict) and kind == "partial":
         return {name: value for name, value in usage.items() if name not in _OUTPUT_COUNTS}
     if isinstance(usage, dict):
-        return {name: _distort(value, kind) for name, value in usage.items()}
+        return {name: distort(value, kind) for name, value in usage.items()}
     return _USAGE_VALUES[kind]
 
 
-def _event(data: JsonObject) -> bytes:
+def sse_event(data: JsonObject) -> bytes:
     """One server-sent event; Anthropic's carry their type as the name of the event too."""
     name = f"event: {data['type']}\n" if "type" in data else ""
     return f"{name}data: {json.dumps(data)}\n\n".encode()
@@ -219,10 +224,11 @@ class OpenAI:
             "total_tokens": reply.prompt_tokens + reply.completion_tokens,
             "prompt_tokens_details": details,
         }
-        return cast(JsonObject | None, _distort(usage, reply.directives.usage))
+        return cast(JsonObject | None, distort(usage, reply.directives.usage))
 
     @classmethod
-    def body(cls, reply: Reply) -> JsonObject:
+    def body(cls, reply: Reply, payload: JsonObject) -> JsonObject:
+        del payload
         message: JsonObject = {"role": "assistant", "content": reply.text, "refusal": None}
         if reply.tool is not None:
             message |= {"content": None, "tool_calls": [cls._tool_call(reply, json.dumps({"text": reply.text}))]}
@@ -243,9 +249,9 @@ class OpenAI:
         usage = cls.usage(reply) if include_usage else None
         frame = cls._frame(reply, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
 
-        def event(delta: JsonObject, finish_reason: str | None = None, **more: Any) -> bytes:
+        def event(delta: JsonObject, reason: str | None = None, **more: Any) -> bytes:
             return b"".join(
-                _event({**frame, "choices": [{"index": index, "delta": delta, "finish_reason": finish_reason}], **more})
+                sse_event({**frame, "choices": [{"index": index, "delta": delta, "finish_reason": reason}], **more})
                 for index in range(reply.choices)
             )
 
@@ -254,18 +260,16 @@ class OpenAI:
             deltas: list[JsonObject] = [{"content": piece} for piece in reply.pieces]
         else:
             start = {"role": "assistant", "content": None, "tool_calls": [{"index": 0, **cls._tool_call(reply, "")}]}
-            deltas = [
-                {"tool_calls": [{"index": 0, "function": {"arguments": part}}]} for part in _argument_parts(reply)
-            ]
+            deltas = [{"tool_calls": [{"index": 0, "function": {"arguments": part}}]} for part in argument_parts(reply)]
         finish = event({}, cls._finish_reason(reply))
-        last = b"" if usage is None else _event({**frame, "choices": [], "usage": usage})
+        last = b"" if usage is None else sse_event({**frame, "choices": [], "usage": usage})
         if reply.directives.stray:
             finish, last = event({}, cls._finish_reason(reply), usage=usage), b""
         return Stream(
             head=event(start),
             chunks=[event(delta) for delta in deltas],
             tail=finish + last + b"data: [DONE]\n\n",
-            error=_event(cls.error(500, "The fake upstream was told to fail.")),
+            error=sse_event(cls.error(500, "The fake upstream was told to fail.")),
         )
 
     @staticmethod
@@ -302,10 +306,11 @@ class Anthropic:
             "cache_read_input_tokens": reply.directives.cached_tokens or 0,
             "output_tokens": reply.completion_tokens,
         }
-        return cast(JsonObject | None, _distort(usage, reply.directives.usage))
+        return cast(JsonObject | None, distort(usage, reply.directives.usage))
 
     @classmethod
-    def body(cls, reply: Reply) -> JsonObject:
+    def body(cls, reply: Reply, payload: JsonObject) -> JsonObject:
+        del payload
         content: JsonObject = {"type": "text", "text": reply.text}
         if reply.tool is not None:
             content = {**cls._tool_use(reply), "input": {"text": reply.text}}
@@ -331,17 +336,17 @@ class Anthropic:
             deltas: list[JsonObject] = [{"type": "text_delta", "text": piece} for piece in reply.pieces]
         else:
             block = {**cls._tool_use(reply), "input": {}}
-            deltas = [{"type": "input_json_delta", "partial_json": part} for part in _argument_parts(reply)]
+            deltas = [{"type": "input_json_delta", "partial_json": part} for part in argument_parts(reply)]
         stop = {"stop_reason": cls._stop_reason(reply), "stop_sequence": None}
         return Stream(
-            head=_event({"type": "message_start", "message": message})
-            + _event({"type": "content_block_start", "index": 0, "content_block": block})
-            + _event({"type": "ping"}),
-            chunks=[_event({"type": "content_block_delta", "index": 0, "delta": delta}) for delta in deltas],
-            tail=_event({"type": "content_block_stop", "index": 0})
-            + _event({"type": "message_delta", "delta": stop, **final})
-            + _event({"type": "message_stop", **stray}),
-            error=_event(cls.error(500, "The fake upstream was told to fail.")),
+            head=sse_event({"type": "message_start", "message": message})
+            + sse_event({"type": "content_block_start", "index": 0, "content_block": block})
+            + sse_event({"type": "ping"}),
+            chunks=[sse_event({"type": "content_block_delta", "index": 0, "delta": delta}) for delta in deltas],
+            tail=sse_event({"type": "content_block_stop", "index": 0})
+            + sse_event({"type": "message_delta", "delta": stop, **final})
+            + sse_event({"type": "message_stop", **stray}),
+            error=sse_event(cls.error(500, "The fake upstream was told to fail.")),
         )
 
     @staticmethod
@@ -357,14 +362,11 @@ class Anthropic:
         return {"type": "tool_use", "id": f"toolu_{reply.id}", "name": reply.tool}
 
 
-Api = type[OpenAI] | type[Anthropic]
-
-
 def _is_exact(reply: Reply) -> bool:
     return reply.directives.usage is None
 
 
-def _argument_parts(reply: Reply) -> list[str]:
+def argument_parts(reply: Reply) -> list[str]:
     """The JSON arguments of the tool call, in as many parts as the reply has words."""
     parts = [json.dumps(piece)[1:-1] for piece in reply.pieces]
     if parts:

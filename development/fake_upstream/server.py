@@ -3,10 +3,10 @@
     python -m development.fake_upstream.server --port 9000 --api-key secret
     with FakeUpstream(api_key="secret") as upstream: ...  # the same in the process of a test
 
-It answers `GET /v1/models`, `POST /v1/chat/completions` (OpenAI), `POST /v1/messages` and `/v1/messages/count_tokens`
-(Anthropic), plain and streaming. The answer follows from the request alone: prompt tokens are `count_prompt_tokens`, a
-quarter of the text's UTF-8 bytes; the reply repeats the words of the last user message, 16 words, or as many as
-`max_tokens` allows, and each word is one completion token and one chunk of a stream.
+It answers `GET /v1/models`, `POST /v1/chat/completions` and `/v1/responses` (OpenAI), `POST /v1/messages` and
+`/v1/messages/count_tokens` (Anthropic), plain and streaming. The answer follows from the request alone: prompt tokens
+are `count_prompt_tokens`, a quarter of the text's UTF-8 bytes; the reply repeats the words of the last user message, 16
+words, or as many as `max_tokens` allows, and each word is one completion token and one chunk of a stream.
 
 Directives in the last user message change that, for example `[[fake chunks=50 chunk_delay=0.02]]`:
 
@@ -19,6 +19,10 @@ Directives in the last user message change that, for example `[[fake chunks=50 c
     chunk_delay=0.05        seconds before each word of a stream, and before its end
     big=20000000            bytes of text in the reply, spread evenly over its words
     tool                    call the first tool of `tools`
+    calls=2                 with `tool`, in a response: call it so often at once
+    reasoning               in a response: an item of reasoning before the rest
+    refusal                 in a response: refuse, with the words of the reply
+    incomplete, failed      in a response: end in this status
     prompt_tokens=1000      report this as `prompt_tokens` or `input_tokens`
     completion_tokens=500   report this as `completion_tokens` or `output_tokens`, beyond `max_tokens` too
     cached_tokens=200       report as `prompt_tokens_details.cached_tokens` or `cache_read_input_tokens`
@@ -58,7 +62,6 @@ from typing import Any, Self
 from development.fake_upstream.replies import (
     MODELS,
     Anthropic,
-    Api,
     BadRequestError,
     Directives,
     JsonObject,
@@ -67,6 +70,9 @@ from development.fake_upstream.replies import (
     Stream,
     build_reply,
 )
+from development.fake_upstream.responses import Responses, as_chat
+
+Api = type[OpenAI] | type[Anthropic] | type[Responses]
 
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _RECORDED_REQUESTS = 1000
@@ -257,7 +263,7 @@ class _Connection(socketserver.StreamRequestHandler):
         return is_kept and request.headers.get("connection", "").lower() != "close"
 
     def _route(self, request: RecordedRequest, path: str, body: bytes, reply_id: str) -> bool:
-        api: Api = Anthropic if path.startswith("/v1/messages") else OpenAI
+        api: Api = _API_OF.get(path, OpenAI)
         expected = self.server.api_key
         if expected is not None and request.headers.get("authorization") != f"Bearer {expected}":
             return self._send_json(401, api.error(401, "Incorrect API key provided."))
@@ -268,7 +274,7 @@ class _Connection(socketserver.StreamRequestHandler):
             return self._send_json(404, api.error(404, f"No {request.method} {path} here."))
         try:
             payload = _parse_payload(body, path)
-            reply = build_reply(payload, reply_id)
+            reply = build_reply(as_chat(payload) if api is Responses else payload, reply_id)
         except BadRequestError as error:
             return self._send_json(400, api.error(400, str(error)))
         if path == "/v1/messages/count_tokens" and reply.directives.status is None:
@@ -292,7 +298,7 @@ class _Connection(socketserver.StreamRequestHandler):
             return self._send_json(directives.status, error, headers)
         if payload.get("stream"):
             return self._send_stream(api.stream(reply, payload), reply)
-        body = b"{not json" if directives.garbage else json.dumps(api.body(reply)).encode()
+        body = b"{not json" if directives.garbage else json.dumps(api.body(reply, payload)).encode()
         if directives.deep:
             body = b'{"deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"," + body[1:]
         return self._send_body(200, body, {"X-Request-Id": reply.id}, directives)
@@ -361,7 +367,12 @@ class _Connection(socketserver.StreamRequestHandler):
 
 ABOUT_THE_REQUEST = {400, 404, 413, 422}
 """Statuses whose error is, unless the directive `broke` says otherwise."""
-_POST_PATHS = {"/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens"}
+_API_OF: dict[str, Api] = {
+    "/v1/messages": Anthropic,
+    "/v1/messages/count_tokens": Anthropic,
+    "/v1/responses": Responses,
+}
+_POST_PATHS = {"/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens"}
 
 
 def _parse_payload(body: bytes, path: str) -> JsonObject:

@@ -9,6 +9,8 @@ from proxy.api import views
 
 urlpatterns = [
     path("v1/chat/completions", views.chat_completions),
+    path("v1/responses", views.responses),
+    re_path(r"^v1/(?:responses/.|conversations(?:/|\Z))", views.stored_responses),
     path("v1/messages", views.messages),
     path("v1/messages/count_tokens", views.count_tokens),
     path("v1/balance", views.balance_of),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, QueryDict
 
 from accounts import rate_limits, throttle
@@ -41,12 +42,14 @@ from proxy.errors import (
 from proxy.formats.anthropic_messages import AnthropicMessages, AnthropicTokenCount
 from proxy.formats.api_format import ApiFormat
 from proxy.formats.openai_chat import OpenAiChat
+from proxy.formats.openai_responses import OpenAiResponses
 from proxy.relay.relay import Answer, forward, forward_free
 from proxy.upstream.client import get_upstream
 
 logger = logging.getLogger(__name__)
 
 OPENAI: ApiFormat = OpenAiChat()
+RESPONSES: ApiFormat = OpenAiResponses()
 ANTHROPIC: ApiFormat = AnthropicMessages()
 TOKEN_COUNT: ApiFormat = AnthropicTokenCount()
 LONGEST_PATH_TOLD = 200
@@ -101,6 +104,25 @@ def _endpoint(method: str | None, api_format: ApiFormat | None) -> Callable[[End
 def chat_completions(request: HttpRequest, balance: Balance, request_id: str) -> Answer:
     """`POST /v1/chat/completions`, billed."""
     return _metered(request, balance, request_id, OPENAI)
+
+
+@_endpoint("POST", RESPONSES)
+def responses(request: HttpRequest, balance: Balance, request_id: str) -> Answer:
+    """`POST /v1/responses`, billed; passed on to the upstream's own endpoint, which not every upstream has."""
+    if "responses" in settings.MISSING_ENDPOINTS[balance.value]:
+        raise NotFound(
+            f"{balance.label} has no /v1/responses. Let your client use POST {OPENAI.path} here, or {ANTHROPIC.path}."
+        )
+    return _metered(request, balance, request_id, RESPONSES)
+
+
+@_endpoint(None, RESPONSES)
+def stored_responses(request: HttpRequest, balance: Balance, request_id: str) -> Answer:
+    """What else the vendor has below `/v1/responses` and `/v1/conversations`: all of it is about what is stored."""
+    raise NotFound(
+        f"Responses and conversations are not stored here, so that there is none to get, cancel, compact or delete. "
+        f"POST {RESPONSES.path} with the whole conversation in 'input' answers at once."
+    )
 
 
 @_endpoint("POST", ANTHROPIC)

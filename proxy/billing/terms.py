@@ -59,6 +59,9 @@ def price_call(call: Call, price: Price, *, options: Collection[str] = ()) -> Pr
         raise UnsupportedParameter("modalities", f"Sound has no price for {call.model!r}.")
     kept = [tool for tool in asked.server_tools if tool.name in price.charged.fees]
     removed = tuple(tool for tool in asked.server_tools if tool.name not in price.charged.fees)
+    for tool in removed:
+        if tool.is_never_left_out:
+            raise UnsupportedParameter(f"tools.type={tool.kind}", f"It has no price for {call.model!r}.")
     _check_demanded(call, removed)
     terms = Terms(
         options=(*(option for _, option in asked.options), *options),

@@ -8,7 +8,7 @@ from proxy.formats.api_format import UsageReport
 from proxy.formats.event_stream import EventStreamReader
 from proxy.formats.generated_text import TextMeter, text_size
 from proxy.formats.json_body import JsonObject
-from proxy.formats.usage_counts import find_usages, keep_usage
+from proxy.formats.usage_counts import find_usages
 
 
 def text_meter() -> TextMeter:
@@ -47,7 +47,6 @@ class AnthropicMessagesStream(EventStreamReader):
 
     def __init__(self) -> None:
         super().__init__(text_meter())
-        self._usages: list[JsonObject] = []
         self._has_final = False
         self._stop_reason: str | None = None
 
@@ -65,8 +64,7 @@ class AnthropicMessagesStream(EventStreamReader):
         return message is not None and message.get("type") == "message_stop"
 
     def read_message(self, message: JsonObject) -> bool:
-        for usage in find_usages(message):
-            keep_usage(self._usages, usage)
+        if self.keep_usages(message):
             self._has_final = self._has_final or message.get("type") in {"message_delta", "message_stop"}
         for inner in (message.get("message"), message.get("delta")):
             if isinstance(inner, dict):

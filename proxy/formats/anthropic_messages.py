@@ -13,7 +13,7 @@ from proxy.formats.anthropic_answer import (
     tool_inputs_size,
 )
 from proxy.formats.anthropic_usage import read_usage
-from proxy.formats.api_format import ANY_TOOL, Call, UsageReport
+from proxy.formats.api_format import ANY_TOOL, Call, StreamReader, UsageReport
 from proxy.formats.generated_text import TextMeter
 from proxy.formats.json_body import (
     JsonObject,
@@ -270,7 +270,7 @@ class AnthropicMessages:
         kind = _ERROR_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
         return {"type": "error", "error": {"type": kind, "message": message, "code": code, **details}}
 
-    def error_event(self, body: JsonObject) -> bytes:
+    def error_event(self, body: JsonObject, reader: StreamReader) -> bytes:
         return b"event: error\ndata: " + json.dumps(body).encode() + b"\n\n"
 
 

@@ -135,8 +135,8 @@ class ApiFormat(Protocol):
 
     def error_body(self, *, status: int, code: str, message: str, details: JsonObject) -> JsonObject: ...
 
-    def error_event(self, body: JsonObject) -> bytes:
-        """An error's body as an event of a stream that has begun."""
+    def error_event(self, body: JsonObject, reader: StreamReader) -> bytes:
+        """An error's body as what ends a stream that has begun; `reader` has read it so far."""
 
 
 class EventReader(StreamReader, Protocol):

@@ -10,6 +10,7 @@ from proxy.formats.api_format import UsageReport
 from proxy.formats.generated_text import TextMeter
 from proxy.formats.json_body import JsonObject
 from proxy.formats.operator_costs import tells_costs, without_costs
+from proxy.formats.usage_counts import find_usages, keep_usage
 
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -35,6 +36,7 @@ class EventStreamReader(ABC):
         self.error: JsonObject | None = None
         self.answered_model: str | None = None
         self._text = text
+        self._usages: list[JsonObject] = []
         self._pending = b""
         self._is_inside_event = False
 
@@ -86,6 +88,14 @@ class EventStreamReader(ABC):
     def says_nothing(self) -> bool:
         """Whether there is no answer in the stream: no text, no usage, and no reason to stop."""
         return not (self.text_bytes or self.has_stopped() or self.report().usage)
+
+    def keep_usages(self, message: JsonObject) -> bool:
+        """Keep what an event tells of the usage, an error too; returns whether it tells any."""
+        is_told = False
+        for usage in find_usages(message):
+            keep_usage(self._usages, usage)
+            is_told = True
+        return is_told
 
     def _pass(self, block: bytes) -> bytes:
         if self.error is not None:
@@ -152,6 +162,7 @@ class EventStreamReader(ABC):
                 self.is_garbage = True
             self.error = message
         if self.error is not None:
+            self.keep_usages(message)
             return b""
         self.is_finished = self.is_finished or self.is_last(data, message)
         is_passed = self.read_message(message)

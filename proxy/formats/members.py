@@ -7,7 +7,7 @@ operator lists it in `PASSED_MEMBERS` or on the price row. null asks for nothing
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from django.conf import settings
 
 from proxy.errors import InvalidRequest, UnsupportedParameter
 from proxy.formats.images import data_of_url, image_tokens
+from proxy.formats.json_body import JsonObject
 
 MOST_TOOLS = 10_000
 """Of one request. Vendors take a few hundred; each that is left out is remembered until the request has ended."""
@@ -26,13 +27,17 @@ LIKELY_FILE_BYTES_PER_TOKEN = 4
 
 @dataclass(frozen=True)
 class ServerTool:
-    """A tool that the upstream runs itself: what a price row calls it, its type and its own name, where it stands."""
+    """A tool that the upstream runs itself: what a price row calls it, its type and its own name, where it stands.
+
+    One that `is_never_left_out` is refused where it has no price, since no client sends it unasked.
+    """
 
     name: str
     kind: str
     label: str | None
     position: int
     most_uses: int | None
+    is_never_left_out: bool = False
 
 
 @dataclass
@@ -277,9 +282,13 @@ class Tools(Rule):
 
     `described` are the rules of tools whose whole description stands in the request, by type. A type that begins with
     one of `CLIENT_TOOLS` is described by the vendor: its description is not in the body, so a bound stands for it.
+    `run_by_client` says of types that either may run whether the client runs a tool. `never_left_out` are tools of the
+    upstream, by the names of price rows, that are refused without a price instead of being left out.
     """
 
     described: Mapping[str | None, Rule]
+    run_by_client: Mapping[str, Callable[[JsonObject], bool]] = field(default_factory=dict)
+    never_left_out: frozenset[str] = frozenset()
 
     def read(self, value: Any, asked: Asked) -> None:
         if not isinstance(value, list):
@@ -293,7 +302,8 @@ class Tools(Rule):
             kind = tool.get("type")
             if kind is not None and not isinstance(kind, str):
                 raise InvalidRequest("The type of a tool must be text.", param=asked.name("type"))
-            rule = self.described.get(kind)
+            decides = self.run_by_client.get(kind or "")
+            rule = self.described.get(kind) if decides is None or decides(tool) else None
             if rule is not None:
                 rule.read(tool, asked)
             elif name := next((name for prefix, name in SERVER_TOOLS.items() if str(kind).startswith(prefix)), None):
@@ -301,7 +311,9 @@ class Tools(Rule):
                 most_uses = most if isinstance(most, int) and not isinstance(most, bool) and most > 0 else None
                 if most_uses and most_uses > MOST_USES:
                     raise InvalidRequest(f"'max_uses' of a tool is more than {MOST_USES:,}.", param=asked.name())
-                asked.server_tools.append(ServerTool(name, str(kind), label, position, most_uses))
+                asked.server_tools.append(
+                    ServerTool(name, str(kind), label, position, most_uses, name in self.never_left_out)
+                )
             elif CLIENT_TOOLS.match(str(kind)):
                 asked.input_tokens += CLIENT_TOOL_TOKENS
             else:
@@ -323,6 +335,8 @@ SERVER_TOOLS = {
     "browser_search": "web_search",
     "x_search": "web_search",
     "live_search": "web_search",
+    "shell": "shell",
+    "programmatic_tool_calling": "programmatic_tool_calling",
 }
 """Tools that the upstream runs, by the beginning of their type (dates follow), and what a price row calls them."""
 

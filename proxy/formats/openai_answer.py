@@ -7,7 +7,7 @@ from proxy.formats.event_stream import EventStreamReader
 from proxy.formats.generated_text import TextMeter
 from proxy.formats.json_body import JsonObject
 from proxy.formats.openai_usage import read_usage
-from proxy.formats.usage_counts import find_usages, keep_usage
+from proxy.formats.usage_counts import find_usages
 
 _REFUSALS = frozenset(("refusal",))
 """Reasons to stop that say that Claude refused, in gateways that pass Anthropic's word on."""
@@ -73,7 +73,6 @@ class OpenAiChatStream(EventStreamReader):
         super().__init__(text_meter())
         self._hides_usage = hides_usage
         self._choices = choices
-        self._usages: list[JsonObject] = []
         self._stopped: set[object] = set()
         self._is_refusal = False
 
@@ -93,8 +92,7 @@ class OpenAiChatStream(EventStreamReader):
         model, choices = message.get("model"), message.get("choices")
         if isinstance(model, str):
             self.answered_model = model
-        for usage in find_usages(message):
-            keep_usage(self._usages, usage)
+        self.keep_usages(message)
         if isinstance(choices, list):
             for choice in choices:
                 if isinstance(choice, dict):

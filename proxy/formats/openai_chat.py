@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import ClassVar
 
-from proxy.formats.api_format import ANY_TOOL, Call, UsageReport
+from proxy.formats.api_format import ANY_TOOL, Call, StreamReader, UsageReport
 from proxy.formats.generated_text import TextMeter
 from proxy.formats.json_body import (
     JsonObject,
@@ -40,6 +40,7 @@ from proxy.formats.members import (
     refusing,
 )
 from proxy.formats.openai_answer import OpenAiChatStream, is_answer, read_answer_usage, text_meter
+from proxy.formats.openai_errors import openai_error_body
 from proxy.formats.openai_usage import read_usage
 
 MOST_CHOICES = 128
@@ -235,12 +236,6 @@ MEMBERS: dict[str, Rule] = {
 }
 
 _BILLED_BY = frozenset(("model", "messages", "max_tokens", "max_completion_tokens", "n", "stream", "stream_options"))
-_ERROR_TYPES = {
-    401: "authentication_error",
-    402: "insufficient_credits",
-    403: "permission_error",
-    429: "rate_limit_error",
-}
 
 
 class OpenAiChat:
@@ -316,12 +311,9 @@ class OpenAiChat:
         return OpenAiChatStream(hides_usage=not call.has_asked_for_usage, choices=call.choices)
 
     def error_body(self, *, status: int, code: str, message: str, details: JsonObject) -> JsonObject:
-        default = "invalid_request_error" if status < 500 else "server_error"
-        param = details.pop("param", None)
-        kind = _ERROR_TYPES.get(status, default)
-        return {"error": {"message": message, "type": kind, "param": param, "code": code, **details}}
+        return openai_error_body(status=status, code=code, message=message, details=details)
 
-    def error_event(self, body: JsonObject) -> bytes:
+    def error_event(self, body: JsonObject, reader: StreamReader) -> bytes:
         return b"data: " + json.dumps(body).encode() + b"\n\n"
 
 

@@ -159,7 +159,7 @@ class MeteredStream:
             body = error_format.error_body(status=400, code=code, message=reported.message, details=details)
         ends = (b"\n\n", b"\n\r\n")
         gap = b"" if not self._passed_last or self._passed_last.endswith(ends) else b"\n\n"
-        return gap + error_format.error_event(body)
+        return gap + error_format.error_event(body, self._reader)
 
     def _let_go(self) -> None:
         """Give the upstream's connection back if the answer has ended, or does so at once; otherwise close it."""

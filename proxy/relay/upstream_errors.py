@@ -147,6 +147,8 @@ def _reported(answer: JsonObject) -> ReportedError | None:
     if not isinstance(message, str):
         return _reported(message) if isinstance(message, dict) else None
     kind = error.get("type") if error.get("type") is not None else error.get("status")
+    if error is answer and kind == "error":  # The type of an event of the Responses format, which tells its error so.
+        kind = None
     return ReportedError(message, _text(kind), _text(error.get("code")), _text(error.get("param")))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from proxy.errors import InvalidRequest, UnsupportedParameter
-from proxy.formats import anthropic_messages, openai_chat
+from proxy.formats import anthropic_messages, openai_chat, openai_responses
 from proxy.formats.anthropic_betas import class_of_beta
 from proxy.formats.json_body import parse_object
 from proxy.formats.members import (
@@ -33,7 +33,7 @@ from proxy.formats.members import (
 )
 
 CLIENTS = Path(__file__).parent / "clients"
-OPENAI, ANTHROPIC = openai_chat.MEMBERS, anthropic_messages.MEMBERS
+OPENAI, ANTHROPIC, RESPONSES = openai_chat.MEMBERS, anthropic_messages.MEMBERS, openai_responses.MEMBERS
 
 
 # --- The official SDKs' request types ----------------------------------------------------------------------------
@@ -43,9 +43,11 @@ def request_types() -> list[tuple[type, Mapping[str, Rule]]]:
     from anthropic.types import message_create_params
     from anthropic.types.beta import message_create_params as beta_create_params
     from openai.types.chat import completion_create_params
+    from openai.types.responses import response_create_params
 
     return [
         (completion_create_params.CompletionCreateParamsNonStreaming, OPENAI),
+        (response_create_params.ResponseCreateParamsNonStreaming, RESPONSES),
         (message_create_params.MessageCreateParamsNonStreaming, ANTHROPIC),
         (beta_create_params.MessageCreateParamsNonStreaming, ANTHROPIC),
     ]
@@ -129,7 +131,7 @@ def test_every_beta_of_the_sdk_is_classified() -> None:
 
 @pytest.mark.parametrize("path", sorted(CLIENTS.glob("*.json")), ids=lambda path: path.stem)
 def test_what_real_clients_send_passes(path: Path) -> None:
-    members = ANTHROPIC if path.stem.endswith("messages") else OPENAI
+    members = {"chat": OPENAI, "messages": ANTHROPIC, "responses": RESPONSES}[path.stem.rpartition("_")[2]]
     asked = read_members(json.loads(path.read_text()), members)
     assert asked.unknown == []
     assert asked.options == []
@@ -141,7 +143,7 @@ def test_what_real_clients_send_passes(path: Path) -> None:
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
 
-@pytest.mark.parametrize("members", [OPENAI, ANTHROPIC], ids=["openai", "anthropic"])
+@pytest.mark.parametrize("members", [OPENAI, ANTHROPIC, RESPONSES], ids=["openai", "anthropic", "responses"])
 def test_what_steers_a_gateway_is_refused_by_name(members: Mapping[str, Rule]) -> None:
     for name in GATEWAY_MEMBERS:
         with pytest.raises(UnsupportedParameter) as caught:
@@ -149,7 +151,7 @@ def test_what_steers_a_gateway_is_refused_by_name(members: Mapping[str, Rule]) -
         assert caught.value.param == name
 
 
-@pytest.mark.parametrize("members", [OPENAI, ANTHROPIC], ids=["openai", "anthropic"])
+@pytest.mark.parametrize("members", [OPENAI, ANTHROPIC, RESPONSES], ids=["openai", "anthropic", "responses"])
 def test_every_refused_member_says_why(members: Mapping[str, Rule]) -> None:
     refused = {name: rule for name, rule in members.items() if isinstance(rule, Refused)}
     assert {"fallbacks", "api_base", "mock_response", "mcp_servers"} <= refused.keys()
@@ -270,16 +272,16 @@ def documented(first: str, column: int) -> set[str]:
     return set(re.findall(r"`([^`]+)`", row.split("|")[column]))
 
 
-@pytest.mark.parametrize(("table", "column"), [(OPENAI, 2), (ANTHROPIC, 3)])
+@pytest.mark.parametrize(("table", "column"), [(OPENAI, 2), (ANTHROPIC, 3), (RESPONSES, 4)])
 @pytest.mark.parametrize("kind", ["passes", "passes by what is in it", "priced", "refused"])
 def test_the_documentation_lists_every_member(table: Mapping[str, Rule], column: int, kind: str) -> None:
     own = {name for name, rule in table.items() if class_of(rule) == kind and name not in GATEWAY_MEMBERS}
     assert documented(kind, column) == own
 
 
-def test_the_documentation_lists_what_is_refused_in_both_formats() -> None:
+def test_the_documentation_lists_what_is_refused_in_all_formats() -> None:
     assert all(isinstance(rule, Refused) for rule in GATEWAY_MEMBERS.values())
-    assert documented("refused in both", 2) == set(GATEWAY_MEMBERS)
+    assert documented("refused in all", 2) == set(GATEWAY_MEMBERS)
 
 
 def test_the_documentation_lists_the_tools() -> None:
