@@ -18,6 +18,8 @@ _ERROR_EVENT = re.compile(rb"^event:[ \t]*error[ \t\r]*$", re.MULTILINE)
 _ERRORS = (b'"error"', b"event: error", b"event:error")
 LARGEST_EVENT_BYTES = 1024 * 1024
 """A longer event is passed on in pieces, unread: memory stays flat whatever the upstream sends."""
+KEPT_BYTES = 64 * 1024
+"""Of a longer event that its format knows by its beginning the end is held back, and read."""
 
 
 class EventStreamReader(ABC):
@@ -39,6 +41,7 @@ class EventStreamReader(ABC):
         self._usages: list[JsonObject] = []
         self._pending = b""
         self._is_inside_event = False
+        self._held: bytes | None = None
 
     @property
     def text_bytes(self) -> int:
@@ -62,6 +65,9 @@ class EventStreamReader(ABC):
         if block and not self._is_inside_event and not self._is_whole(block):
             block = b""
         passed = self._pass(block) if block else b""
+        if self._held is not None:
+            held, self._held = self._held, None
+            passed += self.finish_long_event(held, is_whole=False)
         self.is_finished = self.is_finished or (self.error is None and self.has_stopped())
         return passed
 
@@ -89,6 +95,17 @@ class EventStreamReader(ABC):
         """Whether there is no answer in the stream: no text, no usage, and no reason to stop."""
         return not (self.text_bytes or self.has_stopped() or self.report().usage)
 
+    def begin_long_event(self, start: bytes) -> bytes | None:
+        """The beginning of an event that is too long to be read, as it is passed on; None if it says nothing here.
+
+        An error in it is noted.
+        """
+        return None
+
+    def finish_long_event(self, end: bytes, *, is_whole: bool) -> bytes:
+        """An event known by its beginning ends with these bytes, or is cut; returns them as they are sent on."""
+        return end
+
     def keep_usages(self, message: JsonObject) -> bool:
         """Keep what an event tells of the usage, an error too; returns whether it tells any."""
         is_told = False
@@ -101,18 +118,27 @@ class EventStreamReader(ABC):
         if self.error is not None:
             return b""
         self._text.feed(block)
-        start = 0
+        begun = b""
+        rest = block
         if self._is_inside_event:
             end = _EVENT_END.search(block)
             if end is None:
-                return block
-            self._is_inside_event, start = False, end.end()
-        if self.has_begun and self._is_usual(block):
-            passed = block
-        else:
-            passed = block[:start] + b"".join(self._read_events(block[start:]))
+                return self._go_on(block)
+            begun, rest = self._go_on(block[: end.end()], has_ended=True), block[end.end() :]
+        passed = rest if self.has_begun and self._is_usual(rest) else b"".join(self._read_events(rest))
         self._is_inside_event = not block.endswith((b"\n\n", b"\n\r\n"))
-        return passed
+        return begun + passed
+
+    def _go_on(self, piece: bytes, *, has_ended: bool = False) -> bytes:
+        """The next piece of an event that is passed on in pieces; returns what of it is sent on now."""
+        if self._held is None:
+            return piece
+        data = self._held + piece
+        if has_ended:
+            self._held = None
+            return self.finish_long_event(data, is_whole=True)
+        self._held = data[-KEPT_BYTES:]
+        return data[:-KEPT_BYTES]
 
     def _is_usual(self, block: bytes) -> bool:
         """Whether no event of a block has to be read. Each has one line of data, and that the member they all have."""
@@ -136,7 +162,15 @@ class EventStreamReader(ABC):
 
     def _read_events(self, block: bytes) -> Iterator[bytes]:
         for event in _split(block):
-            if self.error is None:
+            if self.error is not None:
+                return
+            is_long = len(event) > LARGEST_EVENT_BYTES and not event.endswith((b"\n\n", b"\n\r\n"))
+            if is_long and (begun := self.begin_long_event(event)) is not None:
+                self.has_begun = True
+                if self.error is None:
+                    self._held = begun[-KEPT_BYTES:]
+                    yield begun[:-KEPT_BYTES]
+            else:
                 yield event if self.has_begun and self._is_usual(event) else self._read_event(event)
 
     def _read_event(self, event: bytes) -> bytes:

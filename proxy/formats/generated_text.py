@@ -57,6 +57,11 @@ class TextMeter:
         self._carried = b""
 
     @property
+    def uses(self) -> dict[str, int]:
+        """How often tools of the upstream were used, by the names of price rows, where a format's items tell it."""
+        return {}
+
+    @property
     def size(self) -> int:
         """UTF-8 bytes of text so far."""
         copies = [self._sizes[name] for name in self._copies]

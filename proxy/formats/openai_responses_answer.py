@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from proxy.formats.api_format import UsageReport
@@ -10,6 +10,7 @@ from proxy.formats.event_stream import EventStreamReader
 from proxy.formats.generated_text import TextMeter, text_size
 from proxy.formats.json_body import JsonObject
 from proxy.formats.openai_usage import read_usage
+from proxy.formats.operator_costs import usage_without_costs
 from proxy.formats.usage_counts import find_usages
 
 _ENDS = frozenset(("response.completed", "response.incomplete", "response.cancelled"))
@@ -34,12 +35,48 @@ _NOT_WRITTEN = frozenset(
     )
 )
 """Members of an item that hold nothing that the model wrote as text."""
+_HEAD_BYTES = 64 * 1024
+"""Of an event that is too long to be read: what it is stands in them."""
+_KIND = re.compile(rb'(?<!\\)"type"\s*:\s*"(response\.[a-z_.]+|error)"')
+_USE = re.compile(rb'(?<!\\)"type"\s*:\s*"(%b)"' % "|".join(_CALLS).encode())
+_LONGEST_USE = 64
+_ID = re.compile(rb'"response"\s*:\s*\{\s*"id"\s*:\s*"([\w-]{1,200})"')
+_ERROR = re.compile(r'(?<!\\)"error"\s*:\s*(?=\{)')
+_USAGE = re.compile(r'(?<!\\)"usage"\s*:\s*(?=\{)')
+_MOST_TRIED = 20
+"""Places where the usage may stand: tools of the client may have members of that name."""
+_decode = json.JSONDecoder().raw_decode
 _SEQUENCE_NUMBER = re.compile(rb'"sequence_number"\s*:\s*([0-9]{1,9})')
 
 
+class _TextAndUses(TextMeter):
+    """Counts the uses of tools of the upstream beside the text: a large answer is seen only as it passes."""
+
+    def __init__(self) -> None:
+        super().__init__(("text", "refusal", "arguments", "input", "code", "diff", "transcript"))
+        self._uses: dict[str, int] = {}
+        self._end = b""
+
+    @property
+    def uses(self) -> dict[str, int]:
+        """How often each tool was used, by the types of items."""
+        return self._uses
+
+    def feed(self, data: bytes) -> None:
+        """Count what a piece holds. A text, a name, or the type of an item may be cut anywhere."""
+        super().feed(data)
+        seen = len(self._end)
+        data = self._end + data
+        for found in _USE.finditer(data):
+            if found.end() > seen:
+                tool = _CALLS[found[1].decode()]
+                self._uses[tool] = self._uses.get(tool, 0) + 1
+        self._end = data[-_LONGEST_USE:]
+
+
 def text_meter() -> TextMeter:
-    """Counts what a model writes in a plain answer, which says everything once."""
-    return TextMeter(("text", "refusal", "arguments", "input", "code", "diff", "transcript"))
+    """Counts what a model writes in a plain answer, which says everything once, and its uses of tools."""
+    return _TextAndUses()
 
 
 def output_size(output: object) -> int:
@@ -105,6 +142,7 @@ class OpenAiResponsesStream(EventStreamReader):
         self._bytes_at_end = 0
         self._has_ended = self._has_answer = False
         self._begun: JsonObject | None = None
+        self._long_kind = ""
         self._sequence_number = -1
 
     @property
@@ -146,12 +184,49 @@ class OpenAiResponsesStream(EventStreamReader):
         if message.get("type") == "response.output_item.done" and isinstance(item, dict):
             self._has_answer = True
             self._bytes_of_items += output_size(item)
-            for tool, count in _uses_in([item]).items():
-                self._uses_of_items[tool] = self._uses_of_items.get(tool, 0) + count
+            self._count_uses(_uses_in([item]))
         if isinstance(response, dict):
             self.keep_usages(message)
             self._read_response(response, message.get("type"))
         return True
+
+    def _count_uses(self, uses: dict[str, int]) -> None:
+        for tool, count in uses.items():
+            self._uses_of_items[tool] = self._uses_of_items.get(tool, 0) + count
+
+    def begin_long_event(self, start: bytes) -> bytes | None:
+        """A long event of the format: a response repeats instructions, and holds whole images."""
+        found = _KIND.search(start, 0, _HEAD_BYTES)
+        if found is None:
+            return None
+        self._long_kind = found[1].decode()
+        if self._long_kind in ("response.failed", "error"):
+            self.error = {"error": _error_in(start.decode(errors="replace"))}
+        elif self._long_kind == "response.output_item.done":
+            if use := _USE.search(start, found.end(), _HEAD_BYTES):
+                self._count_uses({_CALLS[use[1].decode()]: 1})
+        elif self._begun is None and (begun := _ID.search(start, 0, _HEAD_BYTES)):
+            self._begun = {"id": begun[1].decode(), "created_at": 0, "model": ""}
+        return self._without_usage_costs(start, _usage_at_start) or start
+
+    def finish_long_event(self, end: bytes, *, is_whole: bool) -> bytes:
+        """A long event has ended. If it is what ends the stream, its usage stands in its end."""
+        if self._long_kind not in _ENDS:
+            return end
+        clean = self._without_usage_costs(end, _usage_at_end)
+        if is_whole or clean is not None:
+            self._has_ended = self._has_answer = self.is_finished = True
+        return clean or end
+
+    def _without_usage_costs(self, data: bytes, find: Callable[[str], "_Found | None"]) -> bytes | None:
+        """Take the usage out of a part of the long event that ends the stream; returns the part without costs."""
+        text = data.decode("utf-8", "surrogateescape")
+        found = find(text) if self._long_kind in _ENDS else None
+        if found is None:
+            return None
+        usage, start = found
+        self.keep_usages({"usage": usage})
+        return (text[:start] + usage_without_costs(text[start:])).encode("utf-8", "surrogateescape")
 
     def _read_response(self, response: JsonObject, kind: Any) -> None:
         if isinstance(response.get("model"), str):
@@ -196,3 +271,43 @@ class OpenAiResponsesStream(EventStreamReader):
         return b"".join(
             b"event: %b\ndata: %b\n\n" % (event["type"].encode(), json.dumps(event).encode()) for event in numbered
         )
+
+
+def _error_in(start: str) -> Any:
+    """The error that the beginning of a long event tells."""
+    for found in _ERROR.finditer(start):
+        try:
+            return _decode(start, found.end())[0]
+        except (ValueError, RecursionError):
+            continue
+    return "the response failed"
+
+
+_Found = tuple[JsonObject, int]
+"""A usage, and where it stands."""
+
+
+def _usage_at_start(start: str) -> _Found | None:
+    """The usage of the response whose event begins so."""
+    return _own_usage(start, lambda before, behind: start[start.index("{") : before] + '"usage":0}}')
+
+
+def _usage_at_end(end: str) -> _Found | None:
+    """The usage of the response whose event ends so."""
+    return _own_usage(end, lambda before, behind: '{"response":{"usage":0' + end[behind:])
+
+
+def _own_usage(text: str, event_without: Callable[[int, int], str]) -> _Found | None:
+    """The usage in a part of an event that is the response's own, and not a member of a tool or an item.
+
+    `event_without` writes the event without what is not seen of it, from what stands before the usage and behind: it is
+    JSON where the usage is a member of the response.
+    """
+    for found in list(_USAGE.finditer(text))[: -_MOST_TRIED - 1 : -1]:
+        try:
+            usage, behind = _decode(text, found.end())
+            json.loads(event_without(found.start(), behind))
+        except (ValueError, RecursionError):
+            continue
+        return (usage, found.end()) if isinstance(usage, dict) else None
+    return None

@@ -108,7 +108,8 @@ class LargeAnswerReader:
 
     def report(self) -> UsageReport:
         """The usage that stands in the answer's own object, at its end or its beginning."""
-        return self._api_format.read_usages(self._usages)
+        uses = [{"server_tool_use": self._text.uses}] if self._usages and self._text.uses else []
+        return self._api_format.read_usages([*self._usages, *uses])
 
     def _read_head(self, data: bytes) -> bytes:
         head, rest = data[:KEPT_BYTES], data[KEPT_BYTES:]
