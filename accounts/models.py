@@ -208,6 +208,7 @@ class LedgerEntry(models.Model):
         EXPIRY = "expiry", "Expiry"
         REFUND = "refund", "Refund"
         CHARGEBACK = "chargeback", "Chargeback"
+        CORRECTION = "correction", "Correction"
 
     account = models.ForeignKey(
         Account, on_delete=models.DO_NOTHING, db_column="account", db_index=False, related_name="ledger_entries"

@@ -140,9 +140,9 @@ def settled_costs(account: Account, *, since: datetime | None = None) -> dict[st
     query: dict[str, Any] = {"userId": account.pk, "hold": {"$gte": 0}}
     if since is not None:
         query["createdAt"] = {"$gte": since}
-    spent = _costs(query)
+    spent = logged_costs(query)
     if account.holds:
-        for balance, cost in _costs(query | {"_id": {"$in": list(account.holds)}}).items():
+        for balance, cost in logged_costs(query | {"_id": {"$in": list(account.holds)}}).items():
             spent[balance] -= cost
     return spent
 
@@ -152,7 +152,8 @@ def ledger_sums(query: dict[str, Any]) -> dict[str, Decimal]:
     return _sums(LedgerEntry, query, by="$balance", amount=exact("amount"))
 
 
-def _costs(query: dict[str, Any]) -> dict[str, Decimal]:
+def logged_costs(query: dict[str, Any]) -> dict[str, Decimal]:
+    """The costs of one account's logs that `query` selects (it names `userId`), by balance, in USD."""
     # A list that has the account's name in it matches too, and so does one with a number for a hold. (What is looked at
     # in the sum is read from the index; another condition would have each log fetched.)
     is_its_own = {"$and": [{"$eq": ["$userId", query["userId"]]}, {"$not": [{"$isArray": "$hold"}]}]}

@@ -2,9 +2,10 @@
 
 Two families, as docs/credits.md explains: *movements* (`movements.py`) run in one transaction with their ledger
 entries; *holds* (`holds.py`) are single-document updates for the proxy's hot path. `opening.py` writes what an account
-had before its ledger began, and `posting.py` is how a movement is written.
+had before its ledger began, `corrections.py` what other programs moved, and `posting.py` is how a movement is written.
 """
 
+from accounts.credits.corrections import write_corrections
 from accounts.credits.holds import Hold, Settlement, check_may_hold, hold, settle
 from accounts.credits.movements import (
     adjust,
@@ -43,4 +44,5 @@ __all__ = [
     "top_up",
     "transfer",
     "watch",
+    "write_corrections",
 ]

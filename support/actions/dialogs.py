@@ -20,6 +20,7 @@ from mongo.unreadable import is_odd_id
 from payments.models import Payment, WebhookEvent
 from support.actions import account, desk
 from support.actions.action import Action, ActionForm, digest, promise_of
+from support.actions.drift import ACCEPT_DRIFT
 from support.admin.display import account_url, document_key, key_of_address
 from support.audit.trail import State, new_operation
 from support.errors import AlreadyDone, ChangedSincePreview, NotFinished
@@ -44,7 +45,7 @@ def _by_object_id(model: Any) -> Callable[[str], Any | None]:
 
 KINDS = {
     "account": Kind(
-        actions=account.ACTIONS,
+        actions=account.ACTIONS | {ACCEPT_DRIFT.slug: ACCEPT_DRIFT},
         find=lambda key: Account.objects.filter(pk=key).first(),
         url=lambda account: account_url(account.pk),
         read_state=account.state_of,

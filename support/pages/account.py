@@ -14,9 +14,11 @@ from django.shortcuts import render
 
 from accounts.errors import AccountNeedsRepair
 from accounts.models import Account, Balance
-from books.reconciliation import read_reconciliation
+from books.reconciliation import Reconciliation, read_reconciliation
 from books.timeline import KINDS, read_timeline
 from proxy.models import RequestLog
+from support.actions.dialogs import dialog_url
+from support.actions.drift import ACCEPT_DRIFT
 from support.admin.base import is_timeout
 from support.admin.display import key_of_address, list_url
 from support.admin.filters import day_after
@@ -54,8 +56,16 @@ def timeline(request: HttpRequest, username: str) -> HttpResponse:
         "balance": balance,
         "balances": list(Balance),
         "reconciliation": reconciliation,
+        "accept_drift": _accept_drift_url(request, account, reconciliation or []),
     }
     return render(request, "support/timeline.html", context)
+
+
+def _accept_drift_url(request: HttpRequest, account: Account, found: list[Reconciliation]) -> str:
+    """The address of the action that accepts drift, for who may, where there is some; else ''."""
+    has_drift = any(result.drift for result in found)
+    is_allowed = cast(User, request.user).has_perm(ACCEPT_DRIFT.permission)
+    return dialog_url("account", account.pk, ACCEPT_DRIFT) if has_drift and is_allowed else ""
 
 
 def timeline_requests(request: HttpRequest, username: str) -> HttpResponse:

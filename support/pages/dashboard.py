@@ -77,6 +77,7 @@ _MONEY_ROWS = [
     ("Refunds and chargebacks", REVERSALS, None),
     *((f"Expired: {balance.label}", ("expiry",), balance) for balance in Balance),
     *((f"Adjusted by staff: {balance.label}", ("adjustment",), balance) for balance in Balance),
+    *((f"Moved by other programs: {balance.label}", ("correction",), balance) for balance in Balance),
 ]
 
 

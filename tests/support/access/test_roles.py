@@ -19,6 +19,7 @@ from django.urls import URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from accounts.models import Account, LedgerEntry
+from books.reconciliation import reconcile_account
 from payments import orders
 from payments.models import Payment, Promotion, WebhookEvent
 from proxy.models import ModelPrice, RequestLog
@@ -94,6 +95,7 @@ DIALOGS: dict[tuple[str, str], tuple[Roles, dict[str, str]]] = {
     ("account", "clear-review"): (SUPPORT, {}),
     ("account", "rotate-key"): (SUPPORT, {}),
     ("account", "limits"): (SUPPORT, {"requests_per_minute": "5"}),
+    ("account", "accept-drift"): (BILLING, {}),
     ("event", "match-event"): (SUPPORT, {}),
     ("event", "credit-event"): (SUPPORT, {"username": "alice", "amount": "7"}),
     ("event", "dismiss-event"): (SUPPORT, {}),
@@ -146,6 +148,9 @@ def keys(insert_user: InsertUser, prices: None) -> Iterator[Keys]:
         if kind == "account":
             review = {"reviewSince": timezone.now()} if slug == "clear-review" else {}
             insert_user(slug, credits=10, creditsNew=10, isActive=slug != "enable", **review)
+            if slug == "accept-drift":
+                reconcile_account(slug)
+                connection.database["usersNew"].update_one({"_id": slug}, {"$inc": {"credits": -3}})
             insert_user(f"bulk-{slug}", credits=10, creditsNew=10, isActive=slug != "enable")
     paid = orders.create_order(account=Account.objects.get(pk="alice"), credits=20)
     event = send_money(str(paid.order_code))

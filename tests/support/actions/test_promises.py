@@ -93,6 +93,7 @@ def test_every_action_says_what_it_moves() -> None:
         "transfer",
         "adjust",
         "expiry",
+        "accept-drift",
         "match-event",
         "split-event",
         "credit-event",
