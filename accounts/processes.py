@@ -71,6 +71,10 @@ class _Heart:
     def end(self, request_id: str) -> None:
         self._requests.discard(request_id)
 
+    def known_as(self) -> str:
+        """Its name, if it has one; begins no beats."""
+        return self._id
+
     def process_id(self) -> str:
         if self._is_fresh():
             return self._id
@@ -174,6 +178,32 @@ def forget_silent_processes() -> int:
     if watch is None or watch["now"] - watch["steadySince"] < silent or watch["now"] - watch["seenAt"] > silent / 3:
         return 0
     return processes.delete_many({"heardAt": {"$lte": watch["now"] - silent}}).deleted_count
+
+
+def find_living(*, watches: bool) -> list[Document]:
+    """The other processes that live: those that were heard within `PROCESS_SILENT_SECONDS`. For what needs all stopped.
+
+    After an outage of the database the living have been silent, too. So with `watches`, where any process is
+    remembered, it waits for three of their beats before it believes that they are dead, and then forgets them: one that
+    only stood still must take another name. Raises `PyMongoError`.
+    """
+    told = _others()
+    if watches and told and not any(map(_is_living, told)):
+        time.sleep(settings.PROCESS_SILENT_SECONDS / 4)
+        told = _others()
+        if not any(map(_is_living, told)):
+            for process in told:
+                _collection().delete_one({"_id": process["_id"], "heardAt": process["heardAt"]})
+    return [process for process in told if _is_living(process)]
+
+
+def _is_living(process: Document) -> bool:
+    return bool(process["silentSeconds"] < settings.PROCESS_SILENT_SECONDS)
+
+
+def _others() -> list[Document]:
+    own = _heart.known_as()
+    return [process for name, process in take_census().processes.items() if name != own]
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,19 @@
 
 Two families, as docs/credits.md explains: *movements* (`movements.py`) run in one transaction with their ledger
 entries; *holds* (`holds.py`) are single-document updates for the proxy's hot path. `opening.py` writes what an account
-had before its ledger began, `corrections.py` what other programs moved, and `posting.py` is how a movement is written.
+had before its ledger began, `corrections.py` what other programs moved, `going_back.py` what a roll-back
+needs, and `posting.py` is how a movement is written.
 """
 
 from accounts.credits.corrections import write_corrections
+from accounts.credits.going_back import (
+    NUMBERS,
+    OPENHANDS_FIELDS,
+    drop_empty_fields,
+    drop_openhands,
+    store_as_doubles,
+    wide_numbers_of,
+)
 from accounts.credits.holds import Hold, Settlement, check_may_hold, hold, settle
 from accounts.credits.movements import (
     adjust,
@@ -23,6 +32,8 @@ from accounts.credits.opening import is_ledger_open, open_account, open_ledger
 from accounts.credits.posting import Moved, Movement, watch
 
 __all__ = [
+    "NUMBERS",
+    "OPENHANDS_FIELDS",
     "Hold",
     "Moved",
     "Movement",
@@ -31,6 +42,8 @@ __all__ = [
     "check_amount",
     "check_may_hold",
     "check_not_expired",
+    "drop_empty_fields",
+    "drop_openhands",
     "expire",
     "format_time",
     "hold",
@@ -41,8 +54,10 @@ __all__ = [
     "reverse",
     "settle",
     "starts_expiry",
+    "store_as_doubles",
     "top_up",
     "transfer",
     "watch",
+    "wide_numbers_of",
     "write_corrections",
 ]

@@ -38,17 +38,48 @@ def sweep_holds(*, now: datetime | None = None) -> int:
     census, deadline = take_census(), now - timedelta(seconds=settings.HOLD_MAX_AGE_SECONDS)
 
     def close_left(found: Held) -> int:
-        username, request_id, hold = found
-        if not is_hold(request_id, hold) or hold.get("at") is None:
-            raise AccountNeedsRepair(username, {f"holds.{request_id}"[:200]: Unreadable.of(hold)})
+        _check_readable(found)
+        _, request_id, hold = found
         if as_utc(hold["at"]) > deadline and not _is_over(census, request_id, hold):
             return 0
-        closure = close_abandoned(username, request_id, hold)
-        if closure.problem:
-            raise closure.problem
-        return int(closure.balance_after is not None)
+        return _close(found)
 
-    return sum_one_by_one(held, close_left, name=lambda found: f"hold {found[1]} of {found[0]}"[:300])
+    return sum_one_by_one(held, close_left, name=_name)
+
+
+def find_open_holds() -> Iterator[Held]:
+    """Every open hold, with its account and request; what is no hold stands under no name. Reads all accounts."""
+    return _holds_of({"holds": {"$nin": [None, {}]}})
+
+
+def close_all_holds() -> int:
+    """Settle or release every hold, as the sweep does; returns how many. Only while nothing serves requests.
+
+    Safe to repeat. A hold that fails does not keep the others from being closed: raises `SomeFailed` after the last.
+    """
+
+    def close_one(found: Held) -> int:
+        _check_readable(found)
+        return _close(found)
+
+    return sum_one_by_one(list(find_open_holds()), close_one, name=_name)
+
+
+def _name(found: Held) -> str:
+    return f"hold {found[1]} of {found[0]}"[:300]
+
+
+def _check_readable(found: Held) -> None:
+    username, request_id, hold = found
+    if not is_hold(request_id, hold) or hold.get("at") is None:
+        raise AccountNeedsRepair(username, {f"holds.{request_id}"[:200]: Unreadable.of(hold)})
+
+
+def _close(found: Held) -> int:
+    closure = close_abandoned(*found)
+    if closure.problem:
+        raise closure.problem
+    return int(closure.balance_after is not None)
 
 
 def _find_held(deadline: datetime) -> Iterator[Held]:
@@ -56,7 +87,11 @@ def _find_held(deadline: datetime) -> Iterator[Held]:
 
     Whatever the documents hold: in the place of holds that are none it is what is there, under no name.
     """
-    for account in collection_of(Account).find({"heldSince": {"$lte": deadline}}, projection={"holds": 1}):
+    return _holds_of({"heldSince": {"$lte": deadline}})
+
+
+def _holds_of(query: Document) -> Iterator[Held]:
+    for account in collection_of(Account).find(query, projection={"holds": 1}):
         holds = account.get("holds")
         for request_id, hold in holds.items() if isinstance(holds, dict) else [("", holds)] if holds else []:
             yield account["_id"], request_id, hold
