@@ -14,8 +14,9 @@ from payments.models import Payment
 from payments.orders.prices import credited_of, currency_of
 from payments.providers import selling_providers
 
-DEFAULT_PAGE_SIZE = 10
-MAX_PAGE_SIZE = 100
+DEFAULT_PAGE_SIZE = 20
+MAX_PAGE_SIZE = 1000
+MAX_PAGE = 1_000_000
 SMALL_PAYMENT = "This payment is smaller than an order, so it does not extend how long the credits that you have last."
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}(\.0{1,18})?")
@@ -66,16 +67,45 @@ class MomentField(serializers.Field):
         raise serializers.ValidationError("Give a time like 2026-11-22T10:00:00Z, or a date like 2026-11-22.")
 
 
-class HistoryQuery(serializers.Serializer):
-    """Which payments, and which page of them."""
+class _Lenient(serializers.Field):
+    """A field of a list's address: what it cannot read counts as not given, as the pages of customers expect."""
 
-    page = WholeNumberField(min_value=1, max_value=1_000_000, default=1)
-    limit = WholeNumberField(min_value=1, max_value=MAX_PAGE_SIZE, default=DEFAULT_PAGE_SIZE)
-    status = serializers.ChoiceField(Payment.Status.choices, required=False)
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        try:
+            return super().run_validation(data)
+        except serializers.ValidationError:
+            return self.get_default()
+
+
+class LenientNumberField(_Lenient, WholeNumberField):
+    """A whole number from 1; a larger one than `most` counts as `most`."""
+
+    def __init__(self, *, most: int, **kwargs: Any) -> None:
+        super().__init__(min_value=1, **kwargs)
+        self.most = most
+
+    def to_internal_value(self, data: Any) -> int:
+        return min(super().to_internal_value(data), self.most)
+
+
+class LenientChoiceField(_Lenient, serializers.ChoiceField):
+    """One of some words."""
+
+
+class LenientMomentField(_Lenient, MomentField):
+    """A time or a date."""
+
+
+class HistoryQuery(serializers.Serializer):
+    """Which payments, and which page of them. Nothing in it is refused: customers' pages send all sorts of things."""
+
+    page = LenientNumberField(most=MAX_PAGE, default=1)
+    limit = LenientNumberField(most=MAX_PAGE_SIZE, default=DEFAULT_PAGE_SIZE, help_text=f"At most {MAX_PAGE_SIZE}.")
+    status = LenientChoiceField(Payment.Status.choices, required=False)
 
     def get_fields(self) -> dict[str, serializers.Field]:
         # `from` is a word of Python, so it cannot be declared as an attribute.
-        window = {"from": MomentField(required=False), "to": MomentField(required=False, is_end=True)}
+        window = {"from": LenientMomentField(required=False), "to": LenientMomentField(required=False, is_end=True)}
         return {**super().get_fields(), **window}
 
 
@@ -232,6 +262,10 @@ class UserStatsResponse(serializers.Serializer):
         source="received", child=NumberField(), help_text="Money received, by currency."
     )
     lastPaymentAt = TimeField(source="last_at", allow_null=True)
+    totalVND = NumberField(source="received_vnd", help_text="Money received in VND.")
+    successCount = serializers.IntegerField(source="successful")
+    pendingCount = serializers.IntegerField(source="pending", help_text="Orders that can still be paid.")
+    failedCount = serializers.IntegerField(source="failed", help_text="Orders that failed or expired.")
 
 
 class PromotionResponse(serializers.Serializer):
@@ -240,18 +274,15 @@ class PromotionResponse(serializers.Serializer):
     endsAt = TimeField(source="ends_at")
 
 
-class FeaturesResponse(serializers.Serializer):
-    purchasing = serializers.BooleanField(source="purchasing.is_on", help_text="Whether customers can buy now.")
-    methods = serializers.ListField(child=serializers.CharField(), help_text="What can be paid through now.")
-
-
 class ConfigResponse(serializers.Serializer):
     minCredits = serializers.IntegerField(source="min_credits")
     maxCredits = serializers.IntegerField(source="max_credits")
     vndRate = NumberField(source="vnd_per_usd", help_text="VND for one USD of credits.")
     validityDays = serializers.IntegerField(source="validity_days")
     currency = serializers.CharField()
-    features = FeaturesResponse(source="*")
+    features = serializers.ListField(child=serializers.CharField(), help_text="What a purchase brings, in sentences.")
+    purchasing = serializers.BooleanField(source="purchasing.is_on", help_text="Whether customers can buy now.")
+    methods = serializers.ListField(child=serializers.CharField(), help_text="What can be paid through now.")
     notice = serializers.CharField(
         source="purchasing.notice", allow_blank=True, help_text="Why customers cannot buy now; empty when they can."
     )

@@ -138,10 +138,10 @@ class HistoryPageView(PaymentView):
         operation_id="history_paginated",
         summary="All payments, page by page",
         parameters=[serializers.HistoryQuery],
-        responses=_answers(serializers.HistoryPageResponse, 400),
+        responses=_answers(serializers.HistoryPageResponse),
     )
     def get(self, request: Request) -> Response:
-        """Payments and orders, newest first, by status and time of order."""
+        """Payments and orders, newest first, by status and time of order. What cannot be read is ignored."""
         query = serializers.HistoryQuery(data=request.query_params)
         query.is_valid(raise_exception=True)
         asked, now = query.validated_data, timezone.now()
@@ -165,7 +165,8 @@ class UserStatsView(PaymentView):
     )
     def get(self, request: Request) -> Response:
         """Sums over all payments of the account."""
-        return Response(serializers.UserStatsResponse(history.read_totals(username=self.account.username)).data)
+        totals = history.read_totals(username=self.account.username, now=timezone.now())
+        return Response(serializers.UserStatsResponse(totals).data)
 
 
 class ConfigView(PaymentView):

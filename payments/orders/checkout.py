@@ -66,6 +66,17 @@ class Offer:
     """The names of the providers that a customer can pay through now."""
     promotion: Promotion | None
 
+    @property
+    def features(self) -> list[str]:
+        """What a purchase brings, in sentences for customers."""
+        lines = [
+            f"${self.min_credits} to ${self.max_credits} of credits for OpenHands",
+            f"All credits last {self.validity_days} days from the latest purchase",
+        ]
+        if self.promotion is not None and self.promotion.percent:
+            lines.append(f"{self.promotion.percent.normalize():f} % more credits: {self.promotion.name}")
+        return lines
+
 
 def read_offer(*, at: datetime) -> Offer:
     """What a client needs to know before a purchase at `at`. Reads only."""

@@ -10,7 +10,8 @@ from django.db.models import Q, QuerySet
 
 from money.amounts import ZERO
 from payments.models import Payment
-from payments.orders.prices import credited_of, currency_of, received_of
+from payments.orders.lifecycle import status_at
+from payments.orders.prices import DEFAULT_CURRENCY, credited_of, currency_of, received_of
 
 Status = Payment.Status
 
@@ -31,10 +32,17 @@ class Totals:
 
     payments: int = 0
     successful: int = 0
+    pending: int = 0
+    failed: int = 0
+    """Failed or expired, an overdue order too."""
     credits: Decimal = ZERO
     bonus: Decimal = ZERO
     received: dict[str, Decimal] = field(default_factory=dict)
     last_at: datetime | None = None
+
+    @property
+    def received_vnd(self) -> Decimal:
+        return self.received.get(DEFAULT_CURRENCY, ZERO)
 
 
 def latest_payments(*, username: str, count: int = 20) -> Sequence[Payment]:
@@ -65,12 +73,15 @@ def read_page(
     return Page(list(found[start : start + size]), total, page, max(1, ceil(total / size)))
 
 
-def read_totals(*, username: str) -> Totals:
-    """The sums over all payments of an account."""
+def read_totals(*, username: str, now: datetime) -> Totals:
+    """The sums over all payments of an account, and how its orders stand at `now`."""
     totals = Totals()
     for payment in _of(username):
         totals.payments += 1
         if payment.status != Status.SUCCESS:
+            status = status_at(payment, now)
+            totals.pending += status == Status.PENDING
+            totals.failed += status in (Status.FAILED, Status.EXPIRED)
             continue
         totals.successful += 1
         totals.credits += credited_of(payment)

@@ -81,7 +81,8 @@ def payments(insert_user: InsertUser) -> None:
         (
             "user-stats",
             '{"totalPayments":4,"successfulPayments":2,"totalCredits":44.12345678,"totalBonus":4.5,'
-            '"totalAmount":{"VND":110308.64195},"lastPaymentAt":"2026-11-20T12:05:09.120Z"}',
+            '"totalAmount":{"VND":110308.64195},"lastPaymentAt":"2026-11-20T12:05:09.120Z",'
+            '"totalVND":110308.64195,"successCount":2,"pendingCount":1,"failedCount":1}',
         ),
         (
             "6900000000000000000000a1/status",
@@ -97,10 +98,7 @@ def payments(insert_user: InsertUser) -> None:
             "6900000000000000000000a5/status",
             '{"error":"Payment not found.","code":"payment_not_found"}',
         ),
-        (
-            "history-paginated?page=0",
-            '{"error":"page: Ensure this value is greater than or equal to 1.","code":"invalid_request"}',
-        ),
+        ("history-paginated?page=0&limit=x", f'{{"payments":[{",".join(LINES)}],"total":4,"page":1,"totalPages":1}}'),
         ("checkout", '{"error":"Method \\"GET\\" not allowed.","code":"method_not_allowed"}'),
     ],
 )
@@ -116,7 +114,8 @@ def test_config_with_a_promotion_is_as_its_clients_know_it(api: CallApi, db: Non
     Promotion.objects.create(name="Tet", percent=Decimal("12.5"), starts_at=starts_at, ends_at=ends_at)
     assert api("GET", "config").text == (
         '{"minCredits":20,"maxCredits":100,"vndRate":2500,"validityDays":7,"currency":"VND",'
-        '"features":{"purchasing":true,"methods":["sepay"]},"notice":"",'
+        '"features":["$20 to $100 of credits for OpenHands","All credits last 7 days from the latest purchase",'
+        '"12.5 % more credits: Tet"],"purchasing":true,"methods":["sepay"],"notice":"",'
         '"promotion":{"name":"Tet","percent":12.5,"endsAt":"2126-10-08T00:00:00.030Z"}}'
     )
 
