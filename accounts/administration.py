@@ -4,7 +4,6 @@ Who did it and why is recorded by the caller, in the same transaction.
 """
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.utils import timezone
 
@@ -12,6 +11,7 @@ from accounts import credits
 from accounts.errors import AccountNotFound, ExpiryChanged, InvalidExpiry
 from accounts.models import Account
 from accounts.needs_repair import check
+from accounts.undecided import expiry_fields, expiry_of
 from mongo.collections import collection_of, current_session
 from mongo.transactions import run_in_transaction
 from mongo.unreadable import id_of_text
@@ -24,7 +24,8 @@ def set_expiry(
 ) -> None:
     """Set when the credits of both balances expire (UTC); None = never.
 
-    Only if the expiry is still the one that was seen, so that a purchase in between is not undone. Credits that have
+    Both dates where a later version of the replaced system wrote a second one (`accounts/undecided.py`). Only if the
+    expiry is still the one that was seen, so that a purchase in between is not undone. Credits that have
     expired do not come back: they are taken off the balances first, had the sweeper been here or not. Raises
     `AccountNotFound`, `AccountNeedsRepair`, `InvalidExpiry` (not in the future, or more than ten years away),
     `ExpiryChanged`. A repeat raises `ExpiryChanged`, unless nothing would change.
@@ -34,9 +35,16 @@ def set_expiry(
         raise InvalidExpiry("The expiry must be in the future, and at most ten years away.")
 
     def run() -> None:
+        accounts, session, key = collection_of(Account), current_session(), id_of_text(username)
+        document = accounts.find_one({"_id": key}, session=session)
+        if document is None:
+            raise AccountNotFound(username)
+        check(document)
+        if expiry_of(document) != seen_expires_at:
+            raise ExpiryChanged("The expiry was changed meanwhile, perhaps by a purchase. Look at it again.")
         if seen_expires_at is not None and seen_expires_at <= now:
             credits.expire(username=username, seen_expires_at=seen_expires_at, now=now)
-        _set(username, {"expiresAt": seen_expires_at}, {"expiresAt": expires_at})
+        accounts.update_one({"_id": key}, [{"$set": expiry_fields(expires_at)}], session=session)
 
     run_in_transaction(run)
 
@@ -46,7 +54,11 @@ def set_active(*, username: str, is_active: bool) -> None:
 
     Raises `AccountNotFound`. Safe to repeat.
     """
-    _set(username, {}, {"isActive": is_active})
+    matched = collection_of(Account).update_one(
+        {"_id": id_of_text(username)}, {"$set": {"isActive": is_active}}, session=current_session()
+    )
+    if not matched.matched_count:
+        raise AccountNotFound(username)
 
 
 def set_limits(*, username: str, requests_per_minute: int | None, concurrent_requests: int | None) -> None:
@@ -61,16 +73,3 @@ def set_limits(*, username: str, requests_per_minute: int | None, concurrent_req
     )
     if not matched.matched_count:
         raise AccountNotFound(username)
-
-
-def _set(username: str, seen: dict[str, Any], fields: dict[str, Any]) -> None:
-    collection, session, key = collection_of(Account), current_session(), id_of_text(username)
-    # A list with the seen value in it would match too.
-    is_none_a_list = {"$nor": [{name: {"$type": "array"}} for name in seen]} if seen else {}
-    if collection.update_one({"_id": key, **seen, **is_none_a_list}, {"$set": fields}, session=session).matched_count:
-        return
-    document = collection.find_one({"_id": key}, session=session)
-    if document is None:
-        raise AccountNotFound(username)
-    check(document)
-    raise ExpiryChanged("The expiry was changed meanwhile, perhaps by a purchase. Look at it again.")

@@ -186,6 +186,19 @@ class AccountUnderReview(BillingError):
         )
 
 
+class AccountNotConverted(BillingError):
+    """An account of the replaced system whose credits were never divided when the price of a credit changed."""
+
+    code = "account_not_converted"
+
+    def __init__(self, username: str) -> None:
+        super().__init__(
+            f"the credits of account {username!r} were never converted (migration: false): manage.py take_over decides",
+            customer_message="The credits of this account have not been converted to the present price of a credit, so "
+            "they cannot be spent yet. They are kept. Contact support to have them converted.",
+        )
+
+
 class AccountNeedsRepair(BillingError, UnreadableDocument):
     """The account's document holds something that cannot be read where that would harm: in a balance, the expiry, …
 

@@ -10,9 +10,11 @@ from django.utils import timezone
 
 from accounts.errors import BalanceWriteForbidden
 from accounts.fields import BalanceField, HoldsField, KeyHashesField, KeysField
+from accounts.undecided import later_date
 from money.amounts import ZERO, from_bson
 from money.fields import CountField, MoneyField
 from mongo.fields import (
+    AdoptedBooleanField,
     AdoptedCharField,
     AdoptedDateTimeField,
     AdoptedIdField,
@@ -125,6 +127,20 @@ class Account(AdoptedModel):
 
     purchased_at = AdoptedDateTimeField(db_column="purchasedAt", null=True, blank=True, editable=False)
     expires_at = AdoptedDateTimeField(db_column="expiresAt", null=True, blank=True, editable=False)
+    expires_at_new = AdoptedDateTimeField(
+        db_column="expiresAtNew",
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="A second date, of later versions of the replaced system. `expiry` is the date that counts.",
+    )
+    is_migrated = AdoptedBooleanField(
+        db_column="migration",
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="False: the credits were never divided when the price of a credit changed, and cannot be spent.",
+    )
     created_at = AdoptedDateTimeField(db_column="createdAt", null=True, blank=True, editable=False)
     last_login_at = AdoptedDateTimeField(db_column="lastLoginAt", null=True, blank=True, editable=False)
 
@@ -174,9 +190,14 @@ class Account(AdoptedModel):
         """What requests in flight have set aside of `balance`, in USD."""
         return sum_holds(self.holds, balance)
 
+    @property
+    def expiry(self) -> datetime | None:
+        """When the credits of both balances expire; None = never."""
+        return later_date(self.expires_at, self.expires_at_new)
+
     def is_expired(self, now: datetime | None = None) -> bool:
         """Whether the credits can no longer be spent; null never expires."""
-        return self.expires_at is not None and self.expires_at <= (now or timezone.now())
+        return self.expiry is not None and self.expiry <= (now or timezone.now())
 
 
 class LedgerError(Exception):

@@ -24,6 +24,8 @@ HARMFUL = (
     "credits_new",
     "credits",
     "expires_at",
+    "expires_at_new",
+    "is_migrated",
     "purchased_at",
     "holds",
     "held_since",

@@ -37,6 +37,7 @@ def create_account(
         "_id": username,
         "isActive": True,
         "role": role.value,
+        "migration": True,  # Its credits were never at the old price: the replaced programs refuse it otherwise.
         **({"discordId": discord_id} if discord_id else {}),
         "apiKeyHash": hash_key(key),
         "apiKeyPrefix": mask_key(key),

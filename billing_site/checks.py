@@ -10,6 +10,7 @@ from django.db import connections
 from pymongo.errors import PyMongoError
 
 from accounts.authentication import count_plain_keys
+from accounts.expiry import count_undecided
 from billing_site import cors
 from mongo.backend.base import DatabaseWrapper
 from mongo.errors import DATABASE_FAILURES
@@ -60,6 +61,27 @@ def check_plain_keys(databases: Sequence[str] | None = None, **kwargs: Any) -> l
             "server's log of slow commands.",
             hint="Once no roll-back needs them: python manage.py hash_api_keys. The keys stay valid.",
             id="billing.W016",
+        )
+    ]
+
+
+@register(Tags.database, deploy=True)
+def check_undecided(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Accounts of the replaced system that nobody has decided on yet: they are refused, or kept from expiring."""
+    if not databases:
+        return []
+    try:
+        split, not_converted = count_undecided()
+    except DATABASE_FAILURES:
+        return []  # `check_transactions` says that the database cannot be reached.
+    if not split and not not_converted:
+        return []
+    return [
+        Warning(
+            f"Accounts of the replaced system are undecided: {split} with a later second expiry, which the sweep "
+            f"leaves alone, and {not_converted} that were never converted, whose requests are refused.",
+            hint="python manage.py inspect, then python manage.py take_over. docs/takeover.md says more.",
+            id="billing.W017",
         )
     ]
 

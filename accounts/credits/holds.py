@@ -17,6 +17,7 @@ from accounts.credits.posting import Cause, Change, Kind, accounts, held_of, pos
 from accounts.errors import (
     AccountDisabled,
     AccountNeedsRepair,
+    AccountNotConverted,
     AccountUnderReview,
     BillingError,
     CreditsExpired,
@@ -40,10 +41,10 @@ from accounts.rate_limits import (
     read_rate,
     refusal_of,
 )
+from accounts.undecided import expiry_of, not_expired
 from money.amounts import from_bson, to_bson
 from money.expressions import at_least, count_plus, is_finite, number, rounded
 from mongo.collections import Document, current_session, find_one_and_update
-from mongo.times import aware
 from mongo.transactions import run_in_transaction
 
 HOLD_ATTEMPTS = 10
@@ -93,10 +94,10 @@ def hold(
     is asked for; a key that may use some models only may use none without. USD.
 
     Raises `InvalidApiKey`, `AccountNeedsRepair`, `KeyDisabled`, `KeyExpired`, `AccountDisabled`, `AccountUnderReview`,
-    `CreditsExpired`, `ModelNotAllowed`, `RateLimitExceeded`, `InsufficientCredits` (its `required` is `minimum`),
-    `KeyBudgetReached`, `BrokenInvariant`, and `DatabaseError`
-    where this process cannot tell the database that it lives: the hold names it. Not safe to repeat: a second call with
-    the same id is a second hold of the same name and raises nothing; ids are random and never reused.
+    `AccountNotConverted`, `CreditsExpired`, `ModelNotAllowed`, `RateLimitExceeded`, `InsufficientCredits` (its
+    `required` is `minimum`), `KeyBudgetReached`, `BrokenInvariant`, and `DatabaseError` where this process cannot tell
+    the database that it lives: the hold names it. Not safe to repeat: a second call with the same id is a second hold
+    of the same name and raises nothing; ids are random and never reused.
     """
     check_hold(request_id, minimum, minimum=minimum, maximum=maximum)
     now = now or timezone.now()
@@ -106,7 +107,8 @@ def hold(
         **key,
         "isActive": {"$ne": False},
         "reviewSince": None,
-        "$and": [_not_expired(now)],
+        "migration": {"$ne": False},
+        "$and": [not_expired(now)],
         # Above, a list holds whatever is in it, and text counts for a flag: here nothing odd passes.
         "$expr": {
             "$and": [
@@ -182,10 +184,6 @@ def check_may_hold(*, api_key: str, balance: Balance, minimum: Decimal, now: dat
         raise refusal
 
 
-def _not_expired(now: datetime) -> Document:
-    return {"$or": [{"expiresAt": None}, {"expiresAt": {"$gt": now}}]}
-
-
 def _refusal(api_key: str, key: Document, use: Use, minimum: Decimal, now: datetime) -> BillingError | None:
     """Why a hold matched no account, or None if it would match now."""
     balance = use.balance
@@ -229,11 +227,15 @@ def _unusable(document: Document, api_key: str, now: datetime) -> BillingError |
         return AccountNeedsRepair(document["_id"], problems)
     if unusable := unusable_key(document["_id"], document.get("keys"), api_key, now=now):
         return unusable
-    if document.get("isActive") is False:
-        return AccountDisabled(document["_id"])
-    if document.get("reviewSince") is not None:
-        return AccountUnderReview(document["_id"])
-    expires_at = aware(document.get("expiresAt"))
+    refused: dict[type[BillingError], bool] = {
+        AccountDisabled: document.get("isActive") is False,
+        AccountUnderReview: document.get("reviewSince") is not None,
+        AccountNotConverted: document.get("migration") is False,
+    }
+    for error, holds in refused.items():
+        if holds:
+            return error(document["_id"])
+    expires_at = expiry_of(document)
     if expires_at is not None and expires_at <= now:
         return CreditsExpired(document["_id"], format_time(expires_at))
     return None

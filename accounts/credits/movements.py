@@ -14,9 +14,9 @@ from django.utils import timezone
 from accounts.credits.posting import Cause, Change, Kind, Movement, accounts, held_of, post, read_account
 from accounts.errors import CreditsExpired, InvalidAmount, OperationConflict
 from accounts.models import Balance, LedgerEntry
+from accounts.undecided import check_converted, expiry_fields, expiry_of
 from money.amounts import MAX_AMOUNT, ZERO, from_bson, round_usd
 from mongo.collections import Document, current_session
-from mongo.times import aware
 from mongo.transactions import run_in_transaction
 
 _CENT = Decimal("0.01")
@@ -89,7 +89,7 @@ def starts_expiry(*, expires_at: datetime | None, present: Decimal, amount: Deci
 def _prepare_small_purchase(username: str, amount: Decimal, now: datetime) -> bool:
     """Whether a purchase that does not renew the expiry starts it all the same. Raises `CreditsExpired`."""
     document = read_account(username)
-    expires_at = aware(document.get("expiresAt"))
+    expires_at = expiry_of(document)
     check_not_expired(username, expires_at, now)
     balances = [from_bson(document.get(balance.field)) + held_of(document, balance) for balance in Balance]
     return starts_expiry(expires_at=expires_at, present=sum((max(one, ZERO) for one in balances), ZERO), amount=amount)
@@ -98,8 +98,11 @@ def _prepare_small_purchase(username: str, amount: Decimal, now: datetime) -> bo
 def _purchase_dates(now: datetime) -> Document:
     """Restart the expiry, unless a newer purchase has: a purchase that waited for its turn may commit after it."""
     is_newer_there = {"$and": [{"$gt": ["$purchasedAt", now]}, {"$gt": ["$expiresAt", now]}]}
-    dates = {"purchasedAt": now, "expiresAt": now + timedelta(days=settings.CREDIT_VALIDITY_DAYS)}
-    return {field: {"$cond": [is_newer_there, f"${field}", date]} for field, date in dates.items()}
+    until = now + timedelta(days=settings.CREDIT_VALIDITY_DAYS)
+    return {
+        "purchasedAt": {"$cond": [is_newer_there, "$purchasedAt", now]},
+        **expiry_fields({"$cond": [is_newer_there, "$expiresAt", until]}),
+    }
 
 
 def adjust(
@@ -114,8 +117,9 @@ def adjust(
 ) -> Movement:
     """Staff add (positive) or deduct (negative) credits of one balance; a deduction cannot go below zero. USD.
 
-    The expiry stays as it is, and expired credits are not adjusted. Raises `AccountNotFound`, `CreditsExpired`,
-    `InsufficientCredits`, `InvalidAmount`, `OperationConflict`. Safe to repeat with the same `operation`.
+    The expiry stays as it is, and expired credits are not adjusted, nor those that were never converted. Raises
+    `AccountNotFound`, `AccountNotConverted`, `CreditsExpired`, `InsufficientCredits`, `InvalidAmount`,
+    `OperationConflict`. Safe to repeat with the same `operation`.
     """
     changes = [Change(balance, Kind.ADJUSTMENT, check_amount(abs(amount)).copy_sign(amount))]
     return _move_unexpired(username, changes, Cause(operation, actor, reason, now or timezone.now()))
@@ -133,8 +137,9 @@ def transfer(
 ) -> Movement:
     """Move credits of one account from `source` to its other balance. USD.
 
-    Held credits cannot be moved, nor can expired ones. Raises `AccountNotFound`, `CreditsExpired`,
-    `InsufficientCredits`, `InvalidAmount`, `OperationConflict`. Safe to repeat with the same `operation`.
+    Held credits cannot be moved, nor can expired ones, nor those that were never converted. Raises `AccountNotFound`,
+    `AccountNotConverted`, `CreditsExpired`, `InsufficientCredits`, `InvalidAmount`, `OperationConflict`. Safe to
+    repeat with the same `operation`.
     """
     amount = check_amount(amount)
     changes = [Change(source, Kind.TRANSFER, -amount), Change(source.other, Kind.TRANSFER, amount)]
@@ -187,9 +192,9 @@ def _reversal_kind(kind: LedgerEntry.Kind) -> LedgerEntry.Kind:
 
 
 def expire(*, username: str, seen_expires_at: datetime, now: datetime | None = None) -> Movement | None:
-    """Remove what is left on both balances if the credits expired and `expiresAt` is still the one that was seen. USD.
+    """Remove what is left on both balances if the credits expired and the expiry is still the one that was seen. USD.
 
-    Returns what was removed; None if a purchase in between has changed `expiresAt`, if it has not come yet, or if
+    Returns what was removed; None if a purchase in between has changed the expiry, if it has not come yet, or if
     nothing is left. Debts stay. Raises `AccountNotFound`. Safe to repeat and to run in parallel.
     """
     now = now or timezone.now()
@@ -208,7 +213,10 @@ def _move_unexpired(username: str, changes: Sequence[Change], cause: Cause) -> M
     def run() -> Movement:
         if repeat := _find_repeat(username, changes, cause.operation):
             return repeat
-        check_not_expired(username, aware(read_account(username).get("expiresAt")), cause.at)
+        document = read_account(username)
+        check_not_expired(username, expiry_of(document), cause.at)
+        if any(change.balance is Balance.OHMYGPT for change in changes):
+            check_converted(username, document.get("migration"))
         return post(username, changes, cause)
 
     return run_in_transaction(run)
@@ -230,7 +238,7 @@ def _find_repeat(username: str, changes: Sequence[Change], operation: str) -> Mo
 def _expire_if_due(*, username: str, now: datetime, seen: datetime | None = None) -> Movement | None:
     """Expire both balances inside the caller's transaction; open holds are marked, their rest will expire too."""
     document = read_account(username)
-    expires_at = aware(document.get("expiresAt"))
+    expires_at = expiry_of(document)
     if expires_at is None or expires_at > now or (seen is not None and seen != expires_at):
         return None
     changes = [

@@ -44,6 +44,7 @@ STATUS_OF = {
     "unsupported_parameter": 400,
     "account_under_review": 403,
     "account_needs_repair": 403,
+    "account_not_converted": 403,
     "not_found": 404,
     "idempotency_conflict": 409,
     "method_not_allowed": 405,

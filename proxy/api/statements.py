@@ -36,7 +36,7 @@ class Group(StrEnum):
 def balance_statement(account: Account, *, now: datetime | None = None) -> JsonObject:
     """Both balances of an account in USD (as text, 8 places), what is held of them, and when they expire."""
     now = now or timezone.now()
-    expires_at = account.expires_at
+    expires_at = account.expiry
     left = None if expires_at is None else max(expires_at - now, timedelta(0))
     return {
         "object": "balance",

@@ -21,6 +21,7 @@ from accounts.models import Account, Balance
 from accounts.needs_repair import check_account
 from accounts.registration import rotate_key
 from accounts.review import clear_review
+from accounts.undecided import check_converted
 from money.amounts import MAX_AMOUNT, ZERO, format_usd
 from support.actions.action import Action, ActionForm, Data, Line, Result, nothing
 from support.audit.trail import State
@@ -180,7 +181,7 @@ def state_of(target: Account) -> State:
     return {
         "openhands": shown("credits_new", format_usd(account.credits_new)),
         "ohmygpt": shown("credits", format_usd(account.credits)),
-        "expires": shown("expires_at", _show_expiry(account.expires_at)),
+        "expires": shown("expires_at", shown("expires_at_new", _show_expiry(account.expiry))),
         "active": shown("is_active", account.is_active),
         "review": shown("review_since", account.review_since is not None),
         "key": account.api_key_prefix or "",
@@ -191,7 +192,8 @@ def state_of(target: Account) -> State:
 def _preview_transfer(account: Account, data: Data) -> list[Line]:
     check_account(account)
     source = Balance(data["source"])
-    credits.check_not_expired(account.pk, account.expires_at, timezone.now())
+    credits.check_not_expired(account.pk, account.expiry, timezone.now())
+    check_converted(account.pk, account.is_migrated)
     if account.balance(source) < data["amount"]:
         held = account.held(source)
         raise BillingError(
@@ -221,8 +223,10 @@ def _signed(data: Data) -> Decimal:
 
 def _preview_adjustment(account: Account, data: Data) -> list[Line]:
     check_account(account)
-    credits.check_not_expired(account.pk, account.expires_at, timezone.now())
+    credits.check_not_expired(account.pk, account.expiry, timezone.now())
     balance, amount = Balance(data["balance"]), _signed(data)
+    if balance is Balance.OHMYGPT:
+        check_converted(account.pk, account.is_migrated)
     if amount < 0 and account.balance(balance) < -amount:
         raise BillingError(
             f"Only {format_usd(account.balance(balance))} of the {balance.label} credits can be deducted."
@@ -253,7 +257,7 @@ def _new_expiry(data: Data) -> datetime | None:
 def _preview_expiry(account: Account, data: Data) -> list[Line]:
     check_account(account)
     # `set_expiry` knows which expiry was seen, and says what became of it.
-    lines = [Line("Expiry", _show_expiry(account.expires_at), _show_expiry(_new_expiry(data)), drifts=True)]
+    lines = [Line("Expiry", _show_expiry(account.expiry), _show_expiry(_new_expiry(data)), drifts=True)]
     if account.is_expired():
         lost = {balance: -account.balance(balance) for balance in Balance if account.balance(balance) > 0}
         return lines + _money_lines(account, lost)

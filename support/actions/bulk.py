@@ -119,7 +119,7 @@ def _preview(request: HttpRequest, action: Action, account: Account, seen: dict[
         return Row(account, [], error=str(error))
     fixed = {name: value for name, value in form.fixed_values().items() if value != request.POST.get(name, "")}
     seen[account.pk] = {
-        "expires_at": account.expires_at.isoformat() if account.expires_at else "",
+        "expires_at": account.expiry.isoformat() if account.expiry else "",
         "fixed": fixed,
         "amount": str((action.amount or action.estimate)(account, form.cleaned_data)),
         "promise": promise_of(lines),

@@ -183,7 +183,7 @@ def _salt(request: HttpRequest) -> str:
 
 def _new_token(request: HttpRequest, opened: Dialog) -> str:
     """What makes one dialog do one thing once: a signed operation id, and the expiry that its reader saw."""
-    seen = getattr(opened.target, "expires_at", None)
+    seen = getattr(opened.target, "expiry", None)
     content = {
         "operation": new_operation(),
         "for": [opened.kind_name, opened.name, opened.action.slug],

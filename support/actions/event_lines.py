@@ -44,7 +44,7 @@ def event_lines(event: WebhookEvent, after: str) -> list[Line]:
 def expiry_line(account: Account, *, is_renewed: bool, amount: Decimal) -> Line:
     """What becomes of the expiry when `amount` USD is credited."""
     present = sum((max(account.balance(one), ZERO) + account.held(one) for one in Balance), ZERO)
-    before = credits.format_time(account.expires_at) if account.expires_at else "never"
-    starts = credits.starts_expiry(expires_at=account.expires_at, present=present, amount=amount)
+    before = credits.format_time(account.expiry) if account.expiry else "never"
+    starts = credits.starts_expiry(expires_at=account.expiry, present=present, amount=amount)
     days = f"{settings.CREDIT_VALIDITY_DAYS} days from now"
     return Line("Expiry", before, days if is_renewed or starts else f"{before}: too little to restart it", drifts=True)

@@ -64,11 +64,11 @@ WHOLE_KEY_LENGTH = 32
 def expiry_badge(account: Account, now: datetime | None = None) -> SafeString:
     """When the credits expire, in words and in a colour that says whether anybody must act."""
     now = now or timezone.now()
-    if problem := unreadable_of(account, "expires_at"):
+    if problem := unreadable_of(account, "expires_at") or unreadable_of(account, "expires_at_new"):
         return problem
-    if account.expires_at is None:
+    if account.expiry is None:
         return badge("Never expires")
-    left = account.expires_at - now
+    left = account.expiry - now
     if left <= timedelta():
         return badge(f"Expired {in_words(left)}", "danger")
     if left >= timedelta(days=1):
@@ -82,7 +82,9 @@ def status_badge(account: Account) -> SafeString:
         return badge("Needs repair", "danger")
     if not account.is_active:
         return badge("Disabled", "danger")
-    return badge("Under review", "danger") if account.review_since is not None else badge("Active", "success")
+    if account.review_since is not None:
+        return badge("Under review", "danger")
+    return badge("Not converted", "danger") if account.is_migrated is False else badge("Active", "success")
 
 
 def masked_key(account: Account) -> str:
@@ -186,7 +188,7 @@ class AccountAdmin(BigCollectionAdmin):
     ohmygpt_used_usd = usd("credits_used", "OhMyGPT credits used")
     referral_usd = usd("ref_credits", "Referral credits")
     purchased = time_of("purchased_at", "last purchase")
-    expires = time_of("expires_at", "credits expire")
+    expires = time_of("expiry", "credits expire")
     key_made = time_of("api_key_created_at", "key created")
     created = time_of("created_at", "account created")
     last_login = time_of("last_login_at", "last log-in")
@@ -322,7 +324,7 @@ def summary_of(account: Account) -> dict[str, Any]:
             for balance in Balance
         ],
         "expiry": expiry_badge(account),
-        "expires_at": account.expires_at,
+        "expires_at": account.expiry,
         "status": status_badge(account),
         "key": masked_key(account),
     }

@@ -31,6 +31,7 @@ NEVER_HERE: dict[type[BillingError], str] = {
     account_errors.FirstKeyStays: "the proxy's API and staff manage keys",
     account_errors.FirstKeyRequired: "the proxy's API manages keys",
     account_errors.AccountUnderReview: "accounts under review may buy",
+    account_errors.AccountNotConverted: "accounts that were never converted may buy",
     account_errors.AccountNotFound: "the rules raise it while an event is processed, which sends it to review",
     account_errors.InvalidAmount: "the rules raise it while an event is processed, which sends it to review",
     account_errors.InsufficientCredits: "buying spends no credits, and a reversal may leave a debt",

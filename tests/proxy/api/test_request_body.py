@@ -95,6 +95,7 @@ def test_a_room_is_waited_for() -> None:
         ({}, 402, "insufficient_credits"),
         ({"creditsNew": 5, "isActive": False}, 403, "account_disabled"),
         ({"creditsNew": 5, "reviewSince": datetime(2026, 1, 1, tzinfo=UTC)}, 403, "account_under_review"),
+        ({"creditsNew": 5, "migration": False}, 403, "account_not_converted"),
         ({"creditsNew": 5, "requestsPerMinute": 0}, 429, "rate_limit_exceeded"),
         ({"creditsNew": 5, "concurrentRequests": 0}, 429, "rate_limit_exceeded"),
     ],

@@ -5,7 +5,7 @@ import accounts.fields
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("accounts", "0004_under_review"),
+        ("accounts", "0005_corrections"),
     ]
 
     operations = [
