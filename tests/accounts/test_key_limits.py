@@ -113,7 +113,9 @@ def test_200_holds_at_once_never_exceed_a_budget_and_what_is_spent_is_what_they_
 
 def test_a_budget_bounds_what_is_held_and_says_what_helps(alice: None) -> None:
     key = make_key()
-    assert hold(key, minimum=Decimal("0.1"), maximum=Decimal(5)).amount == 1
+    assert hold(key, minimum=Decimal("0.1"), maximum=Decimal(5)).amount == Decimal("0.5")  # Half of what it leaves.
+    settle("0")
+    assert hold(key, "1").amount == 1
     with pytest.raises(KeyBudgetReached) as caught:
         hold(key, request_id="req_2")
     assert caught.value.is_freed_soon
