@@ -2,8 +2,8 @@
 
 Two families, as docs/credits.md explains: *movements* (`movements.py`) run in one transaction with their ledger
 entries; *holds* (`holds.py`) are single-document updates for the proxy's hot path. `opening.py` writes what an account
-had before its ledger began, `corrections.py` what other programs moved, `going_back.py` what a roll-back
-needs, and `posting.py` is how a movement is written.
+had before its ledger began, `corrections.py` what other programs moved, `takeover.py` what was decided of an account of
+the replaced system, `going_back.py` what a roll-back needs, and `posting.py` is how a movement is written.
 """
 
 from accounts.credits.corrections import write_corrections
@@ -28,8 +28,9 @@ from accounts.credits.movements import (
     top_up,
     transfer,
 )
-from accounts.credits.opening import is_ledger_open, open_account, open_ledger
+from accounts.credits.opening import is_ledger_open, open_account, open_ledger, open_ledgers, without_ledger
 from accounts.credits.posting import Moved, Movement, watch
+from accounts.credits.takeover import take_over
 
 __all__ = [
     "NUMBERS",
@@ -50,14 +51,17 @@ __all__ = [
     "is_ledger_open",
     "open_account",
     "open_ledger",
+    "open_ledgers",
     "reinstate",
     "reverse",
     "settle",
     "starts_expiry",
     "store_as_doubles",
+    "take_over",
     "top_up",
     "transfer",
     "watch",
     "wide_numbers_of",
+    "without_ledger",
     "write_corrections",
 ]

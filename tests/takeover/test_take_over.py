@@ -1,0 +1,329 @@
+"""`manage.py take_over`: what becomes of each kind of account, against a plain model of the rules."""
+
+import json
+import random
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from decimal import Decimal
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson.decimal128 import Decimal128
+from django.core.management import CommandError, call_command
+
+from accounts.expiry import sweep_expired_accounts
+from accounts.models import LedgerEntry
+from accounts.takeover import Decisions, Expiry, Inactive, Referral, Unmigrated, WithoutMigration
+from books.reconciliation import reconcile_all
+from proxy.models import ModelPrice
+from support.models import AuditEntry
+from support.takeover.run import Order, Prices, take_over
+from tests.takeover.conftest import contents
+from tests.takeover.database import PRICE_FILES, OldDatabase, old_database
+
+SIZE = 100
+GENEROUS = Decisions(
+    expiry=Expiry.LATER,
+    referral=Referral.ADD,
+    unmigrated=Unmigrated.CONVERT,
+    without_migration=WithoutMigration.KEEP,
+    inactive=Inactive.ENABLE,
+)
+STRICT = Decisions(
+    expiry=Expiry.LATER,
+    referral=Referral.LEAVE,
+    unmigrated=Unmigrated.BLOCK,
+    without_migration=WithoutMigration.BLOCK,
+    inactive=Inactive.DISABLE,
+)
+CONVERTING = Decisions(
+    expiry=Expiry.LATER,
+    referral=Referral.ADD,
+    unmigrated=Unmigrated.CONVERT,
+    without_migration=WithoutMigration.CONVERT,
+    inactive=Inactive.ENABLE,
+)
+OPTIONS = {
+    "expiry": "--expiry",
+    "referral": "--referral",
+    "unmigrated": "--unmigrated",
+    "without_migration": "--without-migration",
+    "inactive": "--inactive",
+}
+UNREADABLE = ("text number", "isActive text")
+
+
+@pytest.fixture
+def made(database: Any) -> OldDatabase:
+    made = old_database(size=SIZE, now=datetime.now(UTC).replace(microsecond=0))
+    made.insert(database)
+    return made
+
+
+def run(decisions: Decisions, *more: str) -> str:
+    out = StringIO()
+    chosen = [part for name, option in OPTIONS.items() for part in (option, str(getattr(decisions, name)))]
+    call_command("take_over", *chosen, "--user-keys", "leave", "--stop-old-prices", *more, stdout=out)
+    return out.getvalue()
+
+
+def usd(value: Any) -> Decimal:
+    """A stored amount, to 8 places."""
+    if isinstance(value, Decimal128):
+        return value.to_decimal()
+    return Decimal("0") if value is None else round(Decimal(value), 8)
+
+
+def expected(account: Mapping[str, Any], kind: str, decisions: Decisions, now: datetime) -> dict[str, Any]:
+    """The rules, as a person would write them down for one account."""
+    ohmygpt, openhands, referral = (usd(account.get(name)) for name in ("credits", "creditsNew", "refCredits"))
+    dates = [date for date in (account.get("expiresAt"), account.get("expiresAtNew")) if date is not None]
+    expires_at = max(dates, default=None)
+    migration = account.get("migration")
+    if (migration is False and decisions.unmigrated == "convert") or (
+        migration is None and decisions.without_migration == "convert"
+    ):
+        ohmygpt, migration = round(ohmygpt / Decimal("2.5"), 8), True
+    elif migration is None and decisions.without_migration == "block":
+        migration = False
+    is_usable = migration is not False and (expires_at is None or expires_at > now)
+    if decisions.referral == "add" and is_usable:
+        ohmygpt, referral = ohmygpt + referral, Decimal(0)
+    status = account.get("isActive")
+    status = decisions.inactive == "enable" if status in (None, 0) and status is not False else status
+    return {
+        "credits": ohmygpt,
+        "creditsNew": openhands,
+        "refCredits": referral,
+        "expiresAt": expires_at,
+        "migration": migration,
+        "isActive": status,
+    }
+
+
+def found(account: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a stored account."""
+    expires_at = account.get("expiresAt")
+    return {name: usd(account.get(name)) for name in ("credits", "creditsNew", "refCredits")} | {
+        "expiresAt": expires_at and expires_at.replace(tzinfo=UTC),
+        "migration": account.get("migration"),
+        "isActive": account.get("isActive"),
+    }
+
+
+def check_against_the_model(database: Any, made: OldDatabase, decisions: Decisions) -> None:
+    now = datetime.now(UTC)
+    stored = {account["_id"]: account for account in database["usersNew"].find()}
+    for account in made.accounts():
+        kind = made.kinds[account["_id"]]
+        after = stored[account["_id"]]
+        if kind in UNREADABLE:
+            assert after == next(iter(after_insertion(account)))
+            continue
+        if kind == "referral as text":
+            assert (after["refCredits"], after["credits"]) == ("5", account["credits"])
+            continue
+        assert found(after) == expected(account, kind, decisions, now), kind
+        untouched = account.keys() - {"credits", "refCredits", "expiresAt", "migration", "isActive"}
+        assert {name: after[name] for name in untouched} == next(iter(after_insertion(account, *untouched)))
+
+
+def after_insertion(account: Mapping[str, Any], *names: str) -> list[dict[str, Any]]:
+    """The document as the driver returns it: times without a zone."""
+    chosen = names or tuple(account)
+    values = {name: account[name] for name in chosen}
+    return [
+        {name: value.replace(tzinfo=None) if isinstance(value, datetime) else value for name, value in values.items()}
+    ]
+
+
+def check_the_books(database: Any, made: OldDatabase) -> None:
+    results = list(reconcile_all())
+    assert sum(not isinstance(result, list) for result in results) == sum(
+        kind in UNREADABLE for kind in made.kinds.values()
+    )
+    assert all(one.drift == 0 for result in results if isinstance(result, list) for one in result)
+    entries = list(LedgerEntry.objects.values_list("operation", "balance", "kind"))
+    assert len(entries) == len(set(entries))
+
+
+@pytest.mark.parametrize("decisions", [GENEROUS, STRICT, CONVERTING], ids=["generous", "strict", "converting"])
+def test_no_customer_gains_or_loses_a_cent_and_a_second_run_changes_nothing(
+    database: Any, made: OldDatabase, decisions: Decisions
+) -> None:
+    output = run(decisions, "--yes", "--actor", "staff:olga", "--reason", "Monday")
+    assert output.count("Done:") == 1
+    check_against_the_model(database, made, decisions)
+    openings = LedgerEntry.objects.filter(kind="opening")
+    readable = SIZE - sum(kind in UNREADABLE for kind in made.kinds.values())
+    assert openings.count() == 2 * readable
+    check_the_books(database, made)
+
+    entry = AuditEntry.objects.get(action="take over", target="")
+    assert (entry.actor, entry.reason, entry.after["decisions"]["expiry"]) == ("staff:olga", "Monday", "later")
+    before = contents(database)
+    run(decisions, "--yes")
+    after = contents(database)
+    assert AuditEntry.objects.filter(action="take over", target="").count() == 2
+    assert {**after, "audit_entries": []} == {**before, "audit_entries": []}
+    assert len(after["audit_entries"]) == len(before["audit_entries"]) + 1
+
+
+def test_every_change_of_an_account_has_its_audit_entry_and_every_credit_its_ledger_entry(
+    database: Any, made: OldDatabase
+) -> None:
+    run(GENEROUS, "--yes", "--actor", "staff:olga")
+    stored = {account["_id"]: account for account in database["usersNew"].find()}
+    audited = {entry.target: entry for entry in AuditEntry.objects.filter(action="take over").exclude(target="")}
+    for account in made.accounts():
+        before = next(iter(after_insertion(account)))
+        assert (stored[account["_id"]] != before) == (account["_id"] in audited)
+    (converted,) = [name for name, kind in made.kinds.items() if kind == "not migrated"][:1]
+    entry = LedgerEntry.objects.get(account_id=converted, kind="adjustment")
+    there = usd(next(account["credits"] for account in made.accounts() if account["_id"] == converted))
+    assert entry.amount == round(there / Decimal("2.5"), 8) - there
+    assert entry.actor == "staff:olga"
+    assert "÷ 2.5" in entry.reason
+    assert audited[converted].before["migration"] == "False"
+    assert audited[converted].after["migration"] == "True"
+
+
+def test_nothing_is_written_without_yes(database: Any, made: OldDatabase) -> None:
+    before = contents(database)
+    output = run(GENEROUS)
+    assert contents(database) == before
+    assert "Would be done:" in output
+    assert "Nothing was written" in output
+    referral = sum(usd(account["refCredits"]) for account in made.accounts("referral", "not migrated, referral"))
+    assert f"${referral:.2f} of referral credits" in output
+    assert f"{len(made.accounts('inactive'))} accounts" not in output
+
+
+def test_what_is_undecided_is_refused_with_the_list(database: Any, made: OldDatabase) -> None:
+    before = contents(database)
+    with pytest.raises(CommandError) as refused:
+        call_command("take_over", "--yes", "--expiry", "later", "--stop-old-prices", stdout=StringIO())
+    assert contents(database) == before
+    text = str(refused.value)
+    for option in ("--unmigrated block or --unmigrated convert", "--without-migration keep", "--referral add"):
+        assert option in text
+    assert "--inactive disable or --inactive enable" in text
+    assert "--user-keys leave" in text
+    assert "--expiry" not in text
+    assert "--stop-old-prices" not in text
+
+
+def test_inspect_asks_nothing_more_afterwards(database: Any, made: OldDatabase) -> None:
+    for decisions in (STRICT, GENEROUS):
+        run(decisions, "--yes")
+        out = StringIO()
+        call_command("inspect", "--json", stdout=out)
+        assert json.loads(out.getvalue())["must_be_decided"] == []
+    # What the replaced programs write later is asked about again; what was decided for good is not.
+    database["usersNew"].update_one({"_id": "old00000"}, {"$set": {"expiresAtNew": datetime(2099, 1, 1, tzinfo=UTC)}})
+    with pytest.raises(CommandError, match=r"decided: expiry\."):
+        call_command("inspect", stdout=StringIO())
+
+
+def test_nothing_expires_wrongly_before_and_all_that_has_expired_does_after(database: Any, made: OldDatabase) -> None:
+    undecided = [name for name, kind in made.kinds.items() if kind.startswith("split") and "new null" not in kind]
+    before = {account["_id"]: account for account in database["usersNew"].find({"_id": {"$in": undecided}})}
+    sweep_expired_accounts()
+    assert {account["_id"]: account for account in database["usersNew"].find({"_id": {"$in": undecided}})} == before
+
+    run(GENEROUS, "--yes")
+    sweep_expired_accounts()
+    now = datetime.now(UTC)
+    for account in made.accounts():
+        kind = made.kinds[account["_id"]]
+        if kind in UNREADABLE or "referral" in kind:
+            continue
+        model = expected(account, kind, GENEROUS, now)
+        after = found(database["usersNew"].find_one({"_id": account["_id"]}))
+        is_over = model["expiresAt"] is not None and model["expiresAt"] <= now
+        for name in ("credits", "creditsNew"):
+            assert after[name] == (min(model[name], Decimal(0)) if is_over else model[name]), kind
+    check_the_books(database, made)
+
+
+class Interrupted(Exception):
+    """Stands for a kill between two writes."""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_that_is_interrupted_anywhere_is_finished_by_the_next(
+    database: Any, made: OldDatabase, seed: int
+) -> None:
+    chance = random.Random(seed)
+    order = Order(CONVERTING, actor="staff:olga", user_keys="leave", prices=Prices.STOP)
+    for _ in range(4):
+        calls = chance.randrange(1, 40)
+
+        def interrupt(what: str, done: int, total: int, left: list[int] = [calls]) -> None:  # noqa: B006
+            left[0] -= 1
+            if not left[0]:
+                raise Interrupted
+
+        with suppress(Interrupted):  # Perhaps it finishes before.
+            take_over(order, interrupt)
+    take_over(order, lambda what, done, total: None)
+    check_against_the_model(database, made, CONVERTING)
+    check_the_books(database, made)
+
+
+def test_prices_of_the_proxies_files_are_imported_and_old_rows_not_sold(
+    database: Any, made: OldDatabase, tmp_path: Path
+) -> None:
+    paths = []
+    for upstream, content in PRICE_FILES.items():
+        path = tmp_path / f"config-{upstream}.json"
+        path.write_text(json.dumps(content))
+        paths.append(str(path))
+    chosen = [part for name, option in OPTIONS.items() for part in (option, str(getattr(GENEROUS, name)))]
+    out = StringIO()
+    call_command("take_over", *chosen, "--user-keys", "leave", "--prices", *paths, "--yes", stdout=out)
+    assert "3 prices imported" in out.getvalue()
+    sold = {(row.upstream, row.model_id): row for row in ModelPrice.objects.filter(is_active=True)}
+    assert sold.keys() == {
+        ("openhands", "claude-opus-4-6"),
+        ("openhands", "claude-sonnet-4-5-20250929"),
+        ("ohmygpt", "claude-sonnet-4-5-20250929"),
+    }
+    opus = sold["openhands", "claude-opus-4-6"]
+    assert (opus.input_price, opus.output_price, opus.multiplier) == (4, 20, Decimal("1.02"))
+    assert (opus.cache_write_price, opus.cache_read_price) == (Decimal("6.25"), Decimal("0.5"))
+    assert AuditEntry.objects.filter(action="stop old price").count() == 4
+    call_command("take_over", *chosen, "--user-keys", "leave", "--prices", *paths, "--yes", stdout=out)
+    assert AuditEntry.objects.filter(action="import price").count() == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"billing_multiplier": None}, "no multiplier"),
+        ({"input_price_per_mtok": 0}, "input price must be above 0"),
+        ({"input_price_per_mtok": "4"}, "not a number"),
+        ({"thinking_price_per_mtok": 5}, "thinking_price_per_mtok is not known here"),
+        ({"multiplier": 2}, "says two things of its multiplier"),
+        ({"billing_upstream": "ohmygpt"}, "sold on ohmygpt"),
+    ],
+)
+def test_a_price_file_with_anything_unclear_is_refused_whole(
+    database: Any, tmp_path: Path, change: dict[str, Any], problem: str
+) -> None:
+    entry = PRICE_FILES["openhands"]["models"][0] | change
+    path = tmp_path / "prices.json"
+    path.write_text(json.dumps({"models": [entry, PRICE_FILES["openhands"]["models"][1]]}))
+    with pytest.raises(CommandError, match=problem):
+        call_command("take_over", "--prices", f"openhands={path}", "--yes", stdout=StringIO())
+    assert ModelPrice.objects.count() == 0
+
+
+def test_a_price_file_that_names_no_upstream_is_refused(database: Any, tmp_path: Path) -> None:
+    path = tmp_path / "prices.json"
+    path.write_text(json.dumps({"models": PRICE_FILES["openhands"]["models"]}))
+    with pytest.raises(CommandError, match="say which upstream"):
+        call_command("take_over", "--prices", str(path), "--yes", stdout=StringIO())
