@@ -1,7 +1,11 @@
 """`manage.py take_over`: what becomes of each kind of account, against a plain model of the rules."""
 
 import json
+import os
 import random
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -13,14 +17,19 @@ from typing import Any
 import pytest
 from bson.decimal128 import Decimal128
 from django.core.management import CommandError, call_command
+from django.db import connection
 
+from accounts import credits
 from accounts.expiry import sweep_expired_accounts
 from accounts.models import LedgerEntry
+from accounts.registration import create_account
 from accounts.takeover import Decisions, Expiry, Inactive, Referral, Unmigrated, WithoutMigration
 from books.reconciliation import reconcile_all
 from proxy.models import ModelPrice
 from support.models import AuditEntry
 from support.takeover.run import Order, Prices, take_over
+from tests.factories import InThreads
+from tests.serving import ROOT
 from tests.takeover.conftest import contents
 from tests.takeover.database import PRICE_FILES, OldDatabase, old_database
 
@@ -327,3 +336,73 @@ def test_a_price_file_that_names_no_upstream_is_refused(database: Any, tmp_path:
     path.write_text(json.dumps({"models": PRICE_FILES["openhands"]["models"]}))
     with pytest.raises(CommandError, match="say which upstream"):
         call_command("take_over", "--prices", str(path), "--yes", stdout=StringIO())
+
+
+@pytest.mark.parametrize("changes", [1, 9])
+def test_a_run_that_is_killed_is_finished_by_the_next(database: Any, made: OldDatabase, changes: int) -> None:
+    chosen = [part for name, option in OPTIONS.items() for part in (option, str(getattr(GENEROUS, name)))]
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "take_over", *chosen, "--user-keys", "leave", "--stop-old-prices", "--yes"],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_NAME": connection.settings_dict["NAME"]},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        changed = AuditEntry.objects.filter(action="take over").exclude(target="")
+        while changed.count() < changes and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        process.wait(timeout=30)
+    assert changed.count() >= changes
+    run(GENEROUS, "--yes")
+    check_against_the_model(database, made, GENEROUS)
+    check_the_books(database, made)
+
+
+def test_two_runs_and_purchases_at_once_add_everything_once(database: Any, in_threads: InThreads) -> None:
+    database["usersNew"].insert_one(
+        {"_id": "alice", "credits": 10.0, "refCredits": 4.0, "migration": False, "isActive": True}
+    )
+    order = Order(CONVERTING, actor="staff:olga", prices=Prices.STOP)
+
+    def act(index: int) -> None:
+        if index % 2:
+            take_over(order, lambda what, done, total: None)
+        else:
+            credits.top_up(username="alice", amount=Decimal(5), operation=f"payment:{index}", actor="sepay")
+
+    in_threads(6, act)
+    alice = database["usersNew"].find_one()
+    assert (alice["credits"], alice["refCredits"], alice["creditsNew"], alice["migration"]) == (8.0, 0.0, 15.0, True)
+    (results,) = reconcile_all()
+    assert [one.drift for one in results] == [0, 0]
+
+
+def test_referral_credits_of_a_blocked_account_wait_for_its_conversion(database: Any) -> None:
+    database["usersNew"].insert_one({"_id": "alice", "credits": 10.0, "refCredits": 4.0, "migration": False})
+    for decisions, there in (
+        (Decisions(referral=Referral.ADD, unmigrated=Unmigrated.BLOCK), (10.0, 4.0)),
+        (Decisions(referral=Referral.ADD, unmigrated=Unmigrated.CONVERT), (8.0, 0.0)),
+    ):
+        take_over(Order(decisions, actor="staff:olga"), lambda what, done, total: None)
+        alice = database["usersNew"].find_one()
+        assert (alice["credits"], alice["refCredits"]) == there
+
+
+def test_credits_held_for_a_request_are_not_converted(database: Any) -> None:
+    hold = {"balance": "ohmygpt", "amount": 2.0, "at": datetime.now(UTC), "process": "gone"}
+    database["usersNew"].insert_one({"_id": "alice", "credits": 8.0, "migration": False, "holds": {"req_1": hold}})
+    order = Order(Decisions(unmigrated=Unmigrated.CONVERT), actor="staff:olga")
+    outcome = take_over(order, lambda what, done, total: None)
+    assert sum(outcome.left.values()) == 1
+    assert (database["usersNew"].find_one()["credits"], database["usersNew"].find_one()["migration"]) == (8.0, False)
+
+
+def test_an_account_made_here_is_never_converted(database: Any) -> None:
+    create_account(username="alice")
+    database["usersNew"].update_one({"_id": "alice"}, {"$unset": {"migration": ""}, "$set": {"credits": 10.0}})
+    take_over(Order(CONVERTING, actor="staff:olga"), lambda what, done, total: None)
+    assert database["usersNew"].find_one()["credits"] == 10.0
