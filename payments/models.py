@@ -91,6 +91,7 @@ class Payment(AdoptedModel):
         INQUIRY = "inquiry", "The payer's bank asks about it"
         DISPUTED = "disputed", "Charged back"
         REFUNDED = "refunded", "Refunded, in part or in full"
+        CHECK = "check", "A check of the platform: no money came"
 
     id = AdoptedObjectIdField("ID", auto_created=True, primary_key=True, serialize=False)
     user_id = AdoptedCharField("account", db_column="userId", max_length=100)
