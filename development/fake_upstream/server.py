@@ -3,12 +3,13 @@
     python -m development.fake_upstream.server --port 9000 --api-key secret
     with FakeUpstream(api_key="secret") as upstream: ...  # the same in the process of a test
 
-It answers `GET /v1/models`, `POST /v1/chat/completions` and `/v1/responses` (OpenAI), `POST /v1/messages` and
-`/v1/messages/count_tokens` (Anthropic), plain and streaming. The answer follows from the request alone: prompt tokens
-are `count_prompt_tokens`, a quarter of the text's UTF-8 bytes; the reply repeats the words of the last user message, 16
-words, or as many as `max_tokens` allows, and each word is one completion token and one chunk of a stream.
+It answers `GET /v1/models`, `POST /v1/chat/completions`, `/v1/responses`, `/v1/completions` and `/v1/embeddings`
+(OpenAI), `POST /v1/messages` and `/v1/messages/count_tokens` (Anthropic), plain and streaming. The answer follows from
+the request alone: prompt tokens are `count_prompt_tokens`, a quarter of the text's UTF-8 bytes; the reply repeats the
+words of the last user message, 16 words, or as many as `max_tokens` allows, and each word is one completion token and
+one chunk of a stream.
 
-Directives in the last user message change that, for example `[[fake chunks=50 chunk_delay=0.02]]`:
+Directives in the last user message, prompt or input change that, for example `[[fake chunks=50 chunk_delay=0.02]]`:
 
     status=500              answer with this status, and an error in the shape of the API (3xx: with a Location)
     once                    with `status`: only the first time that this body comes
@@ -59,6 +60,7 @@ from http.client import responses
 from types import TracebackType
 from typing import Any, Self
 
+from development.fake_upstream.older_formats import Completions, Embeddings
 from development.fake_upstream.replies import (
     MODELS,
     Anthropic,
@@ -272,17 +274,24 @@ class _Connection(socketserver.StreamRequestHandler):
             return self._send_json(200, {"object": "list", "data": entries})
         if request.method != "POST" or path not in _POST_PATHS:
             return self._send_json(404, api.error(404, f"No {request.method} {path} here."))
+        answering: Api | Completions | Embeddings = api
         try:
             payload = _parse_payload(body, path)
-            reply = build_reply(as_chat(payload) if api is Responses else payload, reply_id)
+            if path in _OLDER_FORMATS:
+                answering = older = _OLDER_FORMATS[path](payload)
+                reply = older.reply(reply_id)
+            else:
+                reply = build_reply(as_chat(payload) if api is Responses else payload, reply_id)
         except BadRequestError as error:
             return self._send_json(400, api.error(400, str(error)))
         if path == "/v1/messages/count_tokens" and reply.directives.status is None:
             count = b"{not json" if reply.directives.garbage else b'{"input_tokens": %d}' % reply.prompt_tokens
             return self._send_body(200, count, {}, reply.directives)
-        return self._send_reply(api, reply, payload, request)
+        return self._send_reply(answering, reply, payload, request)
 
-    def _send_reply(self, api: Api, reply: Reply, payload: JsonObject, request: RecordedRequest) -> bool:
+    def _send_reply(
+        self, api: Api | Completions | Embeddings, reply: Reply, payload: JsonObject, request: RecordedRequest
+    ) -> bool:
         directives = reply.directives
         self._pause(directives.delay)
         if directives.refuse:
@@ -372,7 +381,11 @@ _API_OF: dict[str, Api] = {
     "/v1/messages/count_tokens": Anthropic,
     "/v1/responses": Responses,
 }
-_POST_PATHS = {"/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens"}
+_OLDER_FORMATS: dict[str, type[Completions] | type[Embeddings]] = {
+    "/v1/completions": Completions,
+    "/v1/embeddings": Embeddings,
+}
+_POST_PATHS = {"/v1/chat/completions", *_API_OF, *_OLDER_FORMATS}
 
 
 def _parse_payload(body: bytes, path: str) -> JsonObject:

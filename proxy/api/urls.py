@@ -11,6 +11,8 @@ urlpatterns = [
     path("v1/chat/completions", views.chat_completions),
     path("v1/responses", views.responses),
     re_path(r"^v1/(?:responses/.|conversations(?:/|\Z))", views.stored_responses),
+    path("v1/completions", views.completions),
+    path("v1/embeddings", views.embeddings),
     path("v1/messages", views.messages),
     path("v1/messages/count_tokens", views.count_tokens),
     path("v1/balance", views.balance_of),

@@ -33,6 +33,7 @@ from proxy.billing.terms import PricedCall, price_call
 from proxy.errors import (
     Busy,
     CannotAfford,
+    EndpointMissing,
     InternalError,
     MethodNotAllowed,
     NotFound,
@@ -42,6 +43,8 @@ from proxy.errors import (
 from proxy.formats.anthropic_messages import AnthropicMessages, AnthropicTokenCount
 from proxy.formats.api_format import ApiFormat
 from proxy.formats.openai_chat import OpenAiChat
+from proxy.formats.openai_completions import OpenAiCompletions
+from proxy.formats.openai_embeddings import OpenAiEmbeddings
 from proxy.formats.openai_responses import OpenAiResponses
 from proxy.relay.relay import Answer, forward, forward_free
 from proxy.upstream.client import get_upstream
@@ -51,6 +54,8 @@ logger = logging.getLogger(__name__)
 OPENAI: ApiFormat = OpenAiChat()
 RESPONSES: ApiFormat = OpenAiResponses()
 ANTHROPIC: ApiFormat = AnthropicMessages()
+COMPLETIONS: ApiFormat = OpenAiCompletions()
+EMBEDDINGS: ApiFormat = OpenAiEmbeddings()
 TOKEN_COUNT: ApiFormat = AnthropicTokenCount()
 LONGEST_PATH_TOLD = 200
 HAS_NO_THREAD = "billing.has_no_thread"
@@ -109,10 +114,7 @@ def chat_completions(request: HttpRequest, balance: Balance, request_id: str) ->
 @_endpoint("POST", RESPONSES)
 def responses(request: HttpRequest, balance: Balance, request_id: str) -> Answer:
     """`POST /v1/responses`, billed; passed on to the upstream's own endpoint, which not every upstream has."""
-    if "responses" in settings.MISSING_ENDPOINTS[balance.value]:
-        raise NotFound(
-            f"{balance.label} has no /v1/responses. Let your client use POST {OPENAI.path} here, or {ANTHROPIC.path}."
-        )
+    _check_has(balance, "responses", RESPONSES)
     return _metered(request, balance, request_id, RESPONSES)
 
 
@@ -129,6 +131,26 @@ def stored_responses(request: HttpRequest, balance: Balance, request_id: str) ->
 def messages(request: HttpRequest, balance: Balance, request_id: str) -> Answer:
     """`POST /v1/messages`, billed."""
     return _metered(request, balance, request_id, ANTHROPIC)
+
+
+@_endpoint("POST", COMPLETIONS)
+def completions(request: HttpRequest, balance: Balance, request_id: str) -> Answer:
+    """`POST /v1/completions`, billed, where the upstream has it."""
+    _check_has(balance, "completions", COMPLETIONS)
+    return _metered(request, balance, request_id, COMPLETIONS)
+
+
+@_endpoint("POST", EMBEDDINGS)
+def embeddings(request: HttpRequest, balance: Balance, request_id: str) -> Answer:
+    """`POST /v1/embeddings`, billed, where the upstream has it."""
+    _check_has(balance, "embeddings", EMBEDDINGS)
+    return _metered(request, balance, request_id, EMBEDDINGS)
+
+
+def _check_has(balance: Balance, endpoint: str, api_format: ApiFormat) -> None:
+    """Raise `EndpointMissing` where the settings say that the upstream has no such endpoint."""
+    if endpoint in settings.MISSING_ENDPOINTS[balance.value]:
+        raise EndpointMissing(api_format.path, balance)
 
 
 def _metered(request: HttpRequest, balance: Balance, request_id: str, api_format: ApiFormat) -> Answer:

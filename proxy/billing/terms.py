@@ -39,6 +39,8 @@ class PricedCall:
     @property
     def most_output_tokens(self) -> int:
         """Of one choice: the client's limit or the model's, or the budget for thinking if that is more."""
+        if not self.call.has_output:
+            return 0
         return max(self.call.max_output_tokens or self.price.max_output_tokens, self.call.thinking_tokens)
 
 

@@ -69,8 +69,8 @@ class OpenAiChatStream(EventStreamReader):
     )
     usual_member: ClassVar[bytes] = b'"choices"'
 
-    def __init__(self, *, hides_usage: bool, choices: int = 1) -> None:
-        super().__init__(text_meter())
+    def __init__(self, *, hides_usage: bool, choices: int = 1, text: TextMeter | None = None) -> None:
+        super().__init__(text or text_meter())
         self._hides_usage = hides_usage
         self._choices = choices
         self._stopped: set[object] = set()
@@ -119,4 +119,4 @@ def _says_something(choice: Any) -> bool:
     delta = choice.get("delta")
     if isinstance(delta, dict):
         delta = [value for name, value in delta.items() if name != "role" and value]
-    return bool(delta or choice.get("finish_reason") or choice.get("logprobs"))
+    return bool(delta or choice.get("text") or choice.get("finish_reason") or choice.get("logprobs"))

@@ -70,6 +70,7 @@ MEMBERS = frozenset(
         *("function_call", "parallel_tool_calls", "modalities", "audio", "prediction", "verbosity", "input"),
         *("cache_control", "context_management", "content", "prompt", "role", "tool_calls", "tool_call_id"),
         *("tool_use", "tool_result", "tool_use_id", "budget_tokens", "image", "image_url", "source", "name"),
+        *("dimensions", "encoding_format", "suffix", "echo", "best_of"),
         *("json_schema", "input_schema", "parameters", "body", "text", "json", "assistant", "user", "document"),
     )
 )

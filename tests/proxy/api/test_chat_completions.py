@@ -328,7 +328,7 @@ def test_an_unknown_or_inactive_model_is_never_forwarded(
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/x%0Ay", "/v1/embeddings", "/v1/chat/completions/x", "/", "/admin/", "/v1/files", "/favicon.ico"]
+    "path", ["/v1/x%0Ay", "/v1/embeddings/x", "/v1/chat/completions/x", "/", "/admin/", "/v1/files", "/favicon.ico"]
 )
 def test_other_paths_are_json_404_and_never_forwarded(
     server: Server, upstream: FakeUpstream, insert_user: InsertUser, path: str
