@@ -20,6 +20,8 @@ urlpatterns = [
     path("v1/requests/<str:wanted_id>", views.request_receipt),
     path("v1/keys/rotate", views.rotate),
     path("v1/models", views.list_models),
+    path("v1/models/<path:name>", views.find_model),
+    path("v1/model/info", views.model_info),
     path("health", views.health),
     path("", views.root),
     re_path(r"^(?s:.*)\Z", views.not_found),

@@ -22,6 +22,7 @@ from money.amounts import ZERO, usd_text
 from mongo.errors import DATABASE_FAILURES
 from proxy.api.addresses import advice, prefix_of
 from proxy.api.callers import find_free_caller, note_refused, read_caller_key
+from proxy.api.model_list import anthropic_model, anthropic_page, litellm_info, openai_model
 from proxy.api.passed_headers import query_of, request_headers
 from proxy.api.request_body import RequestBody, read_body
 from proxy.api.responses import ApiResponse, error_response, is_refusal, json_response
@@ -57,6 +58,8 @@ ANTHROPIC: ApiFormat = AnthropicMessages()
 COMPLETIONS: ApiFormat = OpenAiCompletions()
 EMBEDDINGS: ApiFormat = OpenAiEmbeddings()
 TOKEN_COUNT: ApiFormat = AnthropicTokenCount()
+ANTHROPIC_VERSION = "HTTP_ANTHROPIC_VERSION"
+"""In `request.META`: the header that every client of Anthropic's API sends."""
 LONGEST_PATH_TOLD = 200
 HAS_NO_THREAD = "billing.has_no_thread"
 """In `request.META`, true of a request that the server has no thread for."""
@@ -267,20 +270,36 @@ def _with_rate(response: ApiResponse, rate: RateLimit) -> ApiResponse:
     return response
 
 
-@_endpoint("GET", OPENAI)
+@_endpoint("GET", None)
 def list_models(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
-    """`GET /v1/models`: the models that have a price on this upstream."""
+    """`GET /v1/models`: the models that have a price on this upstream, in the shape of the vendor that is spoken."""
     find_free_caller(request)
-    data = [
-        {
-            "id": model.model_id,
-            "object": "model",
-            "created": int(model.created_at.timestamp()) if model.created_at else 0,
-            "owned_by": balance.value,
-        }
-        for model in PRICES.list_models(balance)
-    ]
+    models = PRICES.list_models(balance)
+    if ANTHROPIC_VERSION in request.META:
+        query = _query(request)
+        asked = {name: query.get(name) for name in ("limit", "after_id", "before_id")}
+        return json_response(anthropic_page(models, **asked), request_id=request_id)
+    data = [openai_model(named, balance.value) for named in models]
     return json_response({"object": "list", "data": data}, request_id=request_id)
+
+
+@_endpoint("GET", None)
+def find_model(request: HttpRequest, balance: Balance, request_id: str, name: str) -> ApiResponse:
+    """`GET /v1/models/<id or alias>`: one of them."""
+    find_free_caller(request)
+    named = name, PRICES.find_row(balance, name)
+    is_anthropic = ANTHROPIC_VERSION in request.META
+    body = anthropic_model(named) if is_anthropic else openai_model(named, balance.value)
+    return json_response(body, request_id=request_id)
+
+
+@_endpoint("GET", OPENAI)
+def model_info(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
+    """`GET /v1/model/info`: their limits and what they cost here, as clients of a LiteLLM proxy read it."""
+    find_free_caller(request)
+    return json_response(
+        {"data": [litellm_info(named) for named in PRICES.list_models(balance)]}, request_id=request_id
+    )
 
 
 @_endpoint("GET", OPENAI)
@@ -301,9 +320,13 @@ def request_receipt(request: HttpRequest, balance: Balance, request_id: str, wan
 def usage(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
     """`GET /v1/usage?from&to&group=day|model`: what one has used, on both balances."""
     account = find_free_caller(request)
-    query = QueryDict(request.META.get("QUERY_STRING", ""), encoding="utf-8")  # Whatever charset a header names.
+    query = _query(request)
     statement = usage_statement(account=account, start=query.get("from"), end=query.get("to"), group=query.get("group"))
     return json_response(statement, request_id=request_id)
+
+
+def _query(request: HttpRequest) -> QueryDict:
+    return QueryDict(request.META.get("QUERY_STRING", ""), encoding="utf-8")  # Whatever charset a header names.
 
 
 @_endpoint("POST", OPENAI)
@@ -353,7 +376,7 @@ def _format_of(request: HttpRequest) -> ApiFormat:
     """The format that a request looks like, where its path does not say: by what only Anthropic's clients send."""
     meta = request.META
     is_anthropic = (
-        "HTTP_ANTHROPIC_VERSION" in meta
+        ANTHROPIC_VERSION in meta
         or meta.get("HTTP_USER_AGENT", "").lower().startswith(("anthropic/", "claude-"))
         or ("HTTP_X_API_KEY" in meta and "HTTP_AUTHORIZATION" not in meta)
         or "messages" in request.path_info.split("/")

@@ -125,7 +125,7 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, p
         raise
     except InsufficientCredits as error:
         count_refusal(upstream=balance, code=error.code)
-        affordable = price.affordable_output_tokens(bound, error.available, terms)
+        affordable = price.affordable_output_tokens(bound, error.available, terms) if call.has_output else 0
         raise CannotAfford(
             balance=balance,
             required=error.required,

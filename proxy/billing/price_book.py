@@ -39,17 +39,18 @@ class PriceBook:
 
     def find(self, upstream: Balance, model: str) -> Price:
         """The price of `model` (its id or an alias) on `upstream`; raises `ModelNotFound` when it has none."""
+        return self.find_row(upstream, model).price
+
+    def find_row(self, upstream: Balance, model: str) -> PriceRow:
+        """The row of `model` (its id or an alias) on `upstream`; raises `ModelNotFound` when it has none."""
         listed = self._current()[upstream].get(model)
         if listed is None:
             raise ModelNotFound(model)
-        return listed.price
+        return listed
 
-    def list_models(self, upstream: Balance) -> list[PriceRow]:
-        """Every model on `upstream` once, by id, without aliases."""
-        models = self._current()[upstream]
-        return sorted(
-            (listed for name, listed in models.items() if name == listed.model_id), key=lambda listed: listed.model_id
-        )
+    def list_models(self, upstream: Balance) -> list[tuple[str, PriceRow]]:
+        """Every name that a model on `upstream` has, its id and its aliases, in alphabetical order; and its row."""
+        return sorted(self._current()[upstream].items(), key=lambda named: named[0])
 
     def has_free_model(self, upstream: Balance) -> bool:
         """Whether a plain request to some model of `upstream` costs nothing."""

@@ -49,6 +49,7 @@ class PriceRow:
     upstream: Balance | None
     created_at: datetime | None
     price: Price
+    display_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def read_price_row(row: Mapping[str, Any]) -> PriceRow:
     multipliers = _multipliers(row, "optionMultipliers")
     fees, own_fees = _fees(row.get("toolFees"))
     own_multipliers = multipliers | _multipliers(row, "ownOptionMultipliers")
-    created_at = row.get("createdAt")
+    created_at, shown = row.get("createdAt"), row.get("displayName")
     price = Price(
         price_id=str(row.get("_id")),
         model_id=model_id,
@@ -122,6 +123,7 @@ def read_price_row(row: Mapping[str, Any]) -> PriceRow:
         upstream=_upstream(row.get("upstream")),
         created_at=_utc(created_at) if isinstance(created_at, datetime) else None,
         price=price,
+        display_name=shown[:LONGEST_NAME] if type(shown) is str and shown else None,  # It is only shown.
     )
 
 

@@ -410,8 +410,11 @@ def test_models_lists_what_has_a_price_on_this_upstream(server: Server, insert_u
     body = response.json()
     assert body["object"] == "list"
     assert [model["id"] for model in body["data"]] == [
+        "claude-haiku-4-5",
         "claude-haiku-4-5-20251001",
+        "claude-opus-4-5",
         "claude-opus-4-5-20251101",
+        "claude-sonnet-4-5",
         "claude-sonnet-4-5-20250929",
     ]
     assert {model["object"] for model in body["data"]} == {"model"}

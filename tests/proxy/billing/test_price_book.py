@@ -71,7 +71,7 @@ def test_an_old_row_without_an_upstream_holds_for_both(prices: None) -> None:
         assert book.find(upstream, "claude-haiku-4-5-20251001").charged.rates.input == 1
         with pytest.raises(ModelNotFound):
             book.find(upstream, "gpt-off")
-        assert [model.model_id for model in book.list_models(upstream)].count("claude-haiku-4-5-20251001") == 1
+        assert [name for name, _ in book.list_models(upstream)].count("claude-haiku-4-5-20251001") == 1
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_row_that_cannot_be_read_is_not_used_and_the_log_says_so_once(
         for _ in range(2):
             with pytest.raises(ModelNotFound):
                 book.find(Balance.OPENHANDS, "gpt-odd")
-    assert [model.model_id for model in book.list_models(Balance.OPENHANDS)] == ["gpt-good"]
+    assert [name for name, _ in book.list_models(Balance.OPENHANDS)] == ["gpt-good"]
     told = [record.getMessage() for record in caplog.records if "price row odd" in record.getMessage()]
     assert len(told) == 1
     assert told[0].startswith(f"price row odd is not used: {next(iter(wrong))}: ")

@@ -12,6 +12,7 @@ from tests.conftest import key_of
 from tests.factories import InsertUser, ServeWith
 from tests.proxy.requests import CHAT, MESSAGES, MODEL, assert_reconciles, chat, post
 
+COMPLETIONS, EMBEDDINGS, RESPONSES = "/v1/completions", "/v1/embeddings", "/v1/responses"
 HOLD = SETTLE = ("findAndModify", "usersNew")
 RECORD = ("insert", "request_logs")
 DRIVER_LOG = {
@@ -47,4 +48,8 @@ def test_a_billed_request_takes_three_round_trips_once_the_prices_are_cached(
         sent = gzip.compress(body) if other else body
         assert post(server, sent, path=path, username=None, headers=headers).status == 200
         assert commands_of(server.log())[before:] == [HOLD, RECORD, SETTLE], (path, is_stream, headers)
+    for path, name in ((RESPONSES, "input"), (EMBEDDINGS, "input"), (COMPLETIONS, "prompt")):
+        before = len(commands_of(server.log()))
+        assert post(server, {"model": MODEL, name: "Hello"}, path=path).status == 200
+        assert commands_of(server.log())[before:] == [HOLD, RECORD, SETTLE], path
     assert_reconciles()
