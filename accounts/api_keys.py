@@ -8,37 +8,29 @@ Every function runs in a transaction, or joins the caller's, and is safe to repe
 `AccountNotFound`, and `AccountNeedsRepair` where the account, or the entry that is meant, cannot be read.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any
 
-from bson import DBRef
 from django.conf import settings
 from django.utils import timezone
 
 from accounts.errors import (
-    AccountNeedsRepair,
-    AccountNotFound,
     FirstKeyRequired,
     FirstKeyStays,
     InvalidApiKey,
     KeyNotFound,
     TooManyKeys,
 )
+from accounts.key_changes import FIRST_KEY_NAME, Keys, change_keys
 from accounts.key_choices import NO_LIMITS, Budget, Limits, check_limits, check_name, limits_to_bson
-from accounts.key_limits import BudgetPeriod, KeyEntry, entry_of, read_entry
-from accounts.keys import HASHED_FROM, first_key_hash, generate_key, hash_key, key_id, mask_key
+from accounts.key_entry import BudgetPeriod, KeyEntry, entry_of, read_entry
+from accounts.keys import first_key_hash, generate_key, hash_key, key_id, mask_key
 from accounts.models import Account
-from accounts.needs_repair import check
 from money.amounts import ZERO, from_bson, to_bson
-from mongo.collections import Document, collection_of, current_session
-from mongo.transactions import run_in_transaction
-from mongo.unreadable import id_of_text
-
-Result = TypeVar("Result")
-FIRST_KEY_NAME = "First key"
+from mongo.collections import Document
 
 
 class Unchanged(Enum):
@@ -60,69 +52,6 @@ class ApiKey:
     @property
     def key_id(self) -> str:
         return self.entry.key_id
-
-
-@dataclass
-class _Keys:
-    """The keys of one account while they are changed: the raw entries by their path, and the hashes."""
-
-    document: Document
-    entries: dict[str, Any]
-    hashes: list[Any]
-
-    @classmethod
-    def of(cls, document: Document) -> "_Keys":
-        entries, hashes = document.get("keys"), document.get("keyHashes")
-        entries = entries.as_doc() if isinstance(entries, DBRef) else entries
-        return cls(
-            document,
-            dict(entries) if isinstance(entries, Mapping) else {},
-            list(hashes) if isinstance(hashes, list) else [],
-        )
-
-    @property
-    def first_path(self) -> str | None:
-        first = first_key_hash(self.document)
-        return None if first is None else key_id(first)
-
-    def path_of(self, wanted_id: str) -> str:
-        """The path of the entry of a key by its id. Raises `KeyNotFound`, and `AccountNeedsRepair` for an odd one."""
-        for path, stored in self.entries.items():
-            entry = read_entry(path, stored)
-            if entry.key_id == wanted_id and not entry.is_retired:
-                if "" in entry.problems:
-                    raise AccountNeedsRepair(self.document["_id"], {f"keys.{path}": entry.problems[""]})
-                return path
-        raise KeyNotFound(wanted_id)
-
-    def is_first(self, wanted_id: str) -> bool:
-        """Whether an id is that of the first key, which may have no entry."""
-        path = self.first_path
-        return path is not None and wanted_id == (read_entry(path, self.entries.get(path, {})).key_id)
-
-    def add_first(self) -> str:
-        """The path of the first key's entry, which is made if it is not there."""
-        first = first_key_hash(self.document)
-        if first is None:
-            raise KeyNotFound(FIRST_KEY_NAME)
-        path = key_id(first)
-        self.entries.setdefault(path, {"id": path, "hash": first, "name": FIRST_KEY_NAME})
-        return path
-
-    def move_first(self, key_hash: str) -> bool:
-        """Let the entry of the first key go on with another secret; whether there is one."""
-        old = (first_key_hash(self.document), self.document.get("apiKeyHash"))
-        for path in (key_id(one) for one in old if isinstance(one, str)):
-            stored = self.entries.get(path)
-            if isinstance(stored, Mapping) and stored.get("hash") not in self.hashes and path != key_id(key_hash):
-                goes_on = {"id": read_entry(path, stored).key_id, "hash": key_hash, "isDisabled": False}
-                self.entries[key_id(key_hash)] = {**self.entries.pop(path), **goes_on}
-                return True
-        return False
-
-    def count_further(self) -> int:
-        entries = (read_entry(path, self.entries.get(path)) for path in map(key_id, map(str, self.hashes)))
-        return sum(not entry.is_retired for entry in entries)
 
 
 def list_keys(account: Account) -> list[ApiKey]:
@@ -184,7 +113,7 @@ def create_key(
     path = key_id(hashed)
     entry = {"id": path, "hash": hashed, "name": name, "prefix": mask_key(key), "createdAt": now}
 
-    def add(keys: _Keys) -> ApiKey:
+    def add(keys: Keys) -> ApiKey:
         if hashed not in keys.hashes:
             if keys.count_further() >= settings.MAX_KEYS:
                 raise TooManyKeys(settings.MAX_KEYS)
@@ -192,7 +121,7 @@ def create_key(
             keys.hashes.append(hashed)
         return ApiKey(read_entry(path, keys.entries[path]), is_first=False)
 
-    return _change(username, add), key
+    return change_keys(username, add), key
 
 
 def update_key(
@@ -218,7 +147,7 @@ def update_key(
     check_limits(limits, now=now)
     new_name = None if isinstance(name, Unchanged) else check_name(name)
 
-    def change(keys: _Keys) -> ApiKey:
+    def change(keys: Keys) -> ApiKey:
         is_first = keys.is_first(wanted_id)
         path = keys.add_first() if is_first else keys.path_of(wanted_id)
         stored = dict(keys.entries[path])
@@ -235,7 +164,7 @@ def update_key(
         keys.entries[path] = stored
         return ApiKey(read_entry(path, stored), is_first=is_first)
 
-    return _change(username, change)
+    return change_keys(username, change)
 
 
 COLUMNS = {
@@ -262,13 +191,13 @@ def set_key_disabled(*, username: str, wanted_id: str, is_disabled: bool, now: d
     Raises `KeyNotFound`.
     """
 
-    def change(keys: _Keys) -> ApiKey:
+    def change(keys: Keys) -> ApiKey:
         is_first = keys.is_first(wanted_id)
         path = keys.add_first() if is_first else keys.path_of(wanted_id)
         keys.entries[path] = {**keys.entries[path], "isDisabled": is_disabled}
         return ApiKey(read_entry(path, keys.entries[path]), is_first=is_first)
 
-    return _change(username, change)
+    return change_keys(username, change)
 
 
 def rotate_further_key(
@@ -288,7 +217,7 @@ def rotate_further_key(
     key = new_key or generate_key()
     hashed = hash_key(key)
 
-    def change(keys: _Keys) -> ApiKey:
+    def change(keys: Keys) -> ApiKey:
         if keys.is_first(wanted_id):
             raise FirstKeyStays("The first key is replaced by its own action.")
         path = keys.path_of(wanted_id)
@@ -296,13 +225,13 @@ def rotate_further_key(
         if current_key is not None and stored.get("hash") != hash_key(current_key):
             raise InvalidApiKey("the key was replaced meanwhile")
         if stored.get("hash") != hashed:
-            _retire(keys, path, now or timezone.now())
+            keys.retire(path, now or timezone.now())
             changed = {"id": wanted_id, "hash": hashed, "prefix": mask_key(key), "createdAt": now or timezone.now()}
             keys.entries[key_id(hashed)] = {**stored, **changed, "isAdopted": False}
             keys.hashes.append(hashed)
         return ApiKey(read_entry(key_id(hashed), keys.entries[key_id(hashed)]), is_first=False)
 
-    return _change(username, change), key
+    return change_keys(username, change), key
 
 
 def delete_key(*, username: str, wanted_id: str, now: datetime | None = None) -> None:
@@ -311,60 +240,9 @@ def delete_key(*, username: str, wanted_id: str, now: datetime | None = None) ->
     Raises `KeyNotFound`, so a second call does; and `FirstKeyStays` for the first key.
     """
 
-    def change(keys: _Keys) -> None:
+    def change(keys: Keys) -> None:
         if keys.is_first(wanted_id):
             raise FirstKeyStays("The first key of an account cannot be deleted. Replace it instead.")
-        _retire(keys, keys.path_of(wanted_id), now or timezone.now())
+        keys.retire(keys.path_of(wanted_id), now or timezone.now())
 
-    _change(username, change)
-
-
-def _retire(keys: _Keys, path: str, now: datetime) -> None:
-    """Take an entry away. Of a key that stands in `user_keys` too it is remembered, lest it be adopted from there."""
-    stored = keys.entries.pop(path)
-    if read_entry(path, stored).is_adopted:
-        keys.entries[path] = {"hash": stored.get("hash"), "isRetired": True, "retiredAt": now}
-    else:
-        keys.hashes = [one for one in keys.hashes if one != stored.get("hash")]
-
-
-def replace_first_key(document: Document, key: str, *, now: datetime) -> None:
-    """Write another first key of an account that was read in this transaction. Its entry goes on with the new key."""
-    own = {"apiKeyHash": hash_key(key), "apiKeyPrefix": mask_key(key), "apiKeyCreatedAt": now}
-    keys = _Keys.of(document)
-    moved = keys.move_first(hash_key(key))
-    # Unset, not null: a stored null would collide in the old sparse unique index.
-    _write(keys, own, gone=("apiKey", HASHED_FROM), is_changed=moved)
-
-
-def _change(username: str, change: Callable[[_Keys], Result]) -> Result:
-    """Change the keys of an account in a transaction."""
-
-    def run() -> Result:
-        document = collection_of(Account).find_one({"_id": id_of_text(username)}, session=current_session())
-        if document is None:
-            raise AccountNotFound(username)
-        check(document)
-        keys = _Keys.of(document)
-        result = change(keys)
-        _write(keys)
-        return result
-
-    return run_in_transaction(run)
-
-
-def _write(keys: _Keys, more: Document | None = None, *, gone: tuple[str, ...] = (), is_changed: bool = True) -> None:
-    """Write the keys of an account that was read in this transaction, and other fields of it with them.
-
-    What is empty is not there: in the unique index, empty lists would collide.
-    """
-    fields = {"keys": keys.entries, "keyHashes": keys.hashes} if is_changed else {}
-    update = {
-        "$set": {name: value for name, value in fields.items() if value} | (more or {}),
-        "$unset": dict.fromkeys((*gone, *(name for name, value in fields.items() if not value)), ""),
-    }
-    collection_of(Account).update_one(
-        {"_id": keys.document["_id"]},
-        {operator: fields for operator, fields in update.items() if fields},
-        session=current_session(),
-    )
+    change_keys(username, change)

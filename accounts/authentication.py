@@ -8,6 +8,7 @@ plain text only if nobody has its hash, and only while accounts hold plain keys.
 from django.utils import timezone
 from pymongo.errors import DuplicateKeyError
 
+from accounts import user_keys
 from accounts.errors import AccountDisabled, InvalidApiKey
 from accounts.key_limits import moved_first_entry, unusable_key
 from accounts.keys import HASHED_FROM, KEY_PREFIX, PLAIN_KEY, check_key, hash_key, key_filter
@@ -39,6 +40,8 @@ def find_any_account_by_key(api_key: str) -> Account:
     account = _find(key_filter(api_key))
     if account is None and _plain_keys_remain():
         account = _find({"apiKey": api_key})
+    if account is None and (owner := user_keys.owner_of(api_key)):
+        account = Account.objects.filter(pk=owner).first()
     if account is None:
         raise InvalidApiKey
     return account
@@ -47,10 +50,13 @@ def find_any_account_by_key(api_key: str) -> Account:
 def adopt_key(api_key: str) -> bool:
     """Store the hash of a key beside the plain text that an old document holds; whether any document holds it.
 
-    For a key that was not found by its hash. The plain text stays, for the programs that a roll-back returns to.
-    Raises `InvalidApiKey` for what cannot be a key. Safe to repeat and to run in parallel.
+    For a key that was not found by its hash. The plain text stays, for the programs that a roll-back returns to. What
+    `user_keys` says of a key comes first (`accounts/user_keys.py`). Raises `InvalidApiKey` for what cannot be a key,
+    and what `user_keys.adopt_user_key` raises, such as `KeyDisabled`. Safe to repeat and to run in parallel.
     """
     check_key(api_key)
+    if user_keys.adopt_user_key(api_key):
+        return True
     accounts, session = collection_of(Account), current_session()
     if not _plain_keys_remain():
         return False

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from accounts.errors import InvalidKeyLimits
-from accounts.key_limits import BudgetPeriod
+from accounts.key_entry import BudgetPeriod
 from accounts.models import Balance
 from money.amounts import MAX_AMOUNT, QUANTUM, to_bson
 from mongo.collections import Document

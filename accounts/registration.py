@@ -5,13 +5,13 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from accounts import credits
-from accounts.api_keys import replace_first_key
+from accounts import credits, user_keys
 from accounts.authentication import adopt_key
 from accounts.errors import AccountNotFound, InvalidApiKey, InvalidUsername
-from accounts.keys import HASHED_FROM, PLAIN_KEY, first_key_filter, generate_key, hash_key, mask_key
+from accounts.key_changes import Keys, write_keys
+from accounts.keys import HASHED_FROM, PLAIN_KEY, first_key_filter, first_key_hash, generate_key, hash_key, mask_key
 from accounts.models import USERNAME_PATTERN, Account, Role
-from mongo.collections import collection_of, current_session
+from mongo.collections import Document, collection_of, current_session
 from mongo.transactions import run_in_transaction
 from mongo.unreadable import id_of_text
 
@@ -64,13 +64,25 @@ def rotate_key(
         document = collection_of(Account).find_one(query, session=current_session())
         if document is None:
             return False
-        replace_first_key(document, key, now=now)
+        _replace(document, key, now=now)
         return True
 
     # The key of an old document may have no hash yet, which the filter asks for.
     if not (run_in_transaction(run) or (current_key and adopt_key(current_key) and run_in_transaction(run))):
         raise InvalidApiKey("the key was replaced meanwhile") if current_key else AccountNotFound(username)
     return key
+
+
+def _replace(document: Document, key: str, *, now: datetime) -> None:
+    """Write another first key of an account that was read in this transaction. Its entry goes on with the new key."""
+    keys, hashed, old = Keys.of(document), hash_key(key), first_key_hash(document)
+    is_changed = keys.move_first(hashed)
+    if old is not None and old != hashed and user_keys.is_recorded(username=document["_id"], key_hash=old):
+        keys.remember(old, now)
+        is_changed = True
+    own = {"apiKeyHash": hashed, "apiKeyPrefix": mask_key(key), "apiKeyCreatedAt": now}
+    # Unset, not null: a stored null would collide in the old sparse unique index.
+    write_keys(keys, own, gone=("apiKey", HASHED_FROM), is_changed=is_changed)
 
 
 def hash_stored_key(*, username: str) -> bool:

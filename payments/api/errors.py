@@ -20,6 +20,7 @@ STATUS: dict[type[BillingError], int] = {
     account_errors.KeyDisabled: 401,
     account_errors.KeyExpired: 401,
     account_errors.AccountDisabled: 403,
+    account_errors.TooManyKeys: 403,
     account_errors.RequestThrottled: 429,
     account_errors.AccountNeedsRepair: 403,
     account_errors.BrokenInvariant: 500,

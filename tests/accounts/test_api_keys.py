@@ -30,7 +30,7 @@ from accounts.errors import (
     TooManyKeys,
 )
 from accounts.key_choices import Budget, Limits
-from accounts.key_limits import BudgetPeriod
+from accounts.key_entry import BudgetPeriod
 from accounts.keys import hash_key, key_id
 from accounts.models import Account
 from accounts.registration import create_account, rotate_key

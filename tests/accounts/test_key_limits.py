@@ -22,7 +22,8 @@ from accounts.errors import (
     RateLimitExceeded,
 )
 from accounts.key_choices import Budget, Limits
-from accounts.key_limits import BudgetPeriod, KeyInUse, Use, budget_refusal, unusable_key, use_refusal
+from accounts.key_entry import BudgetPeriod
+from accounts.key_limits import KeyInUse, Use, budget_refusal, unusable_key, use_refusal
 from accounts.keys import first_key_hash, hash_key, key_filter, key_id
 from accounts.models import Account, Balance
 from accounts.rate_limits import check_rate, take_one

@@ -26,7 +26,6 @@ NEVER_HERE: dict[type[BillingError], str] = {
     account_errors.ModelNotAllowed: "no model is asked for",
     account_errors.KeyBudgetReached: "buying spends no credits",
     account_errors.KeyNotFound: "the proxy's API and staff manage keys",
-    account_errors.TooManyKeys: "the proxy's API and staff manage keys",
     account_errors.InvalidKeyLimits: "the proxy's API and staff manage keys",
     account_errors.FirstKeyStays: "the proxy's API and staff manage keys",
     account_errors.FirstKeyRequired: "the proxy's API manages keys",

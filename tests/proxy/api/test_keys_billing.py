@@ -10,7 +10,7 @@ from django.db import connection
 
 from accounts.api_keys import create_key, set_key_disabled, update_key
 from accounts.key_choices import Budget, Limits
-from accounts.key_limits import BudgetPeriod
+from accounts.key_entry import BudgetPeriod
 from accounts.models import Account
 from proxy.models import RequestLog
 from tests.factories import InsertUser, InThreads

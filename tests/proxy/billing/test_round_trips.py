@@ -7,7 +7,7 @@ from itertools import product
 
 from accounts.api_keys import create_key
 from accounts.key_choices import Budget, Limits
-from accounts.key_limits import BudgetPeriod
+from accounts.key_entry import BudgetPeriod
 from tests.conftest import key_of
 from tests.factories import InsertUser, ServeWith
 from tests.proxy.requests import CHAT, MESSAGES, MODEL, assert_reconciles, chat, post
