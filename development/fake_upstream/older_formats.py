@@ -28,8 +28,8 @@ class Completions:
         candidates = max(self.payload.get("n") or 1, self.payload.get("best_of") or 1)
         return replace(reply, prompt_tokens=_prompt_tokens(items, reply), choices=candidates * len(items))
 
-    def body(self, reply: Reply) -> JsonObject:
-        shown = len(_items(self.payload, "prompt")) * (self.payload.get("n") or 1)
+    def body(self, reply: Reply, payload: JsonObject) -> JsonObject:
+        shown = len(_items(payload, "prompt")) * (payload.get("n") or 1)
         choices = [_choice(index, reply.text, _reason(reply)) for index in range(shown)]
         return {**_frame(reply), "choices": choices, **_usage(OpenAI.usage(reply))}
 
@@ -63,14 +63,14 @@ class Embeddings:
         reply = build_reply({"model": self.payload.get("model"), "messages": _messages(items)}, reply_id)
         return replace(reply, prompt_tokens=_prompt_tokens(items, reply), words=[])
 
-    def body(self, reply: Reply) -> JsonObject:
-        size = self.payload.get("dimensions") or DEFAULT_DIMENSIONS
+    def body(self, reply: Reply, payload: JsonObject) -> JsonObject:
+        size = payload.get("dimensions") or DEFAULT_DIMENSIONS
         if reply.directives.big is not None:
             size = reply.directives.big // _BYTES_OF_A_NUMBER
         data = []
-        for index in range(len(_items(self.payload, "input"))):
+        for index in range(len(_items(payload, "input"))):
             vector: list[float] | str = [0.25 + index] + [0.25] * (size - 1)
-            if self.payload.get("encoding_format") == "base64":
+            if payload.get("encoding_format") == "base64":
                 vector = base64.b64encode(struct.pack(f"<{size}f", *vector)).decode()
             data.append({"object": "embedding", "index": index, "embedding": vector})
         usage = OpenAI.usage(reply)

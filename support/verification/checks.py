@@ -301,7 +301,7 @@ def _used(account: Account, balance: Balance) -> Decimal:
 
 def _cheapest_model(balance: Balance) -> str:
     """The model whose answers cost least, but something. Raises `CheckFailed` where none is sold."""
-    rows = {row.model_id: row.price.charged.rates.dearest_output(PLAIN) for row in PriceBook().list_models(balance)}
+    rows = {name: row.price.charged.rates.dearest_output(PLAIN) for name, row in PriceBook().list_models(balance)}
     priced = {name: rate for name, rate in rows.items() if rate > 0}
     if not priced:
         raise CheckFailed(f"no model is sold on {balance.label}: add its price in the admin")
