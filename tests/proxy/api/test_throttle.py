@@ -160,7 +160,7 @@ def test_an_account_replaces_its_key_only_so_often(limited: Server, insert_user:
 
 def test_other_paths_count_nothing(limited: Server, insert_user: InsertUser) -> None:
     insert_user("alice", creditsNew=1)
-    answers, _ = loop(lambda: get(limited, "/v1/embeddings", key_of("alice")))
+    answers, _ = loop(lambda: get(limited, "/v1/files", key_of("alice")))
     assert {answer.status for answer in answers} == {404}
     assert post(limited, chat()).status == 200
 
