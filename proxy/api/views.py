@@ -17,9 +17,9 @@ from accounts.keys import mask_key, mask_keys_in
 from accounts.models import Balance
 from accounts.processes import begin_request, end_request
 from accounts.rate_limits import RateLimit
-from accounts.registration import rotate_key
 from money.amounts import ZERO, usd_text
 from mongo.errors import DATABASE_FAILURES
+from proxy.api import keys
 from proxy.api.addresses import advice, prefix_of
 from proxy.api.callers import find_free_caller, note_refused, read_caller_key
 from proxy.api.model_list import anthropic_model, anthropic_page, litellm_info, openai_model
@@ -38,11 +38,13 @@ from proxy.errors import (
     InternalError,
     MethodNotAllowed,
     NotFound,
+    RequestTooLarge,
     RotationUnknown,
     ServiceUnavailable,
 )
 from proxy.formats.anthropic_messages import AnthropicMessages, AnthropicTokenCount
 from proxy.formats.api_format import ApiFormat
+from proxy.formats.json_body import JsonObject
 from proxy.formats.openai_chat import OpenAiChat
 from proxy.formats.openai_completions import OpenAiCompletions
 from proxy.formats.openai_embeddings import OpenAiEmbeddings
@@ -73,10 +75,12 @@ def new_request_id() -> str:
     return f"req_{secrets.token_hex(16)}"
 
 
-def _endpoint(method: str | None, api_format: ApiFormat | None) -> Callable[[Endpoint], Callable[..., Any]]:
+def _endpoint(
+    method: str | None, api_format: ApiFormat | None, *, also: tuple[str, ...] = ()
+) -> Callable[[Endpoint], Callable[..., Any]]:
     """Make a view of an endpoint: its method, a request id, and every error as JSON in the shape of the format.
 
-    `method` None = any; `api_format` None = the format that the client seems to speak.
+    `method` None = any; `also` are further ones; `api_format` None = the format that the client seems to speak.
     """
 
     def decorate(function: Endpoint) -> Callable[..., Any]:
@@ -85,10 +89,11 @@ def _endpoint(method: str | None, api_format: ApiFormat | None) -> Callable[[End
             shape = api_format or _format_of(request)
             try:
                 # The server sends the head alone of what answers a HEAD.
-                if method and request.method != method and (request.method, method) != ("HEAD", "GET"):
-                    allowed = "GET, HEAD" if method == "GET" else method
+                allowed = [*(("GET", "HEAD") if method == "GET" else (method,)), *also]
+                if method and request.method not in allowed:
                     path = request.path.removeprefix(f"/{upstream}")  # Not there on the upstream's own port.
-                    raise MethodNotAllowed(f"{path} answers {method} only.", allowed=allowed)
+                    only = " and ".join((method, *also))
+                    raise MethodNotAllowed(f"{path} answers {only} only.", allowed=", ".join(map(str, allowed)))
                 if request.META.get(HAS_NO_THREAD) and method:
                     raise Busy("no thread is free")
                 return function(request, Balance(upstream), request_id, **kwargs)
@@ -329,19 +334,48 @@ def _query(request: HttpRequest) -> QueryDict:
     return QueryDict(request.META.get("QUERY_STRING", ""), encoding="utf-8")  # Whatever charset a header names.
 
 
+@_endpoint("GET", OPENAI, also=("POST",))
+def keys_of(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
+    """`GET /v1/keys`: the keys of one's account. `POST`: another one, whose secret is told once."""
+    api_key, account = read_caller_key(request), find_free_caller(request)
+    if request.method != "POST":
+        return json_response(keys.keys_statement(account, api_key), request_id=request_id)
+    throttle.KEY_ROTATIONS.take(account.pk)
+    made = keys.make_key(account, api_key, _read_small_object(request, api_key))
+    return _not_stored(json_response(made, request_id=request_id))
+
+
+@_endpoint("PATCH", OPENAI, also=("DELETE",))
+def key_of(request: HttpRequest, balance: Balance, request_id: str, wanted_id: str) -> ApiResponse:
+    """`PATCH /v1/keys/<id>`: its name, its limits, and whether it is disabled. `DELETE`: it is gone at once."""
+    api_key, account = read_caller_key(request), find_free_caller(request)
+    if request.method == "DELETE":
+        return json_response(keys.remove_key(account, api_key, wanted_id), request_id=request_id)
+    asked = _read_small_object(request, api_key)
+    return json_response(keys.change_key(account, api_key, wanted_id, asked), request_id=request_id)
+
+
 @_endpoint("POST", OPENAI)
-def rotate(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
-    """`POST /v1/keys/rotate`: a new API key, shown once; the key used for this call stops working."""
-    api_key = read_caller_key(request)
-    account = find_free_caller(request)
+def rotate(request: HttpRequest, balance: Balance, request_id: str, wanted_id: str | None = None) -> ApiResponse:
+    """`POST /v1/keys[/<id>]/rotate`: another secret, told once; the old one stops. Without an id, of the key in use."""
+    api_key, account = read_caller_key(request), find_free_caller(request)
     throttle.KEY_ROTATIONS.take(account.pk)  # By account: a new key begins with nothing counted.
     try:
-        new_key = rotate_key(username=account.pk, current_key=api_key)
+        replaced = keys.replace_key(account, api_key, wanted_id)
     except DATABASE_FAILURES as error:
         raise RotationUnknown from error
-    response = json_response(
-        {"object": "api_key", "api_key": new_key, "prefix": mask_key(new_key)}, request_id=request_id
-    )
+    return _not_stored(json_response(replaced, request_id=request_id))
+
+
+def _read_small_object(request: HttpRequest, api_key: str) -> JsonObject:
+    """The JSON object of a small body. Raises `InvalidRequest`, `RequestTooLarge`."""
+    with closing(read_body(request, api_key=api_key, check_sender=lambda: None)) as body:
+        if len(body.data) > keys.LARGEST_BODY_BYTES:
+            raise RequestTooLarge(keys.LARGEST_BODY_BYTES)
+        return body.parse()
+
+
+def _not_stored(response: ApiResponse) -> ApiResponse:
     response.headers["Cache-Control"] = "no-store"
     return response
 
