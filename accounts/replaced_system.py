@@ -12,8 +12,9 @@ from django.utils import timezone
 from pymongo.collection import Collection
 
 from accounts.errors import AccountNotFound
-from accounts.keys import HASHED_FROM, hash_key, mask_key
+from accounts.keys import HASHED_FROM, hash_key
 from accounts.models import Account
+from accounts.registration import rotate_key
 from mongo.collections import Document, collection_of, current_session, wrapper
 from mongo.transactions import run_in_transaction
 
@@ -65,7 +66,8 @@ def give_plain_key(*, username: str, key: str, now: datetime | None = None) -> N
     now = now or timezone.now()
 
     def run() -> None:
-        _set_plain(username, {"_id": username}, key, {"apiKeyPrefix": mask_key(key), "apiKeyCreatedAt": now})
+        rotate_key(username=username, new_key=key, now=now)
+        restore_plain_key(username=username, key=key)
         entry = {"name": username, "isActive": True, "tokensUsed": 0, "createdAt": now}
         user_keys().update_one({"_id": key}, {"$setOnInsert": entry}, upsert=True, session=current_session())
 
@@ -77,13 +79,8 @@ def restore_plain_key(*, username: str, key: str) -> None:
 
     Raises `AccountNotFound` unless the hash is that of `key`. Safe to repeat.
     """
-    _set_plain(username, {"_id": username, "apiKeyHash": hash_key(key)}, key, {})
-
-
-def _set_plain(username: str, query: Document, key: str, fields: Document) -> None:
-    plain = {"apiKey": key, "apiKeyHash": hash_key(key), HASHED_FROM: key}
-    accounts = collection_of(Account)
-    if not accounts.update_one(query, {"$set": plain | fields}, session=current_session()).matched_count:
+    query, plain = {"_id": username, "apiKeyHash": hash_key(key)}, {"apiKey": key, HASHED_FROM: key}
+    if not collection_of(Account).update_one(query, {"$set": plain}, session=current_session()).matched_count:
         raise AccountNotFound(username)
 
 

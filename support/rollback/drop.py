@@ -18,7 +18,7 @@ from support.rollback.needs import name_of
 from support.rollback.report import Report, Row
 
 ACTOR, ACTION = "manage.py drop_new_fields", "drop-new-fields"
-KEY_FIELDS = ("apiKeyHash", "apiKeyPrefix", HASHED_FROM)
+KEY_FIELDS = ("apiKeyHash", "apiKeyPrefix", HASHED_FROM, "keys", "keyHashes")
 OTHER_FIELDS = (
     "creditsNewUsed",
     "holds",

@@ -1,7 +1,7 @@
 """Keys for the replaced programs: given back as plain text where it is known, and new ones where only a hash is."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -61,10 +61,11 @@ class NewKeyFile:
 
 def stored_keys() -> Iterator[tuple[Document, Document]]:
     """Every document of `user_keys` whose account exists, with the account's keys."""
+    fields = {"apiKey": 1, "apiKeyHash": 1, "keys": 1}
     found = iter(user_keys().find({}, {"name": 1, "isActive": 1}))
     while batch := list(islice(found, BATCH)):
         names = [entry.get("name") for entry in batch if isinstance(entry.get("name"), str)]
-        accounts = collection_of(Account).find({"_id": {"$in": names}}, {"apiKey": 1, "apiKeyHash": 1})
+        accounts = collection_of(Account).find({"_id": {"$in": names}}, fields)
         owners = {account["_id"]: account for account in accounts}
         for entry in batch:
             name: Any = entry.get("name")
@@ -76,18 +77,31 @@ def need_of(entry: Document, account: Document) -> Need | None:
     """What has to be done with one document of `user_keys`, so that the replaced proxy takes the keys that this one
     takes.
 
-    Where the account still has its plain key, the replaced programs know all of its keys, and nothing is changed.
+    Where the account still has its plain key, the replaced programs know its other keys, and nothing is changed but
+    what was disabled or deleted here.
     """
     key, username, is_active = entry["_id"], account["_id"], bool(entry.get("isActive"))
     plain = plain_key_of(account)
     is_its_own = key == plain or (not plain and account.get("apiKeyHash") == hash_key(key))
     if not is_active:
         return Need("revoked_keys") if is_its_own else None
+    if is_refused_here(account, key):
+        return Need("replaced_keys", do=partial(deactivate_user_key, key))
     if is_its_own:
         return None if plain else Need("restored_keys", do=partial(restore_plain_key, username=username, key=key))
     if plain or _is_taken(key, username):
         return Need("extra_keys", do=_nothing)
     return Need("replaced_keys", do=partial(deactivate_user_key, key))
+
+
+def is_refused_here(account: Document, key: str) -> bool:
+    """Whether the account has an entry for this key that says that it may not be used."""
+    entries = account.get("keys")
+    hashed = hash_key(key)
+    found = [entry for entry in entries.values() if isinstance(entry, Mapping)] if isinstance(entries, Mapping) else []
+    return any(
+        entry.get("hash") == hashed and bool(entry.get("isRetired") or entry.get("isDisabled")) for entry in found
+    )
 
 
 def keys_of_others(accounts: list[Document]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What one account needs before the replaced programs can serve it again, by its raw document. Writes nothing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -60,6 +60,10 @@ def account_rows() -> dict[str, Row]:
             "Credits without an expiry date",
             "the old log-in sets OhMyGPT credits without a date to 0. Give them one: --expires-in DAYS.",
         ),
+        "undecided": Row(
+            "Credits with a second, later date",
+            "a later version gave it to them, and nobody has decided which counts. manage.py take_over decides.",
+        ),
         "openhands": Row(
             "OpenHands credits, transferred",
             "the old programs do not see them; they wait here. To give them as OhMyGPT credits: --transfer"
@@ -74,6 +78,9 @@ def account_rows() -> dict[str, Row]:
         "hashed_keys": Row(
             "Keys that are only hashed",
             "they cannot be given back, so these accounts cannot use the old proxy. --new-keys FILE makes new ones.",
+        ),
+        "further_keys": Row(
+            "Accounts with further keys made here", "the old proxy takes none of these keys, and no limits of a key."
         ),
         "disabled": Row("Disabled accounts", "they stay disabled there."),
         "unmigrated": Row(
@@ -100,11 +107,12 @@ def needs_of(document: Document, deed: Deed, options: Options, *, new_key: Calla
         needs.append(Need("numbers", do=partial(credits.store_as_doubles, username=username)))
     if odd:
         needs.append(Need("odd", present))
-    is_dated = any(need.row == "undated" and need.do for need in needs)
-    if has_older_split_dates(document) or (is_dated and document.get("expiresAtNew") is not None):
+    if has_older_split_dates(document):
         needs.append(Need("dates", do=partial(bring_split_dates, username=username)))
     if new_key and not plain_key_of(document) and document.get("apiKeyHash"):
         needs.append(Need("hashed_keys", present, do=new_key if options.gives_new_keys else None))
+    if _has_further_keys(document):
+        needs.append(Need("further_keys"))
     if document.get("isActive") is False:
         needs.append(Need("disabled", present))
     if document.get("migration") is False:
@@ -119,13 +127,19 @@ def _money(document: Document, deed: Deed, options: Options) -> Iterator[Need]:
     openhands, ohmygpt = (from_bson(document.get(balance.field)) for balance in (Balance.OPENHANDS, Balance.OHMYGPT))
     if openhands < 0:
         yield Need("debts", openhands)
+    second = aware(document.get("expiresAtNew"))
+    if second is not None and (expires_at is None or expires_at < second):
+        if (present := sum_of(document)) > 0:
+            yield Need("undecided", present)
+        return
     if expires_at is not None and expires_at <= deed.now:
         if (lost := sum_of(document)) > 0:
             expire = partial(credits.expire, username=username, seen_expires_at=expires_at, now=deed.now)
             yield Need("expired", lost, do=expire)
         return
-    until = deed.now + options.expires_in if options.expires_in else None
-    moves = openhands > 0 and options.transfers and (expires_at is not None or until is not None)
+    is_converted = document.get("migration") is not False
+    until = deed.now + options.expires_in if options.expires_in and is_converted else None
+    moves = is_converted and openhands > 0 and options.transfers and (expires_at is not None or until is not None)
     if expires_at is None and (ohmygpt > 0 or (openhands > 0 and options.transfers)):
         date = partial(set_expiry, username=username, expires_at=until, seen_expires_at=None, now=deed.now)
         yield Need("undated", max(ohmygpt, ZERO), do=date if until else None)
@@ -141,6 +155,15 @@ def _money(document: Document, deed: Deed, options: Options) -> Iterator[Need]:
             now=deed.now,
         )
         yield Need("openhands", openhands, do=transfer if moves else None)
+
+
+def _has_further_keys(document: Document) -> bool:
+    """Whether the account has keys that were made here beside its first one; a key of `user_keys` is none of them."""
+    entries, further = document.get("keys"), document.get("keyHashes")
+    if not isinstance(entries, Mapping) or not isinstance(further, list):
+        return False
+    made_here = (entry for entry in entries.values() if isinstance(entry, Mapping) and not entry.get("isAdopted"))
+    return any(entry.get("hash") in further and not entry.get("isRetired") for entry in made_here)
 
 
 def sum_of(document: Document) -> Decimal:

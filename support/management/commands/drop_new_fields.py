@@ -24,7 +24,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--other-fields",
             action="store_true",
-            help=f"Also remove {', '.join((*OTHER_FIELDS, *KEY_FIELDS))}; the last three only beside a plain key.",
+            help=f"Also remove {', '.join(OTHER_FIELDS)}; and beside a plain key {', '.join(KEY_FIELDS)}.",
         )
         parser.add_argument("--reason", default=REASON, help="Why. It is kept for good.")
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")

@@ -185,6 +185,26 @@ def test_expired_credits_are_taken_off_and_never_revived(insert_user: InsertUser
     assert LedgerEntry.objects.filter(kind="expiry").count() == 2
 
 
+def test_a_second_later_date_is_not_judged_here(insert_user: InsertUser, run: Run) -> None:
+    insert_user("alice", creditsNew=5, credits=1, expiresAtNew=SOON["expiresAt"], **PAST)
+    insert_user("bob", creditsNew=5, credits=1, expiresAtNew=SOON["expiresAt"], expiresAt=None)
+    before = [document("alice"), document("bob")]
+    report = run(**ASKED)
+    assert (counts(report, "undecided"), report["rows"]["undecided"]["left_usd"]) == ((2, 0, 2), "12.00000000")
+    for found, was in zip((document("alice"), document("bob")), before, strict=True):
+        assert {name: found[name] for name in ("creditsNew", "credits", "expiresAt", "expiresAtNew")} == {
+            name: was[name] for name in ("creditsNew", "credits", "expiresAt", "expiresAtNew")
+        }
+
+
+def test_credits_that_were_never_converted_are_not_moved(insert_user: InsertUser, run: Run) -> None:
+    insert_user("alice", creditsNew=5, credits=1, migration=False, **SOON)
+    insert_user("bob", credits=1, migration=False)
+    report = run(**ASKED)
+    assert (counts(report, "openhands"), counts(report, "undated")) == ((1, 0, 1), (1, 0, 1))
+    assert (document()["creditsNew"], document()["credits"], document("bob").get("expiresAt")) == (5, 1, None)
+
+
 def test_a_debt_stays_where_it_is(insert_user: InsertUser, run: Run) -> None:
     insert_user("alice", creditsNew=-5, credits=1, **SOON)
     assert counts(run(**ASKED), "debts") == (1, 0, 1)
@@ -350,6 +370,30 @@ def test_a_replaced_key_does_not_work_there_either(insert_user: InsertUser, run:
     with pytest.raises(old_programs.Refused, match="revoked"):
         bills(key_of("alice"))
     assert bills((tmp_path / "keys").read_text().split()[1]) == "alice"
+
+
+@pytest.mark.parametrize("mark", ["isRetired", "isDisabled"])
+def test_a_key_that_was_disabled_or_deleted_here_does_not_work_there(
+    insert_user: InsertUser, run: Run, mark: str
+) -> None:
+    key = "sk-trollllm-" + "e" * 64
+    entry = {"hash": hash_key(key), mark: True}
+    keys = {hash_key(key)[:24]: entry}
+    insert_user("alice", credits=1, migration=True, isActive=True, keys=keys, keyHashes=[hash_key(key)])
+    give_user_key("alice", key)
+    give_user_key("alice", key_of("alice"))
+    assert counts(run(yes=True), "replaced_keys") == (1, 1, 0)
+    with pytest.raises(old_programs.Refused, match="revoked"):
+        bills(key)
+    assert bills(key_of("alice")) == "alice"
+
+
+def test_further_keys_are_told(insert_user: InsertUser, run: Run) -> None:
+    made, adopted = {"hash": "a" * 64}, {"hash": "b" * 64, "isAdopted": True}
+    insert_user("alice", keys={"a" * 24: made}, keyHashes=["a" * 64])
+    insert_user("bob", keys={"b" * 24: adopted}, keyHashes=["b" * 64])
+    report = run()
+    assert report["rows"]["further_keys"]["examples"] == ["alice"]
 
 
 def test_other_keys_are_told_and_left(insert_user: InsertUser, run: Run) -> None:
