@@ -18,7 +18,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts import credits, processes
-from accounts.errors import InvalidApiKey
+from accounts.errors import BillingError
 from accounts.models import Account, Balance, LedgerEntry
 from accounts.registration import create_account, hash_stored_key, rotate_key
 from books.reconciliation import reconcile_account
@@ -181,8 +181,9 @@ def test_nobody_gains_or_loses_a_cent_by_going_back_and_coming_again(insert_user
     assert LedgerEntry.objects.filter(kind="correction").count() > EACH
     assert {name: total_of(name) for name in customers} == {name: one.usd for name, one in customers.items()}
     for name, old_key in replaced.items():
-        with pytest.raises(InvalidApiKey):
+        with pytest.raises(BillingError) as refusal:
             credits.check_may_hold(api_key=old_key, balance=Balance.OHMYGPT, minimum=Decimal(0))
+        assert refusal.value.code in ("invalid_api_key", "key_disabled")
         assert customers[name].key != old_key
     use({name: one for name, one in customers.items() if not name.startswith("late")}, rng)
     assert all(result.drift == 0 for name in customers for result in reconcile_account(name))
