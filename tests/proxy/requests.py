@@ -11,12 +11,22 @@ from tests.conftest import key_of
 from tests.serving import Server
 
 MODEL = "claude-haiku-4-5"
-CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
+CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
 
 
 def chat(content: str = "Hello there", **fields: Any) -> dict[str, Any]:
     """A request body that both API formats accept."""
     return {"model": MODEL, "max_tokens": 100, "messages": [{"role": "user", "content": content}], **fields}
+
+
+def respond(content: Any = "Hello there", **fields: Any) -> dict[str, Any]:
+    """A request body of the Responses format."""
+    return {"model": MODEL, "max_output_tokens": 100, "input": content, **fields}
+
+
+def ask(path: str, content: str = "Hello there", **fields: Any) -> dict[str, Any]:
+    """A request body of the format that `path` is of."""
+    return respond(content, **fields) if path == RESPONSES else chat(content, **fields)
 
 
 def post(

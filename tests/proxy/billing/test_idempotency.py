@@ -17,21 +17,21 @@ from proxy.models import IdempotentRequest, RequestLog
 from tests.conftest import key_of
 from tests.factories import InsertUser, InThreads
 from tests.faults.test_crash import make_reservation, open_request, sweep_later, wait_for
-from tests.proxy.requests import MESSAGES, assert_reconciles, chat, post
+from tests.proxy.requests import CHAT, MESSAGES, RESPONSES, ask, assert_reconciles, chat, post
 from tests.serving import Server
 
 KEY = {"Idempotency-Key": "order-66"}
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", MESSAGES])
+@pytest.mark.parametrize("path", [CHAT, MESSAGES, RESPONSES])
 def test_a_retry_has_the_stored_answer_and_is_not_billed(
     server: Server, upstream: FakeUpstream, insert_user: InsertUser, path: str
 ) -> None:
     insert_user("alice", creditsNew=1)
-    first = post(server, chat(), path=path, headers=KEY)
+    first = post(server, ask(path), path=path, headers=KEY)
     balance = Account.objects.get(pk="alice").credits_new
 
-    again = post(server, chat(), path=path, headers=KEY)
+    again = post(server, ask(path), path=path, headers=KEY)
 
     assert again.status == 200
     assert again.data == first.data

@@ -10,9 +10,9 @@ from accounts.key_choices import Budget, Limits
 from accounts.key_entry import BudgetPeriod
 from tests.conftest import key_of
 from tests.factories import InsertUser, ServeWith
-from tests.proxy.requests import CHAT, MESSAGES, MODEL, assert_reconciles, chat, post
+from tests.proxy.requests import CHAT, MESSAGES, MODEL, RESPONSES, ask, assert_reconciles, chat, post
 
-COMPLETIONS, EMBEDDINGS, RESPONSES = "/v1/completions", "/v1/embeddings", "/v1/responses"
+COMPLETIONS, EMBEDDINGS = "/v1/completions", "/v1/embeddings"
 HOLD = SETTLE = ("findAndModify", "usersNew")
 RECORD = ("insert", "request_logs")
 DRIVER_LOG = {
@@ -41,14 +41,15 @@ def test_a_billed_request_takes_three_round_trips_once_the_prices_are_cached(
     limits = Limits(Budget(Decimal("0.5"), BudgetPeriod.DAY), models=(MODEL,), upstreams=("openhands",))
     _, limited_key = create_key(username="alice", name="limited", limits=limits)
     others: tuple[dict[str, str], ...] = ({}, {"x-api-key": "sk-ant-of-another-service", "Content-Encoding": "gzip"})
-    for key, path, is_stream, other in product((key_of("alice"), limited_key), (CHAT, MESSAGES), (False, True), others):
-        body = json.dumps(chat(stream=is_stream)).encode()
+    keys, paths = (key_of("alice"), limited_key), (CHAT, MESSAGES, RESPONSES)
+    for key, path, is_stream, other in product(keys, paths, (False, True), others):
+        body = json.dumps(ask(path, stream=is_stream)).encode()
         before = len(commands_of(server.log()))
         headers = {"Authorization": f"Bearer {key}", **other}
         sent = gzip.compress(body) if other else body
         assert post(server, sent, path=path, username=None, headers=headers).status == 200
         assert commands_of(server.log())[before:] == [HOLD, RECORD, SETTLE], (path, is_stream, headers)
-    for path, name in ((RESPONSES, "input"), (EMBEDDINGS, "input"), (COMPLETIONS, "prompt")):
+    for path, name in ((EMBEDDINGS, "input"), (COMPLETIONS, "prompt")):
         before = len(commands_of(server.log()))
         assert post(server, {"model": MODEL, name: "Hello"}, path=path).status == 200
         assert commands_of(server.log())[before:] == [HOLD, RECORD, SETTLE], path

@@ -15,11 +15,12 @@ from proxy.formats.images import image_tokens
 from proxy.formats.json_body import outline, parse_object
 from proxy.formats.members import MOST_TOOLS
 from proxy.formats.openai_chat import OpenAiChat
+from proxy.formats.openai_responses import OpenAiResponses
 
 BYTES = 8 * 1024 * 1024
 MOST_SECONDS = 2.0
 """Of the processor; four times what it is on a machine that is not busy. What grows by the square takes a minute."""
-CHAT, MESSAGES = OpenAiChat(), AnthropicMessages()
+CHAT, MESSAGES, RESPONSES = OpenAiChat(), AnthropicMessages(), OpenAiResponses()
 
 
 def seconds_of(function: Callable[[], object]) -> float:
@@ -62,9 +63,12 @@ SHAPES: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("api_format", [CHAT, MESSAGES], ids=["chat", "messages"])
+@pytest.mark.parametrize("api_format", [CHAT, MESSAGES, RESPONSES], ids=["chat", "messages", "responses"])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_no_shape_of_a_body_is_dear(shape: bytes, api_format: ApiFormat) -> None:
+    if api_format is RESPONSES:
+        shape = shape.replace(b'"messages"', b'"input"', 1).replace(b'"type":"text"', b'"type":"input_text"')
+
     def read() -> None:
         parsed = parse_object(shape)
         try:

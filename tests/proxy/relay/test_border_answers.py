@@ -642,10 +642,15 @@ def test_an_answer_ends_as_it_should(
     raw_server: Server, raw_upstream: RawUpstream, insert_user: InsertUser, row: Row
 ) -> None:
     insert_user("alice", creditsNew=1)
-    raw_upstream.play(*(row.answer if isinstance(row.answer, tuple) else (row.answer,)))
     request = chat(LONG, **{"max_tokens": 5000, "stream": row.is_stream, **row.request})
+    assert_ends_as_it_should(raw_server, raw_upstream, row, request)
 
-    response = post(raw_server, request, path=row.path)
+
+def assert_ends_as_it_should(server: Server, upstream: RawUpstream, row: Row, request: dict[str, Any]) -> None:
+    """What the client gets of a row's answer, and what `alice`, who has $1, pays for it."""
+    upstream.play(*(row.answer if isinstance(row.answer, tuple) else (row.answer,)))
+
+    response = post(server, request, path=row.path)
 
     text = response.data.decode(errors="replace")
     assert response.status == row.status, text[:300]
@@ -670,7 +675,7 @@ def test_an_answer_ends_as_it_should(
     assert log.uncollected == 0
     assert bool(log.usage_problem) == row.has_problem, log.usage_problem
     assert Account.objects.get(pk="alice").credits_new == 1 - log.cost
-    assert len(raw_upstream.requests) == 1
+    assert len(upstream.requests) == 1
     assert_reconciles()
 
 

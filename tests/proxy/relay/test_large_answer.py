@@ -11,7 +11,7 @@ from accounts.models import Account
 from proxy.models import RequestLog
 from tests.factories import InsertUser, ServeWith
 from tests.faults.test_crash import open_request, wait_for
-from tests.proxy.requests import CHAT, MESSAGES, assert_reconciles, chat, post
+from tests.proxy.requests import CHAT, MESSAGES, RESPONSES, ask, assert_reconciles, chat, post
 from tests.serving import Server
 
 MEGABYTE = 1024 * 1024
@@ -23,13 +23,13 @@ def resident_bytes(server: Server) -> int:
     return sum(pages) * 4096
 
 
-@pytest.mark.parametrize("path", [CHAT, MESSAGES])
+@pytest.mark.parametrize("path", [CHAT, MESSAGES, RESPONSES])
 def test_a_20_mb_answer_passes_whole_and_is_billed(serve_with: ServeWith, insert_user: InsertUser, path: str) -> None:
     insert_user("alice", creditsNew=5)
     server = serve_with(GUNICORN_WORKERS="1")
-    post(server, chat("[[fake big=2000000]] x"), path=path)
+    post(server, ask(path, "[[fake big=2000000]] x"), path=path)
     before = resident_bytes(server)
-    response = post(server, chat("[[fake big=20000000]] x"), path=path, preload_content=False)
+    response = post(server, ask(path, "[[fake big=20000000]] x"), path=path, preload_content=False)
     received, tail = 0, b""
     while chunk := response.read(64 * 1024):
         received += len(chunk)
@@ -57,13 +57,13 @@ def test_a_10000_chunk_stream_keeps_memory_flat(serve_with: ServeWith, insert_us
     assert_reconciles()
 
 
-@pytest.mark.parametrize("path", [CHAT, MESSAGES])
+@pytest.mark.parametrize("path", [CHAT, MESSAGES, RESPONSES])
 def test_a_large_answer_that_breaks_off_is_seen_as_broken_and_billed_by_what_came(
     server: Server, insert_user: InsertUser, path: str
 ) -> None:
     insert_user("alice", creditsNew=50)
     with pytest.raises(urllib3.exceptions.HTTPError):
-        post(server, chat("[[fake big=8000000 cut=1]] x"), path=path)
+        post(server, ask(path, "[[fake big=8000000 cut=1]] x"), path=path)
     log = wait_for(RequestLog.objects.first)
     assert (log.outcome, log.usage_source) == ("upstream_error", "estimated")
     assert 0 < log.cost <= log.hold
