@@ -52,7 +52,7 @@ class AnthropicMessagesStream(EventStreamReader):
 
     def report(self) -> UsageReport:
         is_refusal = self._stop_reason == "refusal" and not self.text_bytes
-        return read_usage(self._usages, is_final=self._has_final, is_refusal=is_refusal)
+        return read_usage(self.usages, is_final=self._has_final, is_refusal=is_refusal)
 
     def has_stopped(self) -> bool:
         return self._stop_reason is not None

@@ -38,7 +38,7 @@ class EventStreamReader(ABC):
         self.error: JsonObject | None = None
         self.answered_model: str | None = None
         self._text = text
-        self._usages: list[JsonObject] = []
+        self.usages: list[JsonObject] = []  # As they were told, in this order.
         self._pending = b""
         self._is_inside_event = False
         self._held: bytes | None = None
@@ -110,7 +110,7 @@ class EventStreamReader(ABC):
         """Keep what an event tells of the usage, an error too; returns whether it tells any."""
         is_told = False
         for usage in find_usages(message):
-            keep_usage(self._usages, usage)
+            keep_usage(self.usages, usage)
             is_told = True
         return is_told
 

@@ -77,7 +77,7 @@ class OpenAiChatStream(EventStreamReader):
         self._is_refusal = False
 
     def report(self) -> UsageReport:
-        return read_usage(self._usages, is_refusal=self._is_refusal and not self.text_bytes)
+        return read_usage(self.usages, is_refusal=self._is_refusal and not self.text_bytes)
 
     def has_stopped(self) -> bool:
         return len(self._stopped) >= self._choices

@@ -148,7 +148,7 @@ class OpenAiResponsesStream(EventStreamReader):
     @property
     def text_bytes(self) -> int:
         """UTF-8 bytes of generated text so far."""
-        return max(self._text.size, self._bytes_of_items, self._bytes_at_end)
+        return max(super().text_bytes, self._bytes_of_items, self._bytes_at_end)
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes as they arrive and return the whole events among them, as they are to be sent on."""
@@ -160,7 +160,7 @@ class OpenAiResponsesStream(EventStreamReader):
 
     def report(self) -> UsageReport:
         """The usage that the stream told."""
-        return read_usage(_with_uses(self._usages, self._uses_at_end or self._uses_of_items))
+        return read_usage(_with_uses(self.usages, self._uses_at_end or self._uses_of_items))
 
     def has_stopped(self) -> bool:
         """Whether an event has come that ends the stream."""

@@ -203,7 +203,9 @@ def _item(*names: str, **rules: Rule) -> Fields:
     return Fields({**_OF_EVERY_ITEM, **passing(*names), **rules})
 
 
-_SCREENSHOT = Fields({"type": PASSES, "image_url": ImageUrl(), "file_id": Attachment("file_id"), "detail": PASSES})
+_SCREENSHOT = Fields(
+    {"type": PASSES, "image_url": ImageUrl(), "file_id": Attachment("file_id"), "detail": ImageDetail()}
+)
 _RUN_OUTPUT: dict[str, Rule] = {
     "logs": Fields(passing("type", "logs")),
     "image": Fields({"type": PASSES, "url": ImageUrl()}),

@@ -137,7 +137,7 @@ def test_an_upstream_without_the_endpoint_is_a_404_that_says_so(
     serve_with: ServeWith, upstream: FakeUpstream, insert_user: InsertUser
 ) -> None:
     insert_user("alice", creditsNew=1, credits=1)
-    server = serve_with(GUNICORN_WORKERS="1", UPSTREAMS_WITHOUT_RESPONSES="openhands")
+    server = serve_with(GUNICORN_WORKERS="1", OPENHANDS_MISSING_ENDPOINTS="responses")
     response = post(server, respond(), path=RESPONSES)
     error = response.json()["error"]
     assert (response.status, error["code"]) == (404, "not_found")

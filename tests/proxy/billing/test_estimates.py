@@ -10,7 +10,7 @@ import pytest
 from proxy.models import RequestLog
 from tests.factories import InsertUser
 from tests.proxy.raw_upstream import RawUpstream, events, http_answer
-from tests.proxy.requests import CHAT, MESSAGES, assert_reconciles, chat, post
+from tests.proxy.requests import CHAT, MESSAGES, RESPONSES, ask, assert_reconciles, chat, post
 from tests.serving import Server
 
 VIETNAMESE = "Tiếng Việt có dấu, và dài. " * 20
@@ -30,6 +30,11 @@ def estimated(
     """What is logged of a request whose answer reports no usage."""
     if path == CHAT:
         answer: Any = {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]}
+    elif path == RESPONSES:
+        answer = {
+            "status": "completed",
+            "output": [{"type": "message", "content": [{"type": "output_text", "text": text}]}],
+        }
     else:
         answer = {"type": "message", "content": [{"type": "text", "text": text}], "stop_reason": "end_turn"}
     upstream.play(http_answer(answer))
@@ -42,18 +47,17 @@ def estimated(
     return log
 
 
-@pytest.mark.parametrize("path", [CHAT, MESSAGES])
+@pytest.mark.parametrize("path", [CHAT, MESSAGES, RESPONSES])
 def test_a_letter_costs_the_same_however_it_is_spelled(
     raw_server: Server, raw_upstream: RawUpstream, insert_user: InsertUser, path: str
 ) -> None:
     insert_user("alice", creditsNew=1)
+    request = ask(path, VIETNAMESE)
     logs = [
-        estimated(raw_server, raw_upstream, chat(VIETNAMESE), path=path, text=VIETNAMESE, ensure_ascii=is_ascii)
+        estimated(raw_server, raw_upstream, request, path=path, text=VIETNAMESE, ensure_ascii=is_ascii)
         for is_ascii in (True, False)
     ]
-    assert {log.input_tokens for log in logs} == {
-        -(-len(json.dumps(chat(VIETNAMESE), ensure_ascii=False).encode()) // 4)
-    }
+    assert {log.input_tokens for log in logs} == {-(-len(json.dumps(request, ensure_ascii=False).encode()) // 4)}
     assert {log.output_tokens for log in logs} == {min(-(-len(VIETNAMESE.encode()) // 4), 100)}
 
 
@@ -61,33 +65,42 @@ def image(path: str) -> dict[str, Any]:
     data = base64.b64encode(PNG).decode()
     if path == CHAT:
         return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+    if path == RESPONSES:
+        return {"type": "input_image", "detail": "auto", "image_url": f"data:image/png;base64,{data}"}
     return {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
 
 
 def document(path: str, data: str) -> dict[str, Any]:
     if path == CHAT:
         return {"type": "file", "file": {"filename": "x.pdf", "file_data": f"data:application/pdf;base64,{data}"}}
+    if path == RESPONSES:
+        return {"type": "input_file", "filename": "x.pdf", "file_data": f"data:application/pdf;base64,{data}"}
     return {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": data}}
 
 
-@pytest.mark.parametrize("path", [CHAT, MESSAGES])
+def asking(path: str, part: dict[str, Any]) -> dict[str, Any]:
+    """A request with one content part."""
+    return {**ask(path), "input" if path == RESPONSES else "messages": [{"role": "user", "content": [part]}]}
+
+
+@pytest.mark.parametrize("path", [CHAT, MESSAGES, RESPONSES])
 def test_an_image_counts_by_its_pixels_and_not_by_its_bytes(
     raw_server: Server, raw_upstream: RawUpstream, insert_user: InsertUser, path: str
 ) -> None:
     insert_user("alice", creditsNew=50)
-    request = {**chat(), "messages": [{"role": "user", "content": [image(path)]}]}
+    request = asking(path, image(path))
     log = estimated(raw_server, raw_upstream, request, path=path)
     assert 1000 <= log.input_tokens <= 1000 + 100  # 1,000 x 750 pixels / 750, and the text around it.
 
 
 @pytest.mark.parametrize(("size", "tokens"), [(1, 25_600), (20, 100_000)])
-@pytest.mark.parametrize("path", [CHAT, MESSAGES])
+@pytest.mark.parametrize("path", [CHAT, MESSAGES, RESPONSES])
 def test_a_file_never_counts_as_more_than_its_bound(
     raw_server: Server, raw_upstream: RawUpstream, insert_user: InsertUser, path: str, size: int, tokens: int
 ) -> None:
     insert_user("alice", creditsNew=50)
     data = base64.b64encode(PDF * size).decode()
-    request = {**chat(), "messages": [{"role": "user", "content": [document(path, data)]}]}
+    request = asking(path, document(path, data))
     log = estimated(raw_server, raw_upstream, request, path=path)
     assert tokens < log.input_tokens < tokens + 200
 
