@@ -5,9 +5,10 @@ import secrets
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import Any
+from urllib.parse import parse_qsl
 
 from django.conf import settings
-from django.http import HttpRequest, QueryDict
+from django.http import HttpRequest
 
 from accounts import rate_limits, throttle
 from accounts.authentication import find_account_by_key
@@ -330,8 +331,9 @@ def usage(request: HttpRequest, balance: Balance, request_id: str) -> ApiRespons
     return json_response(statement, request_id=request_id)
 
 
-def _query(request: HttpRequest) -> QueryDict:
-    return QueryDict(request.META.get("QUERY_STRING", ""), encoding="utf-8")  # Whatever charset a header names.
+def _query(request: HttpRequest) -> dict[str, str]:
+    """The parameters of the query, the last of each. (Django's own fail for more than a thousand, and by a charset.)"""
+    return dict(parse_qsl(request.META.get("QUERY_STRING", ""), keep_blank_values=True))
 
 
 @_endpoint("GET", OPENAI, also=("POST",))

@@ -51,8 +51,8 @@ def test_a_time_until_reset_is_a_duration_to_openais_clients(seconds: int, text:
 def test_the_anthropic_sdk_finds_the_request_id(server: Server, insert_user: InsertUser) -> None:
     insert_user("alice", creditsNew=1)
     with sdks.anthropic.Anthropic(base_url=server.openhands, api_key=key_of("alice")) as client:
-        message = client.messages.create(model=chat()["model"], max_tokens=5, messages=chat()["messages"])
-    assert message._request_id == RequestLog.objects.get().pk
+        raw = client.messages.with_raw_response.create(model=chat()["model"], max_tokens=5, messages=chat()["messages"])
+    assert raw.request_id == RequestLog.objects.get().pk
 
 
 # --- Whether to try again ---------------------------------------------------------------------------------------------

@@ -122,6 +122,7 @@ def test_pages_in_both_directions(shop: Server) -> None:
         response = get(shop, f"/v1/models?{wrong}", **VERSION)
         assert (response.status, response.json()["error"]["type"]) == (400, "invalid_request_error"), wrong
     assert get(shop, f"/v1/models?after_id={NAMES[0]}&before_id={NAMES[1]}", **VERSION).status == 400
+    assert get(shop, f"/v1/models?{'x&' * 1500}", **VERSION).status == 200
 
 
 def test_model_info_has_our_prices_as_litellms_clients_read_them(shop: Server) -> None:
