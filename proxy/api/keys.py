@@ -24,12 +24,12 @@ from accounts.errors import FirstKeyRequired, FirstKeyStays, InvalidApiKey
 from accounts.key_choices import Budget, Limits
 from accounts.key_entry import BudgetPeriod
 from accounts.keys import first_key_hash, hash_key
-from accounts.models import Account, Balance
+from accounts.models import Account
 from accounts.registration import rotate_key
 from money.amounts import usd_text
 from mongo.transactions import run_in_transaction
 from proxy.billing.price_book import PRICES
-from proxy.errors import InvalidRequest, ModelNotFound
+from proxy.errors import InvalidRequest
 from proxy.formats.json_body import JsonObject
 
 LARGEST_BODY_BYTES = 64 * 1024
@@ -179,19 +179,11 @@ def _models(value: object) -> tuple[str, ...] | None:
     """Names of models that are sold here; a name that is misspelt would refuse everything, unseen."""
     names = _texts("models")(value)
     for name in names or ():
-        if not any(_is_sold(name, balance) for balance in Balance):
+        if not PRICES.has_model(name):
             raise InvalidRequest(
                 f"The model {name[:100]!r} does not exist here. GET /v1/models lists them.", param="models"
             )
     return names
-
-
-def _is_sold(model: str, balance: Balance) -> bool:
-    try:
-        PRICES.find(balance, model)
-    except ModelNotFound:
-        return False
-    return True
 
 
 def _budget(value: object) -> Budget | None:

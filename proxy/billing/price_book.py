@@ -52,6 +52,10 @@ class PriceBook:
         """Every name that a model on `upstream` has, its id and its aliases, in alphabetical order; and its row."""
         return sorted(self._current()[upstream].items(), key=lambda named: named[0])
 
+    def has_model(self, model: str) -> bool:
+        """Whether `model` (an id or an alias) has a price on any upstream."""
+        return any(model in listed for listed in self._current().values())
+
     def has_free_model(self, upstream: Balance) -> bool:
         """Whether a plain request to some model of `upstream` costs nothing."""
         rates = (listed.price.charged.rates for listed in self._current()[upstream].values())

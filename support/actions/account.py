@@ -24,6 +24,7 @@ from accounts.review import clear_review
 from accounts.undecided import check_converted
 from money.amounts import MAX_AMOUNT, ZERO, format_usd
 from support.actions.action import Action, ActionForm, Data, Line, Result, nothing
+from support.actions.keys import KEY_ACTIONS, state_of_keys
 from support.audit.trail import State
 
 
@@ -185,6 +186,7 @@ def state_of(target: Account) -> State:
         "active": shown("is_active", account.is_active),
         "review": shown("review_since", account.review_since is not None),
         "key": account.api_key_prefix or "",
+        **({"keys": state_of_keys(account)} if account.keys else {}),
         "limits": f"{per_minute} / {shown('concurrent_requests', _limit(account.concurrent_requests))}",
     }
 
@@ -417,5 +419,6 @@ ACTIONS = {
             amount=nothing,
             note="Sets the limits of this account alone. Leave both empty to use the platform's limits.",
         ),
+        *KEY_ACTIONS,
     )
 }

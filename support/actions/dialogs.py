@@ -108,7 +108,8 @@ def dialog(request: HttpRequest, kind: str, key: str, slug: str) -> HttpResponse
     opened = Dialog(kind, action, target, name)
     if request.method == "POST":
         return _submit(request, opened)
-    return _render(request, opened, action.form_class(target=target), token=_new_token(request, opened))
+    form = action.form_class(target=target, initial={"key": request.GET.get("key", "")})
+    return _render(request, opened, form, token=_new_token(request, opened))
 
 
 def _submit(request: HttpRequest, opened: Dialog) -> HttpResponse:

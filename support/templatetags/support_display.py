@@ -39,3 +39,12 @@ def action_links(context: dict[str, Any], kind: str, target: Any) -> dict[str, A
         if user.has_perm(action.permission) and action.is_offered(target)
     ]
     return {"links": links}
+
+
+@register.inclusion_tag("support/key_list.html", takes_context=True)
+def key_list(context: dict[str, Any], account: Any) -> dict[str, Any]:
+    """The API keys of an account, and what this staff member may do to each now."""
+    # Django imports tag libraries while the admin is still being imported.
+    from support.admin.key_rows import rows_of
+
+    return {"rows": rows_of(account, context["request"].user), "problem": account.unreadable.get("keys")}

@@ -18,6 +18,8 @@ from django.test import Client
 from django.urls import URLResolver, get_resolver, reverse
 from django.utils import timezone
 
+from accounts.api_keys import create_key
+from accounts.keys import hash_key, key_id
 from accounts.models import Account, LedgerEntry
 from books.reconciliation import reconcile_account
 from payments import orders
@@ -45,6 +47,11 @@ BILLING = SUPPORT - {"Support"}
 ROOT: Roles = frozenset({"superuser"})
 
 # --- The table ---------------------------------------------------------------------------------------------------
+
+
+def id_of_further(username: str) -> str:
+    """The id of the second API key of an account of these tests."""
+    return key_id(hash_key(key_of(f"further-{username}")))
 
 
 class Rights(NamedTuple):
@@ -96,6 +103,12 @@ DIALOGS: dict[tuple[str, str], tuple[Roles, dict[str, str]]] = {
     ("account", "rotate-key"): (SUPPORT, {}),
     ("account", "limits"): (SUPPORT, {"requests_per_minute": "5"}),
     ("account", "accept-drift"): (BILLING, {}),
+    ("account", "add-key"): (SUPPORT, {"name": "ci", "budget_period": "day"}),
+    ("account", "change-key"): (SUPPORT, {"key": id_of_further("change-key"), "name": "new", "budget_period": "day"}),
+    ("account", "disable-key"): (SUPPORT, {"key": id_of_further("disable-key")}),
+    ("account", "enable-key"): (SUPPORT, {"key": id_of_further("enable-key")}),
+    ("account", "replace-key"): (SUPPORT, {"key": id_of_further("replace-key")}),
+    ("account", "delete-key"): (SUPPORT, {"key": id_of_further("delete-key")}),
     ("event", "match-event"): (SUPPORT, {}),
     ("event", "credit-event"): (SUPPORT, {"username": "alice", "amount": "7"}),
     ("event", "dismiss-event"): (SUPPORT, {}),
@@ -148,6 +161,7 @@ def keys(insert_user: InsertUser, prices: None) -> Iterator[Keys]:
         if kind == "account":
             review = {"reviewSince": timezone.now()} if slug == "clear-review" else {}
             insert_user(slug, credits=10, creditsNew=10, isActive=slug != "enable", **review)
+            create_key(username=slug, name="further", new_key=key_of(f"further-{slug}"))
             if slug == "accept-drift":
                 reconcile_account(slug)
                 connection.database["usersNew"].update_one({"_id": slug}, {"$inc": {"credits": -3}})
