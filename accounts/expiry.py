@@ -50,7 +50,7 @@ def count_undecided() -> tuple[int, int]:
 
 
 def _find_due(now: datetime) -> Iterator[Document]:
-    is_decided = {"$expr": {"$not": [IS_SPLIT]}}
+    is_decided = {"$expr": {"$not": [IS_SPLIT]}}  # `expire` would leave the others too, each in a transaction.
     for balance in Balance:
         due = collection_of(Account).find(_has_passed(now, balance) | is_decided, projection={"expiresAt": 1})
         # Told, not left to the planner: the index of all expiry dates has every account that ever expired.

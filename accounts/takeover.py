@@ -112,6 +112,10 @@ class AccountPlan:
     def is_empty(self) -> bool:
         return not self.fields
 
+    @property
+    def moves_credits(self) -> bool:
+        return bool(self.converted or self.referral)
+
 
 NEEDS_REPAIR = "the document needs repair"
 IN_FLIGHT = "credits that were never converted are held for a request"

@@ -30,7 +30,7 @@ from accounts.credits.movements import (
 )
 from accounts.credits.opening import is_ledger_open, open_account, open_ledger, open_ledgers, without_ledger
 from accounts.credits.posting import Moved, Movement, watch
-from accounts.credits.takeover import take_over
+from accounts.credits.takeover import take_over, take_over_without_movement
 
 __all__ = [
     "NUMBERS",
@@ -58,6 +58,7 @@ __all__ = [
     "starts_expiry",
     "store_as_doubles",
     "take_over",
+    "take_over_without_movement",
     "top_up",
     "transfer",
     "watch",

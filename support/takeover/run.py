@@ -1,37 +1,39 @@
 """Taking over, as it was decided: shown first, then done. May be interrupted anywhere, and run again.
 
-Each account is changed in one transaction with its ledger entries and its audit entry; what is done is not found again
-by a later run. So there is no progress to keep, and nothing to resume from.
+Each account is changed in one transaction with its ledger entries and its audit entry, many in one where no credit
+moves. What is done is not found again by a later run, so there is no progress to keep, and nothing to resume from.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from django.utils import timezone
 
 from accounts import credits
-from accounts.errors import AccountNeedsRepair, AccountNotFound, BillingError
+from accounts.errors import AccountNotFound, BillingError
 from accounts.models import Account, Balance, LedgerEntry
 from accounts.takeover import AccountPlan, Decisions, plan_account, to_be_changed
-from books.adoption import adopt_all
-from books.reconciliation import reconcile_account
+from books.adoption import adopt, adopt_all
 from money.amounts import ZERO, format_usd
 from mongo.collections import Document, collection_of, current_session
+from mongo.transactions import run_in_transaction
 from mongo.unreadable import id_of_text, text_of_id
 from proxy.billing.replaced_prices import find_stale
 from proxy.models import ModelPrice
-from support.audit.trail import perform, record
+from support.audit.trail import perform, record, record_all
+from support.errors import NotFinished
 from support.takeover.operations import new_operation
 from support.takeover.prices import count_changes, import_rows, stop_stale
 from support.takeover.topics import ACTION
 
-BATCH = 500
+BATCH = 100
+"""Accounts a transaction: a request that one of them makes meanwhile has it run again."""
 MOST_NAMES = 20
 WHAT = {
     "expiresAt": "accounts get one expiry",
@@ -134,7 +136,7 @@ def preview(order: Order, progress: Progress) -> Outcome:
     return outcome
 
 
-def take_over(order: Order, progress: Progress) -> Outcome:
+def take_over(order: Order, progress: Progress, *, batch_size: int = BATCH) -> Outcome:
     """Do it all, and keep a record of it in the audit trail. Safe to repeat: a second run finds nothing to do.
 
     One account that fails does not keep the others; it is in `failed`. Raises `PyMongoError`, `DatabaseError` and
@@ -145,8 +147,9 @@ def take_over(order: Order, progress: Progress) -> Outcome:
     outcome.prices = import_rows(order.price_rows, actor=order.actor)
     if order.prices in (Prices.IMPORT, Prices.STOP):
         outcome.stopped = stop_stale(actor=order.actor)
-    for document in _documents(order, progress):
-        _change_account(document, order, outcome)
+    documents = _documents(order, progress)
+    while batch := list(islice(documents, batch_size)):
+        _change_batch(batch, order, outcome)
     total, done = collection_of(Account).estimated_document_count(), 0
     for adopted in adopt_all(actor=order.actor):
         outcome.opened += adopted.opened
@@ -171,12 +174,37 @@ def _documents(order: Order, progress: Progress) -> Iterator[Document]:
         yield document
 
 
-def _change_account(document: Document, order: Order, outcome: Outcome) -> None:
-    username = document["_id"] if isinstance(document["_id"], str) else text_of_id(document["_id"])
-    plan = plan_account(document, order.decisions, now=timezone.now())
-    if plan.is_empty:
+def _change_batch(batch: list[Document], order: Order, outcome: Outcome) -> None:
+    """The ledgers first, so that their opening entries say what was there before; then what moves no credit."""
+    outcome.opened += adopt([document["_id"] for document in batch], actor=order.actor).opened
+    now = timezone.now()
+    moving: list[Document] = []
+    plain: list[Any] = []
+    for document in batch:
+        plan = plan_account(document, order.decisions, now=now)
+        if plan.is_empty:
+            outcome.add(plan)
+        elif plan.moves_credits:
+            moving.append(document)
+        else:
+            plain.append(document["_id"])
+    for plan in run_in_transaction(lambda: _change_without_movement(plain, order)) if plain else []:
         outcome.add(plan)
-        return
+    for document in moving:
+        _change_one(_name_of(document), order, outcome)
+
+
+def _change_without_movement(keys: list[Any], order: Order) -> list[AccountPlan]:
+    changed = credits.take_over_without_movement(keys=keys, decisions=order.decisions)
+    states = [
+        (_name_of(document)[:200], _state_of(document), _state_of(document | plan.fields)) for document, plan in changed
+    ]
+    if states:
+        record_all(actor=order.actor, action=ACTION, reason=order.reason, changes=states)
+    return [plan for _, plan in changed]
+
+
+def _change_one(username: str, order: Order, outcome: Outcome) -> None:
     operation = new_operation()
     try:
         done = perform(
@@ -190,19 +218,29 @@ def _change_account(document: Document, order: Order, outcome: Outcome) -> None:
         )
     except AccountNotFound:
         return  # Deleted meanwhile.
+    except NotFinished:
+        raise  # The others would only wait for the database as long again.
     except BillingError as error:
         outcome.failed[username] = str(error)
         return
     outcome.add(done)
 
 
+def _name_of(document: Document) -> str:
+    key = document["_id"]
+    return key if isinstance(key, str) else text_of_id(key)
+
+
 def _change(username: str, order: Order, operation: str) -> AccountPlan:
-    """In a transaction: the ledger first, so that its opening entries say what was there before."""
-    with suppress(AccountNeedsRepair, Account.DoesNotExist):
-        reconcile_account(username)
+    """In a transaction. The ledger of an account that could not be read until now is opened by the last step."""
     return credits.take_over(username=username, decisions=order.decisions, operation=operation, actor=order.actor)
 
 
 def _state(username: str) -> Document | None:
     document = collection_of(Account).find_one({"_id": id_of_text(username)}, session=current_session())
-    return None if document is None else {name: str(document[name]) for name in SHOWN if name in document}
+    return None if document is None else _state_of(document)
+
+
+def _state_of(document: Document) -> Document:
+    """What the audit keeps of an account."""
+    return {name: str(document[name]) for name in SHOWN if name in document}

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import re
 import subprocess
 import sys
 import time
@@ -12,7 +11,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,13 +24,12 @@ from accounts.models import LedgerEntry
 from accounts.registration import create_account
 from accounts.takeover import Decisions, Expiry, Inactive, Referral, Unmigrated, WithoutMigration
 from books.reconciliation import reconcile_all
-from proxy.models import ModelPrice
 from support.models import AuditEntry
 from support.takeover.run import Order, Prices, take_over
 from tests.factories import InThreads
 from tests.serving import ROOT
 from tests.takeover.conftest import contents
-from tests.takeover.database import PRICE_FILES, OldDatabase, old_database
+from tests.takeover.database import OldDatabase, old_database
 
 SIZE = 100
 GENEROUS = Decisions(
@@ -209,7 +206,6 @@ def test_nothing_is_written_without_yes(database: Any, made: OldDatabase) -> Non
     assert "Nothing was written" in output
     referral = sum(usd(account["refCredits"]) for account in made.accounts("referral", "not migrated, referral"))
     assert f"${referral:.2f} of referral credits" in output
-    assert not re.search(rf"\b{len(made.accounts('inactive'))} accounts", output)
 
 
 def test_what_is_undecided_is_refused_with_the_list(database: Any, made: OldDatabase) -> None:
@@ -263,7 +259,7 @@ class Interrupted(Exception):
     """Stands for a kill between two writes."""
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_run_that_is_interrupted_anywhere_is_finished_by_the_next(
     database: Any, made: OldDatabase, seed: int
 ) -> None:
@@ -278,65 +274,10 @@ def test_a_run_that_is_interrupted_anywhere_is_finished_by_the_next(
                 raise Interrupted
 
         with suppress(Interrupted):  # Perhaps it finishes before.
-            take_over(order, interrupt)
+            take_over(order, interrupt, batch_size=5)
     take_over(order, lambda what, done, total: None)
     check_against_the_model(database, made, CONVERTING)
     check_the_books(database, made)
-
-
-def test_prices_of_the_proxies_files_are_imported_and_old_rows_not_sold(
-    database: Any, made: OldDatabase, tmp_path: Path
-) -> None:
-    paths = []
-    for upstream, content in PRICE_FILES.items():
-        path = tmp_path / f"config-{upstream}.json"
-        path.write_text(json.dumps(content))
-        paths.append(str(path))
-    chosen = [part for name, option in OPTIONS.items() for part in (option, str(getattr(GENEROUS, name)))]
-    out = StringIO()
-    call_command("take_over", *chosen, "--user-keys", "leave", "--prices", *paths, "--yes", stdout=out)
-    assert "3 prices imported" in out.getvalue()
-    sold = {(row.upstream, row.model_id): row for row in ModelPrice.objects.filter(is_active=True)}
-    assert sold.keys() == {
-        ("openhands", "claude-opus-4-6"),
-        ("openhands", "claude-sonnet-4-5-20250929"),
-        ("ohmygpt", "claude-sonnet-4-5-20250929"),
-    }
-    opus = sold["openhands", "claude-opus-4-6"]
-    assert (opus.input_price, opus.output_price, opus.multiplier) == (4, 20, Decimal("1.02"))
-    assert (opus.cache_write_price, opus.cache_read_price) == (Decimal("6.25"), Decimal("0.5"))
-    assert AuditEntry.objects.filter(action="stop old price").count() == 4
-    call_command("take_over", *chosen, "--user-keys", "leave", "--prices", *paths, "--yes", stdout=out)
-    assert AuditEntry.objects.filter(action="import price").count() == 3
-
-
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        ({"billing_multiplier": None}, "no multiplier"),
-        ({"input_price_per_mtok": 0}, "input price must be above 0"),
-        ({"input_price_per_mtok": "4"}, "not a number"),
-        ({"thinking_price_per_mtok": 5}, "thinking_price_per_mtok is not known here"),
-        ({"multiplier": 2}, "says two things of its multiplier"),
-        ({"billing_upstream": "ohmygpt"}, "sold on ohmygpt"),
-    ],
-)
-def test_a_price_file_with_anything_unclear_is_refused_whole(
-    database: Any, tmp_path: Path, change: dict[str, Any], problem: str
-) -> None:
-    entry = PRICE_FILES["openhands"]["models"][0] | change
-    path = tmp_path / "prices.json"
-    path.write_text(json.dumps({"models": [entry, PRICE_FILES["openhands"]["models"][1]]}))
-    with pytest.raises(CommandError, match=problem):
-        call_command("take_over", "--prices", f"openhands={path}", "--yes", stdout=StringIO())
-    assert ModelPrice.objects.count() == 0
-
-
-def test_a_price_file_that_names_no_upstream_is_refused(database: Any, tmp_path: Path) -> None:
-    path = tmp_path / "prices.json"
-    path.write_text(json.dumps({"models": PRICE_FILES["openhands"]["models"]}))
-    with pytest.raises(CommandError, match="say which upstream"):
-        call_command("take_over", "--prices", str(path), "--yes", stdout=StringIO())
 
 
 @pytest.mark.parametrize("changes", [1, 9])

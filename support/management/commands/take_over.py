@@ -6,7 +6,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.takeover import Decisions, Expiry, Inactive, Referral, Unmigrated, WithoutMigration
+from mongo.errors import DATABASE_FAILURES
 from proxy.billing.price_files import UnreadableFile
+from support.errors import NotFinished
 from support.takeover.prices import read_files
 from support.takeover.progress import Progress
 from support.takeover.run import Order, Outcome, Prices, preview, take_over
@@ -53,8 +55,12 @@ class Command(BaseCommand):
             if one.found.count:
                 answer = order.answers()[one.topic.name] or f"{one.answer} (as before)"
                 self.stdout.write(f"{one.found.count:,} {one.topic.title}: {answer}")
-        outcome = (take_over if options["yes"] else preview)(order, progress)
-        progress.clear()
+        try:
+            outcome = (take_over if options["yes"] else preview)(order, progress)
+        except (NotFinished, *DATABASE_FAILURES) as error:
+            raise CommandError("The database gave up. What was done stays: run the same command again.") from error
+        finally:
+            progress.clear()
         self._print(outcome, is_done=options["yes"])
         if outcome.failed:
             raise CommandError(f"{len(outcome.failed)} accounts failed, see above. All others are done.")
