@@ -243,6 +243,6 @@ def delete_key(*, username: str, wanted_id: str, now: datetime | None = None) ->
     def change(keys: Keys) -> None:
         if keys.is_first(wanted_id):
             raise FirstKeyStays("The first key of an account cannot be deleted. Replace it instead.")
-        keys.retire(keys.path_of(wanted_id), now or timezone.now())
+        keys.retire(keys.path_of(wanted_id, may_be_odd=True), now or timezone.now())
 
     change_keys(username, change)

@@ -43,12 +43,12 @@ class Keys:
         first = first_key_hash(self.document)
         return None if first is None else key_id(first)
 
-    def path_of(self, wanted_id: str) -> str:
-        """The path of the entry of a key by its id. Raises `KeyNotFound`, and `AccountNeedsRepair` for an odd one."""
+    def path_of(self, wanted_id: str, *, may_be_odd: bool = False) -> str:
+        """The path of the entry of a key by its id. Raises `KeyNotFound`, and `AccountNeedsRepair` for what is none."""
         for path, stored in self.entries.items():
             entry = read_entry(path, stored)
             if entry.key_id == wanted_id and not entry.is_retired:
-                if "" in entry.problems:
+                if "" in entry.problems and not may_be_odd:
                     raise AccountNeedsRepair(self.document["_id"], {f"keys.{path}": entry.problems[""]})
                 return path
         raise KeyNotFound(wanted_id)
@@ -85,10 +85,13 @@ class Keys:
     def retire(self, path: str, now: datetime) -> None:
         """Take an entry away. A key that stands in `user_keys` too is remembered, lest it be adopted from there."""
         stored = self.entries.pop(path)
-        if read_entry(path, stored).is_adopted:
-            self.remember(stored.get("hash"), now)
+        hashes = [one for one in self.hashes if isinstance(one, str) and key_id(one) == path]
+        # Of an entry that cannot be read nobody knows where it came from.
+        if read_entry(path, stored).is_adopted or not isinstance(stored, Mapping):
+            for key_hash in hashes:
+                self.remember(key_hash, now)
         else:
-            self.hashes = [one for one in self.hashes if one != stored.get("hash")]
+            self.hashes = [one for one in self.hashes if one not in hashes]
 
     def remember(self, key_hash: str, now: datetime) -> None:
         """Keep the hash of a key that is to be refused for ever."""

@@ -16,6 +16,7 @@ from mongo.backend.base import DatabaseWrapper
 from mongo.errors import DATABASE_FAILURES
 
 MINIMUM_SECRET_LENGTH = 32
+LARGEST_MAX_KEYS = 200
 
 
 @register(Tags.database)
@@ -153,6 +154,14 @@ def check_public_addresses(app_configs: Any, **kwargs: Any) -> list[CheckMessage
         if url and not re.fullmatch(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?", url)
     ]
     return messages
+
+
+@register()
+def check_most_keys(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """The keys of an account stand in its document, which every request reads and writes."""
+    if 0 <= settings.MAX_KEYS <= LARGEST_MAX_KEYS:
+        return []
+    return [Error("MAX_KEYS is no count of keys.", hint=f"Set it to 0 to {LARGEST_MAX_KEYS}.", id="billing.E018")]
 
 
 @register(Tags.security)

@@ -53,7 +53,8 @@ class RequestLogAdmin(ReadOnlyAdmin):
     ordering = ("-created_at",)
     fields = (
         ("id", "time"),
-        ("account", "api_key_prefix"),
+        "account",
+        ("api_key_prefix", "key_id"),
         ("upstream", "model_name"),
         ("endpoint", "is_stream"),
         ("input_tokens", "output_tokens"),

@@ -240,7 +240,11 @@ def test_a_damaged_entry_harms_its_key_alone(insert_user: InsertUser, usersnew: 
     with pytest.raises(AccountNeedsRepair):
         update_key(username="alice", wanted_id=key.key_id, name="x")
     assert len(list_keys(alice())) == 3
-    delete_key(username="alice", wanted_id=other.key_id)
+    for wanted_id in (other.key_id, key.key_id):
+        delete_key(username="alice", wanted_id=wanted_id)
+    assert len(list_keys(alice())) == 1
+    with pytest.raises(InvalidApiKey):
+        find_account_by_key(secret)
 
 
 def test_two_accounts_cannot_have_the_same_further_key(insert_user: InsertUser, usersnew: Any) -> None:

@@ -14,6 +14,7 @@ from accounts.registration import create_account
 from billing_site.checks import (
     check_hold_age,
     check_missing_endpoints,
+    check_most_keys,
     check_plain_keys,
     check_public_addresses,
     check_room_for_bodies,
@@ -176,3 +177,10 @@ def test_the_largest_body_must_find_room() -> None:
     assert check_room_for_bodies(None) == []
     with override_settings(MAX_REQUEST_BYTES=64 * 1024 * 1024, BODIES_IN_FLIGHT_BYTES=100 * 1024 * 1024):
         assert ids(check_room_for_bodies(None)) == {"billing.E007"}
+
+
+def test_how_many_keys_an_account_may_have_is_bounded() -> None:
+    assert check_most_keys(None) == []
+    for count in (-1, 201):
+        with override_settings(MAX_KEYS=count):
+            assert ids(check_most_keys(None)) == {"billing.E018"}

@@ -19,6 +19,9 @@ from django.utils import timezone
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
 
 from accounts import credits
+from accounts.api_keys import create_key
+from accounts.key_choices import Budget, Limits
+from accounts.key_entry import BudgetPeriod
 from accounts.models import Account
 from payments import orders
 from payments.inbox import review
@@ -464,3 +467,29 @@ def test_split_a_transfer_and_leave_a_note(staff: Page, alice: str, insert_user:
     expect(staff.get_by_label("Credits of this account")).to_contain_text("$21.00")
     expect(staff.locator("#timeline table")).to_be_visible()
     picture(staff, "account-of-dots")
+
+
+def test_keys_of_an_account(staff: Page, alice: str) -> None:
+    limits = Limits(budget=Budget(Decimal(5), BudgetPeriod.DAY), upstreams=("openhands",))
+    create_key(username="alice", name="ci", limits=limits)
+    open_account(staff, "alice")
+    row = staff.locator(".key-list tr", has_text="ci")
+    expect(row).to_contain_text("Budget: $5.00 a day")
+    picture(staff, "keys")
+    row.get_by_role("link", name="Change the key: ci").click()
+    dialog = staff.locator("#staff-dialog")
+    expect(dialog.get_by_label("Budget (USD)")).to_have_value("5.00000000")
+    picture(staff, "keys-change")
+    dialog.get_by_label("Name").fill("deploy")
+    dialog.get_by_label("Reason").fill("asked")
+    dialog.get_by_role("button", name="Preview").click()
+    dialog.get_by_role("button", name="Change the key now").click()
+    expect(staff.locator(".key-list tr", has_text="deploy")).to_contain_text("Active")
+    staff.get_by_role("link", name="Add an API key").click()
+    dialog.get_by_label("Name").fill("laptop")
+    dialog.get_by_label("Reason").fill("asked")
+    dialog.get_by_role("button", name="Preview").click()
+    dialog.get_by_role("button", name="Add an API key now").click()
+    expect(dialog.locator("code.whole-key")).to_contain_text("sk-trollllm-")
+    dialog.get_by_role("link", name="I have copied it").click()
+    expect(staff.locator(".key-list tr", has_text="laptop")).to_be_visible()
