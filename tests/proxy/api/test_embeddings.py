@@ -2,12 +2,14 @@
 
 import json
 import re
+import time
 import typing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
 from accounts.models import Account
 from development.fake_upstream.server import FakeUpstream
@@ -267,6 +269,23 @@ def test_a_large_answer_passes_and_is_billed(
     assert (log.outcome, log.output_tokens, log.uncollected) == ("ok", 0, 0)
     assert log.input_tokens == 70 if usage else log.input_tokens > 60
     assert_reconciles()
+
+
+def test_a_large_answer_that_breaks_off_is_billed_by_what_was_sent(
+    raw_server: Server, raw_upstream: RawUpstream, insert_user: InsertUser
+) -> None:
+    insert_user("alice", creditsNew=1)
+    vectors = [{"object": "embedding", "index": n, "embedding": [0.123456789] * 3000} for n in range(60)]
+    whole = http_answer(answer({"prompt_tokens": 70, "total_tokens": 70}, data=vectors))
+    raw_upstream.play(whole[: len(whole) * 3 // 4])
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        post(raw_server, body("word " * 400), path=EMBEDDINGS)
+    deadline = time.monotonic() + 20
+    while not RequestLog.objects.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    log = RequestLog.objects.get()
+    assert (log.usage_source, log.outcome, log.output_tokens) == ("estimated", "upstream_error", 0)
+    assert 500 <= log.input_tokens <= 530
 
 
 def test_what_it_cost_the_operator_is_not_told(
