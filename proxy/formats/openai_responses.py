@@ -65,8 +65,8 @@ MEMBERS: dict[str, Rule] = {
             **refusing(_STATELESS, "comparison_response_id"),
         }
     ),
-    "metadata": Labels(),
-    "client_metadata": Labels(),
+    "metadata": Labels(is_read_by_gateways=True),
+    "client_metadata": Labels(is_read_by_gateways=False),
     # Cost no more than the tokens that they lead to.
     **passing(
         "include",

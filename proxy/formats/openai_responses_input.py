@@ -47,14 +47,18 @@ class Text(Rule):
             raise InvalidRequest(f"{asked.name()!r} must be text.", param=asked.name())
 
 
+@dataclass(frozen=True)
 class Labels(Rule):
-    """An object of texts that a client marks its request with. Names that steer gateways are refused."""
+    """An object of texts that a client marks its request with. Where gateways read it, names that steer are refused."""
+
+    is_read_by_gateways: bool
 
     def read(self, value: Any, asked: Asked) -> None:
         if not isinstance(value, dict):
             raise InvalidRequest(f"{asked.name()!r} must be an object.", param=asked.name())
         for name, text in value.items():
-            if name in GATEWAY_MEMBERS or name.lower().startswith(("litellm", "user_api_key")):
+            steers = name in GATEWAY_MEMBERS or name.lower().startswith(("litellm", "user_api_key"))
+            if steers and self.is_read_by_gateways:
                 raise UnsupportedParameter(asked.name(name), "It steers the gateway, which only the operator does.")
             if text is not None and not isinstance(text, str):
                 raise UnsupportedParameter(asked.name(name), "A value has to be text.")

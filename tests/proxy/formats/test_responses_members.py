@@ -54,7 +54,8 @@ def content(*parts: Any) -> dict[str, Any]:
         (item(type="tool_search_output", tools=[{"type": "mcp", "server_label": "x"}]), "input.tools"),
         ({"metadata": {"tags": ["x"]}}, "metadata.tags"),
         ({"metadata": {"api_base": "x"}}, "metadata.api_base"),
-        ({"client_metadata": {"litellm_x": "x"}}, "client_metadata.litellm_x"),
+        ({"metadata": {"litellm_x": "x"}}, "metadata.litellm_x"),
+        ({"client_metadata": {"tags": ["x"]}}, "client_metadata.tags"),
         ({"metadata": {"deep": {"tags": []}}}, "metadata.deep"),
     ],
 )
