@@ -124,6 +124,7 @@ class CannotAfford(BillingError):
         held: Decimal,
         affordable_max_tokens: int,
         worst_case: WorstCase | None = None,
+        limit_member: str = "max_tokens",
         retry_seconds: int | None = None,
     ) -> None:
         self.balance = balance
@@ -132,6 +133,7 @@ class CannotAfford(BillingError):
         self.held = held
         self.affordable_max_tokens = affordable_max_tokens
         self.retry_seconds = retry_seconds
+        self.limit_member = limit_member
         super().__init__(" ".join(self._sentences(worst_case)))
 
     def _sentences(self, worst_case: WorstCase | None) -> Iterator[str]:
@@ -153,7 +155,7 @@ class CannotAfford(BillingError):
         if self.is_freed_soon:
             ways.append("try again when your running requests have finished")
         if self.affordable_max_tokens:
-            ways.append(f"set max_tokens to at most {self.affordable_max_tokens}")
+            ways.append(f"set {self.limit_member} to at most {self.affordable_max_tokens}")
         elif not self.is_freed_soon and self.available > 0:
             ways.append("send a shorter request")
         advice = ", or ".join([*ways, buy_credits()])

@@ -133,6 +133,7 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, p
             held=error.held,
             affordable_max_tokens=affordable // call.choices,
             worst_case=WorstCase(bound, least, call.choices, is_limited=least == most),
+            limit_member=call.limit_member,
             retry_seconds=error.retry_seconds,
         ) from error
     if hold.amount < maximum:

@@ -17,8 +17,8 @@ class Call:
 
     `max_output_tokens` is the limit that the client set, for one choice; `thinking_tokens` is a budget for thinking,
     which may be larger. `must_name_limit`: the format demands that limit, so clients name the model's largest, whatever
-    they need. `demanded_tool` is the tool that the model must use: its name, or `ANY_TOOL`. `has_output` is false where
-    the answer is no text, and only the input is billed.
+    they need. `limit_member` is what it is called. `demanded_tool` is the tool that the model must use: its name, or
+    `ANY_TOOL`. `has_output` is false where the answer is no text, and only the input is billed.
     """
 
     model: str
@@ -30,6 +30,7 @@ class Call:
     asked: Asked = field(default_factory=Asked)
     thinking_tokens: int = 0
     must_name_limit: bool = False
+    limit_member: str = "max_tokens"
     demanded_tool: str | None = None
     has_output: bool = True
 

@@ -49,8 +49,17 @@ def outline(parsed: JsonObject, *, has_tools: bool) -> JsonObject:
 
     `has_tools`: with the list of tools, which is needed where some are left out.
     """
-    kept = ("stream_options", "tools") if has_tools else ("stream_options",)
-    return {name: value if name in kept else None for name, value in parsed.items()}
+    kept = ("stream_options", "reasoning", "store", *(("tools",) if has_tools else ()))
+    return {name: value if name in kept or _is_short_list(name, value) else None for name, value in parsed.items()}
+
+
+def _is_short_list(name: str, value: object) -> bool:
+    """Whether it is the short list of what an answer is to include: it may hold anything."""
+    return name == "include" and isinstance(value, list) and len(value) <= 20 and all(map(_is_short_text, value))
+
+
+def _is_short_text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= 100
 
 
 ABSENT = object()

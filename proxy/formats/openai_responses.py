@@ -102,6 +102,9 @@ _BILLED_BY = frozenset(
 )
 
 
+ENCRYPTED_REASONING = "reasoning.encrypted_content"
+
+
 class OpenAiResponses:
     """`POST /v1/responses`."""
 
@@ -125,6 +128,7 @@ class OpenAiResponses:
             has_asked_for_usage=True,
             asked=asked,
             demanded_tool=_demanded_tool(parsed.get("tool_choice")),
+            limit_member="max_output_tokens",
         )
 
     def prepare(
@@ -147,6 +151,11 @@ class OpenAiResponses:
             changes["model"] = model
         if call.max_output_tokens is None:
             changes["max_output_tokens"] = max_output_tokens
+        if parsed.get("reasoning") and parsed.get("store") is not False:
+            # Such a client sends reasoning back in its next turn, and believes it stored: here it must be whole.
+            included = parsed.get("include", [])
+            if isinstance(included, list) and ENCRYPTED_REASONING not in included:
+                changes["include"] = [*included, ENCRYPTED_REASONING]
         return with_members(body, parsed, changes)
 
     def is_answer(self, answer: JsonObject) -> bool:

@@ -146,3 +146,34 @@ def test_an_upstream_without_the_endpoint_is_a_404_that_says_so(
     assert not upstream.requests
     assert post(server, respond(), base=server.ohmygpt, path=RESPONSES).status == 200
     assert_reconciles()
+
+
+@pytest.mark.parametrize(
+    ("asked", "included"),
+    [
+        ({"reasoning": {"effort": "low"}}, ["reasoning.encrypted_content"]),
+        ({"reasoning": {}, "include": ["message.output_text.logprobs"]}, None),
+        (
+            {"reasoning": {"effort": "low"}, "include": ["message.output_text.logprobs"]},
+            ["message.output_text.logprobs", "reasoning.encrypted_content"],
+        ),
+        ({"reasoning": {"effort": "low"}, "include": ["reasoning.encrypted_content"]}, None),
+        ({"reasoning": {"effort": "low"}, "store": False}, None),
+        ({"reasoning": {"effort": "low"}, "include": "text"}, None),
+        ({}, None),
+    ],
+)
+def test_reasoning_that_a_client_believes_stored_comes_whole(
+    server: Server, upstream: FakeUpstream, insert_user: InsertUser, asked: dict[str, Any], included: list[str] | None
+) -> None:
+    insert_user("alice", creditsNew=1)
+    assert post(server, {**respond(), **asked}, path=RESPONSES).status == 200
+    assert upstream.requests[-1].json().get("include") == (included or asked.get("include"))
+    assert upstream.requests[-1].json()["store"] is False
+    assert_reconciles()
+
+
+def test_the_refusal_names_the_limit_of_the_format(server: Server, insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=0.001)
+    error = post(server, respond(max_output_tokens=5000), path=RESPONSES).json()["error"]
+    assert f"set max_output_tokens to at most {error['affordable_max_tokens']}" in error["message"].lower()
