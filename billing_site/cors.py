@@ -12,7 +12,7 @@ from django.conf import settings
 
 ANY_ORIGIN = "*"
 API_PATHS = ("/openhands/", "/ohmygpt/", "/api/")
-ALLOWED_METHODS = "GET, HEAD, POST, OPTIONS"
+ALLOWED_METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
 PREFLIGHT_SECONDS = "7200"
 """How long a browser remembers a preflight: the longest that Chromium does."""
 EXPOSED_HEADERS = (
@@ -23,6 +23,7 @@ EXPOSED_HEADERS = (
     "X-Credits-Cost",
     "X-Credits-Balance",
     "X-Removed-Tools",
+    "X-Max-Tokens-Lowered",
     "Idempotent-Replayed",
     "X-RateLimit-Limit",
     "X-RateLimit-Remaining",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from billing_site.cors import EXPOSED_HEADERS
+from billing_site.cors import ALLOWED_METHODS, EXPOSED_HEADERS
 from billing_site.wsgi import application
 
 PAGE = "https://chat.example.com"
@@ -113,3 +113,12 @@ def test_every_header_that_we_answer_can_be_read() -> None:
     assert {"X-Request-Id", "X-Credits-Cost", "Retry-After"} <= written
     not_for_pages = {"X-Accel-Buffering"}
     assert written - not_for_pages - set(EXPOSED_HEADERS) == set()
+
+
+def test_a_page_may_use_every_method_of_the_api() -> None:
+    source = (Path(__file__).parents[2] / "proxy" / "api" / "views.py").read_text()
+    methods = {
+        name for found in re.findall(r"@_endpoint\(([^\n]*)\)\n", source) for name in re.findall('"([A-Z]+)"', found)
+    }
+    assert {"GET", "POST", "PATCH", "DELETE"} <= methods
+    assert methods <= set(ALLOWED_METHODS.split(", "))
