@@ -195,7 +195,7 @@ class AccountNotConverted(BillingError):
         super().__init__(
             f"the credits of account {username!r} were never converted (migration: false): manage.py take_over decides",
             customer_message="The credits of this account have not been converted to the present price of a credit, so "
-            "they cannot be spent yet. They are kept. Contact support to have them converted.",
+            f"they cannot be spent yet. They are kept: {contact_support()} to have them converted.",
         )
 
 

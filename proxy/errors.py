@@ -89,6 +89,10 @@ class MethodNotAllowed(BillingError):
         self.allowed = allowed
 
 
+HELD_RETRY_SECONDS = 5
+"""When to ask again for credits that are held by requests which run: nobody knows how long those take."""
+
+
 @dataclass(frozen=True)
 class WorstCase:
     """The tokens that a request must be able to pay for: its input, and the output of each of its `choices`.
@@ -110,7 +114,8 @@ class WorstCase:
 class CannotAfford(BillingError):
     """The balance does not cover the worst case of this request. USD; `affordable_max_tokens` would pass (0 = none).
 
-    `worst_case` is what costs `required`; None where the request is not known yet.
+    `worst_case` is what costs `required`; None where the request is not known yet. `retry_seconds` is when waiting may
+    have helped, if `is_freed_soon`.
     """
 
     code = "insufficient_credits"
@@ -132,7 +137,7 @@ class CannotAfford(BillingError):
         self.available = available
         self.held = held
         self.affordable_max_tokens = affordable_max_tokens
-        self.retry_seconds = retry_seconds
+        self.retry_seconds = retry_seconds or HELD_RETRY_SECONDS
         self.limit_member = limit_member
         super().__init__(" ".join(self._sentences(worst_case)))
 
@@ -153,7 +158,7 @@ class CannotAfford(BillingError):
         balance, other = self.balance.label, self.balance.other.label
         ways = []
         if self.is_freed_soon:
-            ways.append("try again when your running requests have finished")
+            ways.append(f"try again in {self.retry_seconds} seconds, when your running requests may have finished")
         if self.affordable_max_tokens:
             ways.append(f"set {self.limit_member} to at most {self.affordable_max_tokens}")
         elif not self.is_freed_soon and self.available > 0:

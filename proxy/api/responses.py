@@ -10,6 +10,7 @@ from django.conf import settings
 from accounts.errors import BillingError, CreditsExpired, InvalidKeyLimits, KeyBudgetReached, RateLimitExceeded
 from money.amounts import usd_text
 from proxy.errors import (
+    HELD_RETRY_SECONDS,
     Busy,
     CannotAfford,
     IdempotencyConflict,
@@ -64,7 +65,6 @@ STATUS_OF = {
 
 logger = logging.getLogger(__name__)
 
-HELD_RETRY_SECONDS = 5
 BUSY_RETRY_SECONDS = 2
 DATABASE_RETRY_SECONDS = 5
 
@@ -141,7 +141,7 @@ def _retry_after(error: BillingError) -> str | None:
     """Seconds after which the same request may pass; None where waiting does not help, or nobody knows."""
     match error:
         case CannotAfford(is_freed_soon=True):
-            seconds = error.retry_seconds or HELD_RETRY_SECONDS
+            seconds = error.retry_seconds
         case KeyBudgetReached(is_freed_soon=True):
             seconds = HELD_RETRY_SECONDS
         case Busy():
