@@ -186,15 +186,22 @@ def _kept(what: str) -> RawBSONDocument:
     return encoded({"left": _left(), "spent": _spent(), "period": _period()}[what])
 
 
+_without_entry: dict[str, None] = {}
+"""Hashes of keys that had no entry when this process held for them last: the database is spared judging one.
+
+Nothing depends on it: the condition says that there is none, and where there is one by now the hold tries again.
+"""
+MOST_REMEMBERED = 20_000
+
+
 class KeyInUse:
     """Expressions about the key that a request came with, for the conditions and the updates of its account."""
 
     def __init__(self, api_key: str, *, now: datetime) -> None:
         self._hash = hash_key(api_key)
         self._now = now
+        self._is_plain = self._hash in _without_entry
         self.path = f"keys.{key_id(self._hash)}"
-        # No more of the entry: whatever else it holds must not keep a hold's answer from being read.
-        self.fields = (f"{self.path}.spent", f"{self.path}.budget")
         self._times: Document = {period.value: period.name_at(now) for period in BudgetPeriod}
         self._has_entry: Document = {"$ne": [{"$type": f"${self.path}"}, "missing"]}
 
@@ -202,11 +209,29 @@ class KeyInUse:
         """The id of the key that a hold counts for, from the document after it. Raises `BrokenInvariant`."""
         own_id = document["holds"][request_id].get("keyId")
         if own_id is None:
+            if len(_without_entry) >= MOST_REMEMBERED:
+                _without_entry.clear()
+            _without_entry[self._hash] = None
             return key_id(self._hash)
         entry = document["keys"][key_id(self._hash)]
         if entry.get("budget") is not None:
             check_budget(own_id, from_bson(entry["spent"]), budget=from_bson(entry["budget"]))
         return str(own_id)
+
+    def forget(self) -> None:
+        """A hold matched nothing: the key may have an entry by now, which the next try judges."""
+        self._is_plain = False
+        _without_entry.pop(self._hash, None)
+
+    @property
+    def condition(self) -> Document:
+        """What a hold that judges no entry asks for: that there is none."""
+        return {self.path: {"$exists": False}} if self._is_plain else {}
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What of the entry a hold reads: whatever else it holds must not keep the answer from being read."""
+        return () if self._is_plain else (f"{self.path}.spent", f"{self.path}.budget")
 
     def is_usable(self) -> Document:
         """Whether the key is neither disabled nor expired. A key without an entry has no limits."""
@@ -216,16 +241,20 @@ class KeyInUse:
         """Whether it may be used for this."""
         return self._judged(_may_be_used(), _names(use))
 
-    def may_hold(self, use: Use, minimum: Decimal) -> Document:
-        """Whether it may, and its budget allows `minimum` more, in USD."""
-        return self._judged(_may_hold(), _names(use) | self._times | {"minimum": to_bson(minimum)})
+    def may_hold(self, use: Use, minimum: Decimal) -> list[Document]:
+        """Conditions: it may, and its budget allows `minimum` more, in USD."""
+        if self._is_plain:
+            return []
+        return [self._judged(_may_hold(), _names(use) | self._times | {"minimum": to_bson(minimum)})]
 
-    def left(self) -> Document:
+    def left(self) -> Document | None:
         """What its budget leaves; null without one."""
-        return self._let(_kept("left"), self._times)
+        return None if self._is_plain else self._let(_kept("left"), self._times)
 
     def of_hold(self) -> Document:
         """Fields of the hold that say which key, and which period, it counts for. None without an entry."""
+        if self._is_plain:
+            return {}
         period = self._let(_kept("period"), self._times)
         own_id = {"$cond": [_is_text(f"${self.path}.id"), f"${self.path}.id", self.path.removeprefix("keys.")]}
         return {
@@ -235,6 +264,8 @@ class KeyInUse:
 
     def counted(self, amount: str) -> Document:
         """Field of an update that counts what is held, the value of `amount`, for the key, and that it was used."""
+        if self._is_plain:
+            return {}
         spent = {"$add": [self._let(_kept("spent"), self._times), amount]}
         changed = {
             "spent": rounded(spent),

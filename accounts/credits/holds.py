@@ -103,53 +103,58 @@ def hold(
     now = now or timezone.now()
     key, key_in_use, use = key_filter(api_key), KeyInUse(api_key, now=now), Use(balance, models)
     low, high = to_bson(minimum), to_bson(maximum)
-    query = {
-        **key,
-        "isActive": {"$ne": False},
-        "reviewSince": None,
-        "migration": {"$ne": False},
-        "$and": [not_expired(now)],
-        # Above, a list holds whatever is in it, and text counts for a flag: here nothing odd passes.
-        "$expr": {
-            "$and": [
-                is_readable(),
-                at_least(balance.field, minimum),
-                rate_allows(now),
-                concurrency_allows(),
-                key_in_use.may_hold(use, minimum),
-            ]
-        },
-    }
-    # What is null counts for nothing in a minimum.
-    available: Document = {"$min": [number(balance.field), key_in_use.left()]}
-    share = {"$max": [low, {"$min": [high, rounded({"$divide": [available, 2]})]}]}
-    is_ample = {"$gte": [available, to_bson(maximum if ample is None else ample)]}
-    amount: Document | float = high if low == high else {"$cond": [is_ample, high, share]}
-    update: list[Document] = [
-        {
-            "$set": {
-                f"holds.{request_id}": {
-                    "balance": balance.value,
-                    "amount": amount,
-                    "at": now,
-                    "process": process_id(),
-                    **key_in_use.of_hold(),
-                },
-                "heldSince": {"$ifNull": ["$heldSince", now]},
-                **rate_update(now),
-            }
-        },
-        {
-            "$set": {
-                balance.field: rounded({"$subtract": [number(balance.field), f"$holds.{request_id}.amount"]}),
-                **key_in_use.counted(f"$holds.{request_id}.amount"),
-            }
-        },
-    ]
-    fields = (balance.field, f"holds.{request_id}", *key_in_use.fields, *RATE_FIELDS)
+
+    def attempt() -> Document | None:
+        query = {
+            **key,
+            **key_in_use.condition,
+            "isActive": {"$ne": False},
+            "reviewSince": None,
+            "migration": {"$ne": False},
+            "$and": [not_expired(now)],
+            # Above, a list holds whatever is in it, and text counts for a flag: here nothing odd passes.
+            "$expr": {
+                "$and": [
+                    is_readable(),
+                    at_least(balance.field, minimum),
+                    rate_allows(now),
+                    concurrency_allows(),
+                    *key_in_use.may_hold(use, minimum),
+                ]
+            },
+        }
+        # What is null counts for nothing in a minimum.
+        available: Document = {"$min": [number(balance.field), key_in_use.left()]}
+        share = {"$max": [low, {"$min": [high, rounded({"$divide": [available, 2]})]}]}
+        is_ample = {"$gte": [available, to_bson(maximum if ample is None else ample)]}
+        amount: Document | float = high if low == high else {"$cond": [is_ample, high, share]}
+        update: list[Document] = [
+            {
+                "$set": {
+                    f"holds.{request_id}": {
+                        "balance": balance.value,
+                        "amount": amount,
+                        "at": now,
+                        "process": process_id(),
+                        **key_in_use.of_hold(),
+                    },
+                    "heldSince": {"$ifNull": ["$heldSince", now]},
+                    **rate_update(now),
+                }
+            },
+            {
+                "$set": {
+                    balance.field: rounded({"$subtract": [number(balance.field), f"$holds.{request_id}.amount"]}),
+                    **key_in_use.counted(f"$holds.{request_id}.amount"),
+                }
+            },
+        ]
+        fields = (balance.field, f"holds.{request_id}", *key_in_use.fields, *RATE_FIELDS)
+        return find_one_and_update(Account, query, update, fields=fields)
+
     # A refusal reads why in a second trip; if the reason has gone by then (a purchase, a settlement), it tries again.
     for _ in range(HOLD_ATTEMPTS):
-        after = find_one_and_update(Account, query, update, fields=fields)
+        after = attempt()
         if after is not None:
             amount_held, balance_after = (
                 from_bson(after["holds"][request_id]["amount"]),
@@ -167,6 +172,7 @@ def hold(
                 rate=read_rate(after, now),
                 key_id=key_in_use.check_held(after, request_id),
             )
+        key_in_use.forget()
         refusal = _refusal(api_key, key, use, minimum, now)
         if refusal is not None:
             raise refusal

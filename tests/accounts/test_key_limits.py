@@ -236,6 +236,21 @@ def test_the_first_key_may_have_limits_which_a_replacement_inherits(alice: None)
     assert hold(new, "0.9", request_id="req_2").key_id == own_id
 
 
+def test_the_first_limit_of_a_key_counts_at_once_where_it_was_used_without(alice: None) -> None:
+    first, own_id = key_of("alice"), key_id(hash_key(key_of("alice")))
+    for number in range(2):
+        hold(first, "5", request_id=f"req_before_{number}")
+    update_key(username="alice", wanted_id=own_id, budget=DOLLAR_A_DAY.budget, models=("haiku",), now=NOW)
+    with pytest.raises(ModelNotAllowed):
+        hold(first)
+    assert hold(first, minimum=Decimal("0.1"), maximum=Decimal(5), models=("haiku",)).amount == 1
+    with pytest.raises(KeyBudgetReached):
+        hold(first, models=("haiku",), request_id="req_2")
+    update_key(username="alice", wanted_id=own_id, budget=None, models=None, now=NOW)
+    assert hold(first, "5", request_id="req_3").amount == 5
+    assert entry_of(first)["spent"] == 6.0
+
+
 def test_limits_of_the_first_key_hold_for_the_one_that_the_old_programs_write(alice: None, usersnew: Any) -> None:
     hold(key_of("alice"))
     update_key(username="alice", wanted_id=key_id(hash_key(key_of("alice"))), models=("haiku",), now=NOW)
@@ -323,7 +338,7 @@ def test_python_and_the_database_agree_on_every_entry_whatever_it_holds(usersnew
     ]
     usersnew.insert_many([{"_id": name, "keys": {path: entry}} for name, entry in entries])
     usersnew.insert_one({"_id": "none"})
-    allows = KeyInUse(key, now=NOW).may_hold(use, Decimal("0.1"))
+    (allows,) = KeyInUse(key, now=NOW).may_hold(use, Decimal("0.1"))
     differ, allowed = [], set()
     for row in usersnew.aggregate([{"$project": {"keys": 1, "holds": 1, "allows": allows}}]):
         refusal: BillingError | None = (
