@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from bson import DBRef
 
 from accounts.errors import AccountNeedsRepair, AccountNotFound, KeyNotFound
-from accounts.key_entry import read_entry
+from accounts.key_entry import entry_of, read_entry
 from accounts.keys import first_key_hash, key_id
 from accounts.models import Account
 from accounts.needs_repair import check
@@ -82,6 +82,35 @@ class Keys:
         entries = (read_entry(path, self.entries.get(path)) for path in map(key_id, map(str, self.hashes)))
         return sum(not entry.is_retired for entry in entries)
 
+    def has_usable(self, now: datetime) -> bool:
+        """Whether the account has a key that can be used now. The first key needs no entry for that."""
+        first = first_key_hash(self.document)
+        further = (entry_of(self.entries, one) for one in self.hashes if isinstance(one, str))
+        entry = None if first is None else entry_of(self.entries, first)
+        is_first_usable = first is not None and (entry is None or entry.is_usable_at(now))
+        return is_first_usable or any(one is not None and one.is_usable_at(now) for one in further)
+
+    def shown(self) -> tuple[str, ...]:
+        """The keys as an audit may keep them: masked, and what became of them."""
+        entries = {path: read_entry(path, stored) for path, stored in self.entries.items()}
+        states = {
+            path: "retired" if one.is_retired else "disabled" if one.is_disabled else "in use"
+            for path, one in entries.items()
+        }
+        return tuple(f"{one.prefix or path} ({states[path]})" for path, one in entries.items())
+
+    def update(self, more: Document | None = None, gone: tuple[str, ...] = (), *, is_changed: bool = True) -> Document:
+        """The update that writes the keys, and other fields of the account with them.
+
+        What is empty is not there: in the unique index, empty lists would collide.
+        """
+        fields = {"keys": self.entries, "keyHashes": self.hashes} if is_changed else {}
+        update = {
+            "$set": {name: value for name, value in fields.items() if value} | (more or {}),
+            "$unset": dict.fromkeys((*gone, *(name for name, value in fields.items() if not value)), ""),
+        }
+        return {operator: changed for operator, changed in update.items() if changed}
+
     def retire(self, path: str, now: datetime) -> None:
         """Take an entry away. A key that stands in `user_keys` too is remembered, lest it be adopted from there."""
         stored = self.entries.pop(path)
@@ -123,17 +152,6 @@ def change_keys(username: str, change: Callable[[Keys], Result]) -> Result:
 def write_keys(
     keys: Keys, more: Document | None = None, *, gone: tuple[str, ...] = (), is_changed: bool = True
 ) -> None:
-    """Write the keys of an account that was read in this transaction, and other fields of it with them.
-
-    What is empty is not there: in the unique index, empty lists would collide.
-    """
-    fields = {"keys": keys.entries, "keyHashes": keys.hashes} if is_changed else {}
-    update = {
-        "$set": {name: value for name, value in fields.items() if value} | (more or {}),
-        "$unset": dict.fromkeys((*gone, *(name for name, value in fields.items() if not value)), ""),
-    }
-    collection_of(Account).update_one(
-        {"_id": keys.document["_id"]},
-        {operator: fields for operator, fields in update.items() if fields},
-        session=current_session(),
-    )
+    """Write the keys of an account that was read in this transaction, and other fields of it with them."""
+    update = keys.update(more, gone, is_changed=is_changed)
+    collection_of(Account).update_one({"_id": keys.document["_id"]}, update, session=current_session())

@@ -65,6 +65,11 @@ class KeyEntry:
         """What the budget leaves now; None without a budget."""
         return None if self.budget is None else self.budget - self.spent_at(now)
 
+    def is_usable_at(self, now: datetime) -> bool:
+        """Whether the key can be used at all, whatever for: `accounts/key_limits.py` says why not."""
+        is_over = self.expires_at is not None and self.expires_at <= now
+        return not (self.problems or self.is_retired or self.is_disabled or is_over)
+
     @property
     def has_limits(self) -> bool:
         return any(limit is not None for limit in (self.budget, self.models, self.upstreams, self.expires_at))

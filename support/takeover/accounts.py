@@ -37,10 +37,11 @@ class Tally:
 
     count: int = 0
     examples: list[str] = field(default_factory=list)
+    most: int = EXAMPLES
 
     def add(self, example: str) -> None:
         self.count += 1
-        if len(self.examples) < EXAMPLES:
+        if len(self.examples) < self.most:
             self.examples.append(example[:200])
 
 

@@ -17,7 +17,7 @@ from payments.models import Payment
 from proxy.models import ModelPrice, RequestLog
 from support.takeover.accounts import AccountSurvey, Tally, survey_accounts
 from support.takeover.topics import OpenTopic, find_topics
-from support.takeover.user_keys import UserKeys, count_friend_keys, count_user_keys
+from support.takeover.user_keys import UserKeys, count_friend_keys, survey_user_keys
 
 EXAMPLES = 5
 
@@ -52,8 +52,9 @@ def inspect_database(
     findings += _of_accounts(survey)
     progress("duplicates", 0, 0)
     findings += _duplicates()
-    progress("keys, payments, prices", 0, 0)
-    findings += _of_keys(count_user_keys(), count_friend_keys())
+    progress("user_keys", 0, 0)
+    keys = survey_user_keys(lambda done, of: progress("user_keys", done, of))
+    findings += _of_keys(keys, count_friend_keys())
     models: list[type[Model]] = [Payment, ModelPrice, *([RequestLog] if with_requests else [])]
     for model in models:
         progress(model._meta.db_table, 0, 0)
@@ -195,19 +196,35 @@ def _duplicates() -> list[Finding]:
 
 
 def _of_keys(keys: UserKeys, friend_keys: int) -> list[Finding]:
+    decision = "See the decision on user_keys."
     return [
-        Finding("user_keys_active", keys.active, "documents of user_keys are their account's own key", "They work."),
+        Finding("user_keys_active", keys.own, "documents of user_keys are their account's own key", "They work."),
         Finding(
-            "user_keys_revoked",
-            keys.revoked,
-            "documents of user_keys are revoked",
-            "See the decision on user_keys.",
+            "user_keys_further",
+            keys.further,
+            "documents of user_keys are a further key of their account",
+            "They were adopted: this platform's own entry says whether they work. Nothing need be done.",
         ),
+        Finding("user_keys_revoked", keys.revoked, "documents of user_keys are revoked", decision),
         Finding(
             "user_keys_extra",
-            keys.extra,
-            "documents of user_keys are a further key of their account",
-            "See the decision on user_keys.",
+            keys.new,
+            "documents of user_keys would become a further key of their account",
+            decision,
+        ),
+        Finding(
+            "without_usable_key",
+            keys.without_key.count,
+            "accounts have no key that can be used once revoked keys are refused",
+            "Give them a new key, if they may have one: “Replace the API key” on the account's page.",
+            keys.without_key.examples,
+        ),
+        Finding(
+            "user_keys_odd",
+            keys.odd.count,
+            "documents of user_keys cannot be taken",
+            "They are refused here, for the reason that is given. Correct them before take_over, or give a new key.",
+            keys.odd.examples,
         ),
         Finding(
             "user_keys_unknown",
@@ -219,7 +236,7 @@ def _of_keys(keys: UserKeys, friend_keys: int) -> list[Finding]:
             "friend_keys",
             friend_keys,
             "friend keys (friend_keys)",
-            "They are refused here: give their users accounts of their own.",
+            "They are refused here, with 401: give their users accounts of their own.",
         ),
     ]
 

@@ -31,6 +31,7 @@ from support.errors import NotFinished
 from support.takeover.operations import new_operation
 from support.takeover.prices import count_changes, import_rows, stop_stale
 from support.takeover.topics import ACTION
+from support.takeover.user_keys import UserKeys, adopt_all_user_keys, survey_user_keys
 
 BATCH = 100
 """Accounts a transaction: a request that one of them makes meanwhile has it run again."""
@@ -44,6 +45,13 @@ WHAT = {
 SHOWN = ("credits", "refCredits", "expiresAt", "expiresAtNew", "migration", "isActive")
 
 Progress = Callable[[str, int, int], None]
+
+
+class UserKeysAnswer(StrEnum):
+    """What becomes of the keys in `user_keys`: adopted all at once, or each at its first use."""
+
+    ADOPT = "adopt"
+    LEAVE = "leave"
 
 
 class Prices(StrEnum):
@@ -61,7 +69,7 @@ class Order:
     decisions: Decisions
     actor: str
     reason: str = ""
-    user_keys: str | None = None
+    user_keys: UserKeysAnswer | None = None
     prices: Prices | None = None
     price_rows: list[ModelPrice] = field(default_factory=list)
 
@@ -82,6 +90,7 @@ class Outcome:
     damaged: int = 0
     prices: int = 0
     stopped: int = 0
+    keys: UserKeys | None = None
     failed: dict[str, str] = field(default_factory=dict)
 
     def add(self, plan: AccountPlan) -> None:
@@ -101,6 +110,7 @@ class Outcome:
         lines.append(f"{self.opened:,} ledgers opened")
         if self.damaged:
             lines.append(f"{self.damaged:,} ledgers are not opened: these accounts need repair")
+        lines += self.keys.lines() if self.keys else []
         if self.prices:
             lines.append(f"{self.prices} prices imported")
         if self.stopped:
@@ -119,6 +129,7 @@ class Outcome:
             "damaged": self.damaged,
             "prices": self.prices,
             "stopped": self.stopped,
+            "keys": self.keys.as_json() if self.keys else None,
             "failed": len(self.failed),
         }
 
@@ -133,6 +144,8 @@ def preview(order: Order, progress: Progress) -> Outcome:
     outcome.opened = max(accounts - LedgerEntry.objects.filter(**is_opening).count(), 0)
     outcome.prices = sum(count_changes(order.price_rows))
     outcome.stopped = len(find_stale()) if order.prices in (Prices.IMPORT, Prices.STOP) else 0
+    if order.user_keys is UserKeysAnswer.ADOPT:
+        outcome.keys = survey_user_keys(partial(progress, "user_keys"))
     return outcome
 
 
@@ -150,6 +163,9 @@ def take_over(order: Order, progress: Progress, *, batch_size: int = BATCH) -> O
     documents = _documents(order, progress)
     while batch := list(islice(documents, batch_size)):
         _change_batch(batch, order, outcome)
+    if order.user_keys is UserKeysAnswer.ADOPT:
+        told = partial(progress, "user_keys")
+        outcome.keys = adopt_all_user_keys(actor=order.actor, action=ACTION, reason=order.reason, progress=told)
     total, done = collection_of(Account).estimated_document_count(), 0
     for adopted in adopt_all(actor=order.actor):
         outcome.opened += adopted.opened

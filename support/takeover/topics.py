@@ -16,7 +16,7 @@ from money.expressions import exact
 from mongo.collections import Document, collection_of
 from proxy.billing.replaced_prices import find_stale
 from support.models import AuditEntry
-from support.takeover.user_keys import count_user_keys
+from support.takeover.user_keys import survey_user_keys
 
 ACTION = "take over"
 EXAMPLES = 5
@@ -81,8 +81,10 @@ def _find_inactive(earlier: str | None) -> Found:
 
 
 def _find_user_keys(earlier: str | None) -> Found:
-    counts = count_user_keys()
-    return Found(counts.revoked + counts.extra, counts.examples)
+    """Once they are adopted, what was revoked then is refused; only what was written since is asked about."""
+    keys = survey_user_keys()
+    count = keys.changes if earlier == "adopt" else keys.new + keys.dated + keys.revoked
+    return Found(count, keys.changed.examples if count else [])
 
 
 def _find_prices(earlier: str | None) -> Found:
@@ -137,7 +139,10 @@ TOPICS = (
     Topic(
         "user_keys",
         "documents of user_keys are revoked, or are a further key of their account",
-        {"--user-keys leave": "they are no keys here: only the key in usersNew is"},
+        {
+            "--user-keys adopt": "active ones become keys of their accounts; revoked ones are refused, also own ones",
+            "--user-keys leave": "nothing is written: each is adopted, or refused, at its first use here",
+        },
         _find_user_keys,
         frozenset({"leave"}),
     ),

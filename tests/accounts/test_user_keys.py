@@ -17,7 +17,7 @@ from accounts.keys import hash_key, key_id
 from accounts.models import Account, Balance
 from accounts.rate_limits import take_one
 from accounts.registration import rotate_key
-from accounts.user_keys import Adoption, adopt_user_keys, names_with_records
+from accounts.user_keys import Adoption, adopt_records, record_batches
 from tests.conftest import key_of
 from tests.factories import InsertUser, InThreads
 from tests.odd_values import NOT_AN_ID, VALUES
@@ -44,6 +44,16 @@ def user_keys(db: None) -> Iterator[Any]:
 
 def record(key: Any = EXTRA, **fields: Any) -> dict[str, Any]:
     return {"_id": key, "name": "alice", "isActive": True, "tokensUsed": 5, "expiresAt": None, **fields}
+
+
+def adopt_user_keys(*, username: str) -> Adoption:
+    """Adopt all records there are; what became of those of one account."""
+    (batch,) = record_batches(1000)
+    return adopt_records(batch).accounts.get(username, Adoption())
+
+
+def names_with_records() -> list[str]:
+    return list(adopt_records([one for batch in record_batches(1) for one in batch], is_applied=False).accounts)
 
 
 def alice() -> Account:

@@ -25,7 +25,7 @@ from accounts.registration import create_account
 from accounts.takeover import Decisions, Expiry, Inactive, Referral, Unmigrated, WithoutMigration
 from books.reconciliation import reconcile_all
 from support.models import AuditEntry
-from support.takeover.run import Order, Prices, take_over
+from support.takeover.run import Order, Prices, UserKeysAnswer, take_over
 from tests.factories import InThreads
 from tests.serving import ROOT
 from tests.takeover.conftest import contents
@@ -217,7 +217,7 @@ def test_what_is_undecided_is_refused_with_the_list(database: Any, made: OldData
     for option in ("--unmigrated block or --unmigrated convert", "--without-migration keep", "--referral add"):
         assert option in text
     assert "--inactive disable or --inactive enable" in text
-    assert "--user-keys leave" in text
+    assert "--user-keys adopt or --user-keys leave" in text
     assert "--expiry" not in text
     assert "--stop-old-prices" not in text
 
@@ -264,7 +264,7 @@ def test_a_run_that_is_interrupted_anywhere_is_finished_by_the_next(
     database: Any, made: OldDatabase, seed: int
 ) -> None:
     chance = random.Random(seed)
-    order = Order(CONVERTING, actor="staff:olga", user_keys="leave", prices=Prices.STOP)
+    order = Order(CONVERTING, actor="staff:olga", user_keys=UserKeysAnswer.LEAVE, prices=Prices.STOP)
     for _ in range(4):
         calls = chance.randrange(1, 40)
 

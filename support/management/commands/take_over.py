@@ -11,7 +11,7 @@ from proxy.billing.price_files import UnreadableFile
 from support.errors import NotFinished
 from support.takeover.prices import read_files
 from support.takeover.progress import Progress
-from support.takeover.run import Order, Outcome, Prices, preview, take_over
+from support.takeover.run import Order, Outcome, Prices, UserKeysAnswer, preview, take_over
 from support.takeover.topics import OpenTopic, find_topics
 
 LONGEST_ACTOR = 150
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("--unmigrated", choices=list(Unmigrated), help="Accounts with migration: false.")
         parser.add_argument("--without-migration", choices=list(WithoutMigration), help="Accounts without migration.")
         parser.add_argument("--inactive", choices=list(Inactive), help="isActive missing, null or 0.")
-        parser.add_argument("--user-keys", choices=["leave"], help="Revoked and further keys in user_keys.")
+        parser.add_argument("--user-keys", choices=list(UserKeysAnswer), help="Revoked and further keys in user_keys.")
         parser.add_argument(
             "--prices",
             nargs="+",
@@ -94,7 +94,7 @@ def _order(options: dict[str, Any]) -> Order:
         ),
         actor=actor,
         reason=options["reason"][:500],
-        user_keys=options["user_keys"],
+        user_keys=_choice(UserKeysAnswer, options["user_keys"]),
         prices=prices,
         price_rows=rows,
     )
