@@ -15,6 +15,7 @@ from accounts.errors import AccountNotFound
 from accounts.keys import HASHED_FROM, hash_key
 from accounts.models import Account
 from accounts.registration import rotate_key
+from accounts.user_keys import INACTIVE_BY_ENTRY
 from mongo.collections import Document, collection_of, current_session, wrapper
 from mongo.transactions import run_in_transaction
 
@@ -85,5 +86,15 @@ def restore_plain_key(*, username: str, key: str) -> None:
 
 
 def deactivate_user_key(key: str) -> None:
-    """Mark a document of `user_keys` as inactive: the replaced proxy refuses its key. Safe to repeat."""
-    user_keys().update_one({"_id": key}, {"$set": {"isActive": False}}, session=current_session())
+    """Mark a document of `user_keys` as inactive: the replaced proxy refuses its key. Safe to repeat.
+
+    It says that this platform did it, whose own entry of the key goes on deciding here.
+    """
+    user_keys().update_one({"_id": key}, {"$set": INACTIVE_BY_ENTRY}, session=current_session())
+
+
+def refuse_plain_key(*, username: str, key: str) -> None:
+    """Let the replaced proxy refuse an account's own plain key, which `user_keys` did not know. Safe to repeat."""
+    entry = {"name": username, "tokensUsed": 0, "createdAt": timezone.now()}
+    update = {"$setOnInsert": entry, "$set": INACTIVE_BY_ENTRY}
+    user_keys().update_one({"_id": key}, update, upsert=True, session=current_session())

@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 COLLECTION = "user_keys"
 ADOPTED_NAME = "Key of the previous system"
+INACTIVE_BY_ENTRY: Document = {"isActive": False, "inactiveBecauseOf": "its entry here"}
+"""Fields of a record that a roll-back made inactive, as the key was refused here. Its entry here goes on deciding."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def record_batches(size: int) -> Iterator[list[Document]]:
     """All records, by the name that they have: batches of about `size`, none of which ends within a name."""
     records = _records()
     options = records.codec_options.with_options(unicode_decode_error_handler="replace")
-    fields = {"name": 1, "isActive": 1, "expiresAt": 1}
+    fields = {"name": 1, "expiresAt": 1, **dict.fromkeys(INACTIVE_BY_ENTRY, 1)}
     batch: list[Document] = []
     found = records.with_options(codec_options=options).find({}, fields).sort([("name", 1), ("_id", 1)])
     for record in found.allow_disk_use(True).batch_size(size):
@@ -243,6 +245,8 @@ def _take(keys: Keys, record: Document, holders: Mapping[str, set[str]], now: da
         raise InvalidApiKey("its key is no text")
     check_key(key)
     if record.get("isActive") is not True:
+        if INACTIVE_BY_ENTRY.items() <= record.items() and key_id(hash_key(key)) in keys.entries:
+            return ("known", "own") if hash_key(key) == first_key_hash(keys.document) else ("known",)
         return ("refused", "disabled") if _disable(keys, hash_key(key)) else ("refused",)
     if record.get("name") != username or _holders(record, holders) - {username}:
         raise InvalidApiKey("its record and the accounts do not agree on whose key it is")

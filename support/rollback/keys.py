@@ -1,15 +1,16 @@
 """Keys for the replaced programs: given back as plain text where it is known, and new ones where only a hash is."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from accounts.authentication import find_any_account_by_key
 from accounts.errors import InvalidApiKey
-from accounts.keys import generate_key, hash_key
+from accounts.key_limits import unusable_key
+from accounts.keys import generate_key, hash_key, key_filter
 from accounts.models import Account
 from accounts.replaced_system import deactivate_user_key, plain_key_of, restore_plain_key, user_keys
 from mongo.collections import Document, collection_of
@@ -23,11 +24,11 @@ def key_rows() -> dict[str, Row]:
     """The rows of what stands in `user_keys`."""
     return {
         "restored_keys": Row("Keys given back as plain text"),
-        "replaced_keys": Row("Keys that do not work any more, made inactive"),
-        "extra_keys": Row("Other keys in user_keys, as they were"),
+        "replaced_keys": Row("Keys that are not valid here any more, made inactive"),
+        "extra_keys": Row("Further keys in user_keys, valid here and there"),
         "revoked_keys": Row(
             "Keys that user_keys has as inactive",
-            "the old proxy refuses them, though they are their accounts' keys here. Give these accounts new keys.",
+            "the old proxy refuses these keys of their accounts. Give the accounts new keys.",
         ),
         "foreign_keys": Row(
             "Keys that user_keys gives to another name",
@@ -61,7 +62,7 @@ class NewKeyFile:
 
 def stored_keys() -> Iterator[tuple[Document, Document]]:
     """Every document of `user_keys` whose account exists, with the account's keys."""
-    fields = {"apiKey": 1, "apiKeyHash": 1, "keys": 1}
+    fields = {"apiKey": 1, "apiKeyHash": 1, "keys": 1, "keyHashes": 1}
     found = iter(user_keys().find({}, {"name": 1, "isActive": 1}))
     while batch := list(islice(found, BATCH)):
         names = [entry.get("name") for entry in batch if isinstance(entry.get("name"), str)]
@@ -73,35 +74,31 @@ def stored_keys() -> Iterator[tuple[Document, Document]]:
                 yield entry, owners[name]
 
 
-def need_of(entry: Document, account: Document) -> Need | None:
+def need_of(entry: Document, account: Document, *, now: datetime) -> Need | None:
     """What has to be done with one document of `user_keys`, so that the replaced proxy takes the keys that this one
-    takes.
+    takes, and no others.
 
-    Where the account still has its plain key, the replaced programs know its other keys, and nothing is changed but
-    what was disabled or deleted here.
+    A key without an entry here is taken at its first use, as its document says, so it stays as it is.
     """
     key, username, is_active = entry["_id"], account["_id"], bool(entry.get("isActive"))
     plain = plain_key_of(account)
     is_its_own = key == plain or (not plain and account.get("apiKeyHash") == hash_key(key))
+    is_refused_here = unusable_key(username, account.get("keys"), key, now=now) is not None
     if not is_active:
-        return Need("revoked_keys") if is_its_own else None
-    if is_refused_here(account, key):
+        is_known = is_its_own or (hash_key(key) in _further(account) and not is_refused_here)
+        return Need("revoked_keys") if is_known else None
+    if is_refused_here:
         return Need("replaced_keys", do=partial(deactivate_user_key, key))
     if is_its_own:
         return None if plain else Need("restored_keys", do=partial(restore_plain_key, username=username, key=key))
-    if plain or _is_taken(key, username):
-        return Need("extra_keys", do=_nothing)
-    return Need("replaced_keys", do=partial(deactivate_user_key, key))
+    if holder := _other_holder(key, username):
+        return Need("foreign_keys", label=f"{holder} (given to {username})")
+    return Need("extra_keys", do=_nothing)
 
 
-def is_refused_here(account: Document, key: str) -> bool:
-    """Whether the account has an entry for this key that says that it may not be used."""
-    entries = account.get("keys")
-    hashed = hash_key(key)
-    found = [entry for entry in entries.values() if isinstance(entry, Mapping)] if isinstance(entries, Mapping) else []
-    return any(
-        entry.get("hash") == hashed and bool(entry.get("isRetired") or entry.get("isDisabled")) for entry in found
-    )
+def _further(account: Document) -> list[Any]:
+    hashes = account.get("keyHashes")
+    return hashes if isinstance(hashes, list) else []
 
 
 def keys_of_others(accounts: list[Document]) -> dict[str, str]:
@@ -111,11 +108,14 @@ def keys_of_others(accounts: list[Document]) -> dict[str, str]:
     return {keys[entry["_id"]]: str(entry.get("name")) for entry in found if entry.get("name") != keys[entry["_id"]]}
 
 
-def _is_taken(key: str, username: str) -> bool:
+def _other_holder(key: str, username: str) -> str | None:
+    """The other account that has this key here by its hash. `keys_of_others` finds those that have it as plain text."""
     try:
-        return bool(find_any_account_by_key(key).pk == username)
+        is_its_key = key_filter(key)
     except InvalidApiKey:
-        return False
+        return None
+    found = collection_of(Account).find_one({"$and": [{"_id": {"$ne": username}}, is_its_key]}, {"apiKey": 1})
+    return None if found is None or plain_key_of(found) else str(found["_id"])
 
 
 def _nothing() -> None:

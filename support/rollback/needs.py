@@ -9,12 +9,21 @@ from typing import Any
 
 from accounts import credits
 from accounts.administration import set_expiry
+from accounts.key_changes import Keys
+from accounts.key_entry import KeyEntry, read_entry
+from accounts.key_limits import unusable_key
 from accounts.models import Balance
 from accounts.needs_repair import problems_of
-from accounts.replaced_system import bring_split_dates, has_older_split_dates, plain_key_of
+from accounts.replaced_system import (
+    bring_split_dates,
+    has_older_split_dates,
+    plain_key_of,
+    refuse_plain_key,
+    user_keys,
+)
 from books.reconciliation import reconcile_account
-from money.amounts import ZERO, from_bson, number_from_bson
-from mongo.collections import Document
+from money.amounts import ZERO, from_bson, number_from_bson, usd_text
+from mongo.collections import Document, current_session
 from mongo.times import aware
 from mongo.unreadable import text_of_id
 from support.rollback.report import Row
@@ -35,11 +44,16 @@ class Options:
 
 @dataclass(frozen=True)
 class Need:
-    """One thing that an account needs, and what is at stake (USD). `do` is None where nobody may or can do it."""
+    """One thing that an account needs, and what is at stake (USD). `do` is None where nobody may or can do it.
+
+    `label` names it instead of the account, `listed` are the things themselves, for the list of all of them.
+    """
 
     row: str
     usd: Decimal = ZERO
     do: Callable[[], object] | None = None
+    label: str = ""
+    listed: tuple[Mapping[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,8 +93,16 @@ def account_rows() -> dict[str, Row]:
             "Keys that are only hashed",
             "they cannot be given back, so these accounts cannot use the old proxy. --new-keys FILE makes new ones.",
         ),
+        "disabled_keys": Row("Own keys that are not valid here, made inactive in user_keys"),
         "further_keys": Row(
-            "Accounts with further keys made here", "the old proxy takes none of these keys, and no limits of a key."
+            "Accounts with further keys made here",
+            "only their hashes are kept, so they cannot be given back: the old proxy takes none of them. The first key"
+            " of the account does their work there; after coming back they work again. --json lists them.",
+        ),
+        "limited_keys": Row(
+            "Accounts with limits of a key",
+            "the old programs know no budgets, models or upstreams of a key. --json lists them. Disable here"
+            " first the keys that must not work without their limits.",
         ),
         "disabled": Row("Disabled accounts", "they stay disabled there."),
         "unmigrated": Row(
@@ -111,8 +133,7 @@ def needs_of(document: Document, deed: Deed, options: Options, *, new_key: Calla
         needs.append(Need("dates", do=partial(bring_split_dates, username=username)))
     if new_key and not plain_key_of(document) and document.get("apiKeyHash"):
         needs.append(Need("hashed_keys", present, do=new_key if options.gives_new_keys else None))
-    if _has_further_keys(document):
-        needs.append(Need("further_keys"))
+    needs += _keys(document, deed.now)
     if document.get("isActive") is False:
         needs.append(Need("disabled", present))
     if document.get("migration") is False:
@@ -157,13 +178,33 @@ def _money(document: Document, deed: Deed, options: Options) -> Iterator[Need]:
         yield Need("openhands", openhands, do=transfer if moves else None)
 
 
-def _has_further_keys(document: Document) -> bool:
-    """Whether the account has keys that were made here beside its first one; a key of `user_keys` is none of them."""
-    entries, further = document.get("keys"), document.get("keyHashes")
-    if not isinstance(entries, Mapping) or not isinstance(further, list):
-        return False
-    made_here = (entry for entry in entries.values() if isinstance(entry, Mapping) and not entry.get("isAdopted"))
-    return any(entry.get("hash") in further and not entry.get("isRetired") for entry in made_here)
+def _keys(document: Document, now: datetime) -> Iterator[Need]:
+    """What the replaced programs do not know of the keys. A key of `user_keys` is none of those that were made here."""
+    username, plain = document["_id"], plain_key_of(document)
+    is_refused = bool(plain) and unusable_key(username, document.get("keys"), plain, now=now) is not None
+    if is_refused and user_keys().find_one({"_id": plain}, {"_id": 1}, session=current_session()) is None:
+        yield Need("disabled_keys", do=partial(refuse_plain_key, username=username, key=plain))
+    keys = Keys.of(document)
+    entries = [read_entry(path, stored) for path, stored in keys.entries.items()]
+    usable = [entry for entry in entries if entry.is_usable_at(now)]
+    if made_here := [entry for entry in usable if entry.hash in keys.hashes and not entry.is_adopted]:
+        yield Need("further_keys", listed=tuple({"key": one.prefix, "name": one.name} for one in made_here))
+    if limited := [entry for entry in usable if entry.has_limits]:
+        yield Need("limited_keys", listed=tuple(_limits_of(one) for one in limited))
+
+
+def _limits_of(entry: KeyEntry) -> dict[str, str]:
+    limits = {
+        "budget": None if entry.budget is None else f"{usd_text(entry.budget)} a {entry.budget_period.value}",
+        "models": None if entry.models is None else ", ".join(entry.models),
+        "upstreams": None if entry.upstreams is None else ", ".join(entry.upstreams),
+        "expires": None if entry.expires_at is None else credits.format_time(entry.expires_at),
+    }
+    return {
+        "key": entry.prefix,
+        "name": entry.name,
+        **{name: text for name, text in limits.items() if text is not None},
+    }
 
 
 def sum_of(document: Document) -> Decimal:

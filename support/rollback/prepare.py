@@ -66,11 +66,11 @@ class Preparation:
         self._close_holds()
         self._fill_flags()
         for entry, account in stored_keys():
-            if need := need_of(entry, account):
+            if need := need_of(entry, account, now=timezone.now()):
                 self._see_to_key(account["_id"], need)
         for batch in _batches(collection_of(Account).find({}).batch_size(BATCH)):
             for username, name in keys_of_others(batch).items():
-                self._count("foreign_keys", f"{username} (given to {name})", ZERO, is_done=False)
+                self._count("foreign_keys", f"{username} (given to {name})", is_done=False)
             for document in batch:
                 self._see_to_account(document)
         self._see_to_payments()
@@ -78,6 +78,11 @@ class Preparation:
 
     def _count(self, row: str, name: str, usd: Any = ZERO, *, is_done: bool, number: int = 1) -> None:
         self.report.rows[row].count(name, usd, is_done=is_done, number=number)
+
+    def _count_need(self, name: str, need: Need, *, is_done: bool) -> None:
+        self._count(need.row, need.label or name, need.usd, is_done=is_done)
+        if need.listed:
+            self.report.extra.setdefault(need.row, []).extend({"account": name, **one} for one in need.listed)
 
     def _close_holds(self) -> None:
         held = list(find_open_holds())
@@ -106,14 +111,14 @@ class Preparation:
             is_done = self._perform(username, need.do)
         if need.row == "restored_keys":
             self._restored.add(username)
-        self._count(need.row, username, need.usd, is_done=is_done)
+        self._count_need(username, need, is_done=is_done)
 
     def _see_to_account(self, document: Document) -> None:
         name = name_of(document)
         needs = self._needs(document, new_key=self._new_key(document, partial(str)))
         if not self._is_applied or not any(need.do for need in needs):
             for need in needs:
-                self._count(need.row, name, need.usd, is_done=need.do is not None)
+                self._count_need(name, need, is_done=need.do is not None)
             return
         gives_key = any(need.row == "hashed_keys" and need.do for need in needs)
         key = self._key_file.make_key(name) if gives_key and self._key_file else ""
@@ -129,7 +134,7 @@ class Preparation:
 
         is_done = self._perform(name, change)
         for need in done if is_done else needs:
-            self._count(need.row, name, need.usd, is_done=is_done and need.do is not None)
+            self._count_need(name, need, is_done=is_done and need.do is not None)
 
     def _needs(self, document: Document, *, new_key: Callable[[], object] | None) -> list[Need]:
         deed = Deed(actor=ACTOR, operation=new_operation(), now=timezone.now())

@@ -1,8 +1,6 @@
 """What `prepare_rollback` finds, and does only when it is told to: each kind of thing on its own."""
 
-import json
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
@@ -15,9 +13,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from accounts import credits
-from accounts.keys import hash_key
-from accounts.models import Account, Balance, LedgerEntry
-from accounts.registration import create_account, hash_stored_key, rotate_key
+from accounts.models import Account, LedgerEntry
+from accounts.registration import create_account
 from books.reconciliation import reconcile_account
 from mongo.collections import collection_of
 from payments import orders
@@ -26,45 +23,12 @@ from proxy.models import RequestLog
 from support.models import AuditEntry
 from tests.conftest import key_of
 from tests.factories import InsertUser
-from tests.support.rollback.conftest import PROCESSES
+from tests.support.rollback.conftest import PROCESSES, Run, counts, document, everything
 from tests.takeover import old_programs
 
-Run = Callable[..., dict[str, Any]]
 SOON = {"expiresAt": datetime.now(UTC).replace(microsecond=0) + timedelta(days=5)}
 PAST = {"expiresAt": datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)}
 ASKED = {"yes": True, "transfer": True, "expires_in": 7}
-
-
-@pytest.fixture
-def run() -> Run:
-    """Run the command; returns its JSON. `fails`: it must exit with an error, too."""
-
-    def call(*, fails: bool = False, **options: Any) -> dict[str, Any]:
-        out = StringIO()
-        if fails:
-            with pytest.raises(CommandError):
-                call_command("prepare_rollback", json=True, stdout=out, **options)
-        else:
-            call_command("prepare_rollback", json=True, stdout=out, **options)
-        found: dict[str, Any] = json.loads(out.getvalue())
-        return found
-
-    return call
-
-
-def counts(report: dict[str, Any], row: str) -> tuple[int, int, int]:
-    found = report["rows"][row]
-    return found["found"], found["done"], found["left"]
-
-
-def document(username: str = "alice") -> dict[str, Any]:
-    found: dict[str, Any] = connection.database["usersNew"].find_one({"_id": username})
-    return found
-
-
-def everything() -> dict[str, list[dict[str, Any]]]:
-    names = ("usersNew", "user_keys", "payments", "request_logs", "ledger_entries", "audit_entries")
-    return {name: list(connection.database[name].find().sort("_id", 1)) for name in names}
 
 
 def processes_have(**told: Any) -> None:
@@ -303,107 +267,3 @@ def test_open_orders_are_listed_and_cancelled_only_when_asked(insert_user: Inser
     assert Payment.objects.get(pk=order.pk).status == "failed"
     assert AuditEntry.objects.filter(target=order.order_code).count() == 1
     assert Payment.objects.filter(status="pending").count() == 1
-
-
-# --- Keys --------------------------------------------------------------------------------------------------------
-
-
-def give_user_key(username: str, key: str, **fields: Any) -> None:
-    connection.database["user_keys"].insert_one({"_id": key, "name": username, "isActive": True, **fields})
-
-
-def user_key(key: str) -> Any:
-    return connection.database["user_keys"].find_one({"_id": key})
-
-
-def bills(key: str) -> str:
-    return str(old_programs.authenticate(connection.database, key)["_id"])
-
-
-def test_a_hashed_key_that_user_keys_has_is_given_back(insert_user: InsertUser, run: Run) -> None:
-    insert_user("alice", credits=1)
-    give_user_key("alice", key_of("alice"))
-    hash_stored_key(username="alice")
-    report = run(yes=True)
-    assert (counts(report, "restored_keys"), counts(report, "hashed_keys")) == ((1, 1, 0), (0, 0, 0))
-    assert document()["apiKey"] == key_of("alice")
-    assert bills(key_of("alice")) == "alice"
-    credits.check_may_hold(api_key=key_of("alice"), balance=Balance.OHMYGPT, minimum=Decimal(1))
-
-
-def test_a_key_that_is_only_hashed_is_listed_or_replaced(insert_user: InsertUser, run: Run, tmp_path: Path) -> None:
-    _, key = create_account(username="alice")
-    credits.top_up(username="alice", amount=Decimal(20), operation="p", actor="sepay")
-    report = run(yes=True)
-    assert (counts(report, "hashed_keys"), report["rows"]["hashed_keys"]["left_usd"]) == ((1, 0, 1), "20.00000000")
-    assert document()["apiKeyHash"] == hash_key(key)
-    file = tmp_path / "keys"
-    assert counts(run(yes=True, new_keys=file), "hashed_keys") == (1, 1, 0)
-    assert file.stat().st_mode & 0o777 == 0o600
-    name, new = file.read_text().strip().split("\t")
-    assert (name, document()["apiKey"], user_key(new)["name"]) == ("alice", new, "alice")
-    assert bills(new) == "alice"
-    with pytest.raises(old_programs.Refused):
-        bills(key)
-    credits.check_may_hold(api_key=new, balance=Balance.OPENHANDS, minimum=Decimal(1))
-    assert new not in str(list(AuditEntry.objects.values_list("before", "after", "reason", "target")))
-    run(yes=True, new_keys=file)
-    assert len(file.read_text().splitlines()) == 1
-
-
-def test_a_file_that_others_can_read_is_refused(insert_user: InsertUser, tmp_path: Path) -> None:
-    create_account(username="alice")
-    file = tmp_path / "keys"
-    file.touch(mode=0o644)
-    with pytest.raises(CommandError, match="chmod 600"):
-        call_command("prepare_rollback", yes=True, new_keys=file)
-    assert "apiKey" not in document()
-
-
-def test_a_replaced_key_does_not_work_there_either(insert_user: InsertUser, run: Run, tmp_path: Path) -> None:
-    insert_user("alice", credits=1, migration=True, isActive=True)
-    give_user_key("alice", key_of("alice"))
-    rotate_key(username="alice")
-    assert bills(key_of("alice")) == "alice", "until then the old proxy takes it"
-    report = run(yes=True, new_keys=tmp_path / "keys")
-    assert counts(report, "replaced_keys") == (1, 1, 0)
-    with pytest.raises(old_programs.Refused, match="revoked"):
-        bills(key_of("alice"))
-    assert bills((tmp_path / "keys").read_text().split()[1]) == "alice"
-
-
-@pytest.mark.parametrize("mark", ["isRetired", "isDisabled"])
-def test_a_key_that_was_disabled_or_deleted_here_does_not_work_there(
-    insert_user: InsertUser, run: Run, mark: str
-) -> None:
-    key = "sk-trollllm-" + "e" * 64
-    entry = {"hash": hash_key(key), mark: True}
-    keys = {hash_key(key)[:24]: entry}
-    insert_user("alice", credits=1, migration=True, isActive=True, keys=keys, keyHashes=[hash_key(key)])
-    give_user_key("alice", key)
-    give_user_key("alice", key_of("alice"))
-    assert counts(run(yes=True), "replaced_keys") == (1, 1, 0)
-    with pytest.raises(old_programs.Refused, match="revoked"):
-        bills(key)
-    assert bills(key_of("alice")) == "alice"
-
-
-def test_further_keys_are_told(insert_user: InsertUser, run: Run) -> None:
-    made, adopted = {"hash": "a" * 64}, {"hash": "b" * 64, "isAdopted": True}
-    insert_user("alice", keys={"a" * 24: made}, keyHashes=["a" * 64])
-    insert_user("bob", keys={"b" * 24: adopted}, keyHashes=["b" * 64])
-    report = run()
-    assert report["rows"]["further_keys"]["examples"] == ["alice"]
-
-
-def test_other_keys_are_told_and_left(insert_user: InsertUser, run: Run) -> None:
-    for name in ("alice", "bob", "carol"):
-        insert_user(name, credits=1, migration=True, isActive=True)
-    give_user_key("alice", "sk-trollllm-extra")
-    give_user_key("bob", key_of("bob"), isActive=False)
-    give_user_key("alice", key_of("carol"))
-    before = list(connection.database["user_keys"].find())
-    report = run(yes=True)
-    assert list(connection.database["user_keys"].find()) == before
-    assert (counts(report, "extra_keys"), counts(report, "revoked_keys")) == ((2, 2, 0), (1, 0, 1))
-    assert report["rows"]["foreign_keys"]["examples"] == ["carol (given to alice)"]
