@@ -6,7 +6,8 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Any
 
-from development.fake_upstream.replies import BadRequestError, JsonObject, OpenAI, Reply, Stream, build_reply
+from development.fake_upstream.replies import BadRequestError, OpenAI, Reply, Stream, build_reply
+from development.fake_upstream.tool_calls import JsonObject
 
 DEFAULT_DIMENSIONS = 8
 _BYTES_OF_A_NUMBER = 6

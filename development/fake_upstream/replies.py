@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, fields
 from http import HTTPStatus
 from typing import Any, Self, cast
 
+from development.fake_upstream.tool_calls import JsonObject, ToolCall, choose_call, count_results, tool_name
+
 MODELS = ("claude-opus-4-5-20251101", "claude-sonnet-4-5-20250929", "claude-haiku-4-5-20251001")
 DEFAULT_WORDS = 16
 
 _MAX_WORD_CHARACTERS = 40
 _OUTPUT_COUNTS = {"completion_tokens", "output_tokens", "total_tokens"}
 _USAGE_VALUES = {"zero": 0, "negative": -5, "absurd": 10**12, "fraction": 1.5, "text": "many", "null": None}
-
-JsonObject = dict[str, Any]
 
 
 class BadRequestError(Exception):
@@ -37,6 +37,8 @@ class Directives:
     chunk_delay: float = 0
     big: int | None = None
     tool: bool = False
+    tools: int | None = None
+    call: str | None = None
     calls: int = 1
     reasoning: bool = False
     refusal: bool = False
@@ -89,7 +91,7 @@ class Reply:
     words: list[str]
     is_cut_by_limit: bool
     choices: int
-    tool: str | None
+    tool: ToolCall | None
     prompt_tokens: int
     directives: Directives
     created: int = field(default_factory=lambda: int(time.time()))
@@ -135,7 +137,9 @@ def build_reply(payload: JsonObject, reply_id: str) -> Reply:
     if not isinstance(payload.get("model"), str):
         raise BadRequestError("model: a string is needed")
     prompt = next((_text(message) for message in reversed(messages) if message.get("role") == "user"), "")
-    directives = Directives.parse(prompt)
+    directives, results = Directives.parse(prompt), 0
+    if directives.tools is not None or not Directives.PATTERN.search(prompt):
+        directives, results = _lasting_directives(messages)
     limit = _positive(payload, "max_completion_tokens") or _positive(payload, "max_tokens")
     wanted = DEFAULT_WORDS if directives.chunks is None else directives.chunks
     size = wanted if limit is None else min(wanted, limit)
@@ -143,14 +147,14 @@ def build_reply(payload: JsonObject, reply_id: str) -> Reply:
     words = [word[:_MAX_WORD_CHARACTERS] for word in itertools.islice(itertools.cycle(source), size)]
     if directives.big is not None:
         words = ["x" * (directives.big // max(1, size))] * size
-    tools = payload.get("tools")
+    tools = payload.get("tools") or []
     return Reply(
         id=reply_id,
         model=payload["model"],
         words=words,
         is_cut_by_limit=size < wanted,
         choices=_positive(payload, "n") or 1,
-        tool=_tool_name(tools[0]) if directives.tool and tools else None,
+        tool=_tool_call(directives, tools, results, words),
         prompt_tokens=count_prompt_tokens(payload) if directives.prompt_tokens is None else directives.prompt_tokens,
         directives=directives,
     )
@@ -181,8 +185,26 @@ def _positive(payload: JsonObject, name: str) -> int | None:
     return value
 
 
-def _tool_name(tool: JsonObject) -> str:
-    return str(tool.get("function", tool).get("name"))
+def _lasting_directives(messages: list[JsonObject]) -> tuple[Directives, int]:
+    """The directives of the last user message with `tools`, which last, and how many results of tools came after it.
+
+    In Anthropic's format the results are user messages too; agents put reminders of their own behind them.
+    """
+    results = 0
+    for message in reversed(messages):
+        results += count_results(message)
+        if message.get("role") == "user" and (directives := Directives.parse(_text(message))).tools is not None:
+            return directives, results
+    return Directives(), 0
+
+
+def _tool_call(directives: Directives, tools: list[JsonObject], results: int, words: list[str]) -> ToolCall | None:
+    if directives.tools is not None and results < directives.tools:
+        names = directives.call.split(",") if directives.call else None
+        return choose_call(tools, names, turn=results)
+    if directives.tool and tools:
+        return ToolCall(tool_name(tools[0]), {"text": " ".join(words)})
+    return None
 
 
 def distort(usage: Any, kind: str | None) -> Any:
@@ -231,7 +253,10 @@ class OpenAI:
         del payload
         message: JsonObject = {"role": "assistant", "content": reply.text, "refusal": None}
         if reply.tool is not None:
-            message |= {"content": None, "tool_calls": [cls._tool_call(reply, json.dumps({"text": reply.text}))]}
+            message |= {
+                "content": None,
+                "tool_calls": [cls._tool_call(reply.tool, reply, json.dumps(reply.tool.arguments))],
+            }
         choices = [
             {"index": index, "message": message, "logprobs": None, "finish_reason": cls._finish_reason(reply)}
             for index in range(reply.choices)
@@ -259,7 +284,11 @@ class OpenAI:
             start: JsonObject = {"role": "assistant", "content": ""}
             deltas: list[JsonObject] = [{"content": piece} for piece in reply.pieces]
         else:
-            start = {"role": "assistant", "content": None, "tool_calls": [{"index": 0, **cls._tool_call(reply, "")}]}
+            start = {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"index": 0, **cls._tool_call(reply.tool, reply, "")}],
+            }
             deltas = [{"tool_calls": [{"index": 0, "function": {"arguments": part}}]} for part in argument_parts(reply)]
         finish = event({}, cls._finish_reason(reply))
         last = b"" if usage is None else sse_event({**frame, "choices": [], "usage": usage})
@@ -281,8 +310,8 @@ class OpenAI:
         return "length" if reply.is_cut_by_limit else "stop" if reply.tool is None else "tool_calls"
 
     @staticmethod
-    def _tool_call(reply: Reply, arguments: str) -> JsonObject:
-        function = {"name": reply.tool, "arguments": arguments}
+    def _tool_call(tool: ToolCall, reply: Reply, arguments: str) -> JsonObject:
+        function = {"name": tool.name, "arguments": arguments}
         return {"id": f"call_{reply.id}", "type": "function", "function": function}
 
 
@@ -313,7 +342,7 @@ class Anthropic:
         del payload
         content: JsonObject = {"type": "text", "text": reply.text}
         if reply.tool is not None:
-            content = {**cls._tool_use(reply), "input": {"text": reply.text}}
+            content = cls._tool_use(reply.tool, reply) | {"input": reply.tool.arguments}
         usage = cls.usage(reply)
         return {
             **cls._frame(reply),
@@ -335,7 +364,7 @@ class Anthropic:
             block: JsonObject = {"type": "text", "text": ""}
             deltas: list[JsonObject] = [{"type": "text_delta", "text": piece} for piece in reply.pieces]
         else:
-            block = {**cls._tool_use(reply), "input": {}}
+            block = cls._tool_use(reply.tool, reply) | {"input": {}}
             deltas = [{"type": "input_json_delta", "partial_json": part} for part in argument_parts(reply)]
         stop = {"stop_reason": cls._stop_reason(reply), "stop_sequence": None}
         return Stream(
@@ -358,8 +387,8 @@ class Anthropic:
         return "max_tokens" if reply.is_cut_by_limit else "end_turn" if reply.tool is None else "tool_use"
 
     @staticmethod
-    def _tool_use(reply: Reply) -> JsonObject:
-        return {"type": "tool_use", "id": f"toolu_{reply.id}", "name": reply.tool}
+    def _tool_use(tool: ToolCall, reply: Reply) -> JsonObject:
+        return {"type": "tool_use", "id": f"toolu_{reply.id}", "name": tool.name}
 
 
 def _is_exact(reply: Reply) -> bool:
@@ -368,8 +397,6 @@ def _is_exact(reply: Reply) -> bool:
 
 def argument_parts(reply: Reply) -> list[str]:
     """The JSON arguments of the tool call, in as many parts as the reply has words."""
-    parts = [json.dumps(piece)[1:-1] for piece in reply.pieces]
-    if parts:
-        parts[0] = '{"text": "' + parts[0]
-        parts[-1] += '"}'
-    return parts
+    text = json.dumps(reply.tool.arguments if reply.tool else {})
+    count = len(reply.words)
+    return [text[len(text) * index // count : len(text) * (index + 1) // count] for index in range(count)]

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import cast
 
-from development.fake_upstream.replies import JsonObject, OpenAI, Reply, Stream, argument_parts, distort, sse_event
+from development.fake_upstream.replies import OpenAI, Reply, Stream, argument_parts, distort, sse_event
+from development.fake_upstream.tool_calls import JsonObject, tool_name
 
 
 def as_chat(payload: JsonObject) -> JsonObject:
@@ -27,7 +28,8 @@ def _client_tools(payload: JsonObject) -> list[JsonObject]:
 def _as_message(item: object) -> object:
     if not isinstance(item, dict) or "role" in item:
         return item
-    return {"role": "item", "content": item.get("output") or item.get("arguments") or item.get("input") or ""}
+    role = "tool" if str(item.get("type")).endswith("_output") else "item"
+    return {"role": role, "content": item.get("output") or item.get("arguments") or item.get("input") or ""}
 
 
 class Responses:
@@ -128,10 +130,10 @@ def _items(reply: Reply, payload: JsonObject) -> Iterator[JsonObject]:
         is_sealed = "reasoning.encrypted_content" in (payload.get("include") or [])
         yield item | ({"encrypted_content": "c2VhbGVk"} if is_sealed else {})
     if reply.tool is not None:
-        is_custom = _client_tools(payload)[0].get("type") == "custom"
+        custom = {tool_name(tool) for tool in _client_tools(payload) if tool["type"] == "custom"}
         for index in range(reply.directives.calls):
-            call = {"call_id": f"call_{index}_{reply.id}", "name": reply.tool, "status": "completed"}
-            if is_custom:
+            call = {"call_id": f"call_{index}_{reply.id}", "name": reply.tool.name, "status": "completed"}
+            if reply.tool.name in custom:
                 yield {"id": f"ctc_{index}_{reply.id}", "type": "custom_tool_call", **call, "input": reply.text}
             else:
                 arguments = "".join(argument_parts(reply))

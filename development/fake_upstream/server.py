@@ -19,7 +19,9 @@ Directives in the last user message, prompt or input change that, for example `[
     chunks=50               words in the reply, still at most `max_tokens`
     chunk_delay=0.05        seconds before each word of a stream, and before its end
     big=20000000            bytes of text in the reply, spread evenly over its words
-    tool                    call the first tool of `tools`
+    tool                    call the first tool of the request
+    tools=20                call a tool until 20 results have come after this message: it lasts, with all beside it
+    call=Bash,Read          with `tools`: call these in turns, not the first of the request
     calls=2                 with `tool`, in a response: call it so often at once
     reasoning               in a response: an item of reasoning before the rest
     refusal                 in a response: refuse, with the words of the reply
@@ -66,13 +68,13 @@ from development.fake_upstream.replies import (
     Anthropic,
     BadRequestError,
     Directives,
-    JsonObject,
     OpenAI,
     Reply,
     Stream,
     build_reply,
 )
 from development.fake_upstream.responses import Responses, as_chat
+from development.fake_upstream.tool_calls import JsonObject
 
 Api = type[OpenAI] | type[Anthropic] | type[Responses]
 
@@ -93,6 +95,8 @@ class RecordedRequest:
     body: bytes
     body_bytes: int
     client_connected: bool | None = None
+    counted: dict[str, int] | None = None
+    """The tokens of the answer, in the words of the directives; None where nothing was generated."""
 
     def json(self) -> Any:
         """The body as JSON; raises ValueError if it is none, or longer than what is kept."""
@@ -305,6 +309,7 @@ class _Connection(socketserver.StreamRequestHandler):
             message = api.broke if directives.broke else message
             error = api.error(directives.status, message)
             return self._send_json(directives.status, error, headers)
+        request.counted = _counted(reply)
         if payload.get("stream"):
             return self._send_stream(api.stream(reply, payload), reply)
         body = b"{not json" if directives.garbage else json.dumps(api.body(reply, payload)).encode()
@@ -398,6 +403,15 @@ def _parse_payload(body: bytes, path: str) -> JsonObject:
     if path == "/v1/messages" and payload.get("max_tokens") is None:
         raise BadRequestError("max_tokens: field required")
     return payload
+
+
+def _counted(reply: Reply) -> dict[str, int]:
+    return {
+        "prompt_tokens": reply.prompt_tokens,
+        "completion_tokens": reply.completion_tokens,
+        "cached_tokens": reply.directives.cached_tokens or 0,
+        "cache_creation_tokens": reply.directives.cache_creation_tokens or 0,
+    }
 
 
 def _size(text: str, *, base: int) -> int:
