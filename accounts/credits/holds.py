@@ -102,59 +102,10 @@ def hold(
     check_hold(request_id, minimum, minimum=minimum, maximum=maximum)
     now = now or timezone.now()
     key, key_in_use, use = key_filter(api_key), KeyInUse(api_key, now=now), Use(balance, models)
-    low, high = to_bson(minimum), to_bson(maximum)
-
-    def attempt() -> Document | None:
-        query = {
-            **key,
-            **key_in_use.condition,
-            "isActive": {"$ne": False},
-            "reviewSince": None,
-            "migration": {"$ne": False},
-            "$and": [not_expired(now)],
-            # Above, a list holds whatever is in it, and text counts for a flag: here nothing odd passes.
-            "$expr": {
-                "$and": [
-                    is_readable(),
-                    at_least(balance.field, minimum),
-                    rate_allows(now),
-                    concurrency_allows(),
-                    *key_in_use.may_hold(use, minimum),
-                ]
-            },
-        }
-        # What is null counts for nothing in a minimum.
-        available: Document = {"$min": [number(balance.field), key_in_use.left()]}
-        share = {"$max": [low, {"$min": [high, rounded({"$divide": [available, 2]})]}]}
-        is_ample = {"$gte": [available, to_bson(maximum if ample is None else ample)]}
-        amount: Document | float = high if low == high else {"$cond": [is_ample, high, share]}
-        update: list[Document] = [
-            {
-                "$set": {
-                    f"holds.{request_id}": {
-                        "balance": balance.value,
-                        "amount": amount,
-                        "at": now,
-                        "process": process_id(),
-                        **key_in_use.of_hold(),
-                    },
-                    "heldSince": {"$ifNull": ["$heldSince", now]},
-                    **rate_update(now),
-                }
-            },
-            {
-                "$set": {
-                    balance.field: rounded({"$subtract": [number(balance.field), f"$holds.{request_id}.amount"]}),
-                    **key_in_use.counted(f"$holds.{request_id}.amount"),
-                }
-            },
-        ]
-        fields = (balance.field, f"holds.{request_id}", *key_in_use.fields, *RATE_FIELDS)
-        return find_one_and_update(Account, query, update, fields=fields)
-
+    wanted = _Wanted(request_id, use, minimum, maximum, maximum if ample is None else ample, now)
     # A refusal reads why in a second trip; if the reason has gone by then (a purchase, a settlement), it tries again.
     for _ in range(HOLD_ATTEMPTS):
-        after = attempt()
+        after = _try_hold(key, key_in_use, wanted)
         if after is not None:
             amount_held, balance_after = (
                 from_bson(after["holds"][request_id]["amount"]),
@@ -178,6 +129,64 @@ def hold(
             raise refusal
     rate = read_rate(accounts().find_one(key) or {}, now)
     raise RateLimitExceeded("Other requests came first each time. Try again.", rate=rate, retry_seconds=1)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is to be held, for which use, as `hold` was asked. USD."""
+
+    request_id: str
+    use: Use
+    minimum: Decimal
+    maximum: Decimal
+    ample: Decimal
+    now: datetime
+
+    def amount(self, key_in_use: KeyInUse) -> Document | float:
+        """Expression: how much is held where the filter matches."""
+        low, high = to_bson(self.minimum), to_bson(self.maximum)
+        if low == high:
+            return high
+        # What is null, as without a budget, counts for nothing in a minimum.
+        available: Document = {"$min": [number(self.use.balance.field), key_in_use.left()]}
+        share = {"$max": [low, {"$min": [high, rounded({"$divide": [available, 2]})]}]}
+        return {"$cond": [{"$gte": [available, to_bson(self.ample)]}, high, share]}
+
+
+def _try_hold(key: Document, key_in_use: KeyInUse, wanted: _Wanted) -> Document | None:
+    """Hold it in one update, if the account with this key may; the fields of it afterwards, or None."""
+    field, hold_path, now = wanted.use.balance.field, f"holds.{wanted.request_id}", wanted.now
+    query = {
+        **key,
+        **key_in_use.condition,
+        "isActive": {"$ne": False},
+        "reviewSince": None,
+        "migration": {"$ne": False},
+        "$and": [not_expired(now)],
+        # Above, a list holds whatever is in it, and text counts for a flag: here nothing odd passes.
+        "$expr": {
+            "$and": [
+                is_readable(),
+                at_least(field, wanted.minimum),
+                rate_allows(now),
+                concurrency_allows(),
+                *key_in_use.may_hold(wanted.use, wanted.minimum),
+            ]
+        },
+    }
+    hold_entry = {
+        "balance": wanted.use.balance.value,
+        "amount": wanted.amount(key_in_use),
+        "at": now,
+        "process": process_id(),
+        **key_in_use.of_hold(),
+    }
+    amount = f"${hold_path}.amount"
+    update: list[Document] = [
+        {"$set": {hold_path: hold_entry, "heldSince": {"$ifNull": ["$heldSince", now]}, **rate_update(now)}},
+        {"$set": {field: rounded({"$subtract": [number(field), amount]}), **key_in_use.counted(amount)}},
+    ]
+    return find_one_and_update(Account, query, update, fields=(field, hold_path, *key_in_use.fields, *RATE_FIELDS))
 
 
 def check_may_hold(*, api_key: str, balance: Balance, minimum: Decimal, now: datetime | None = None) -> None:
