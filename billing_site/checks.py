@@ -44,6 +44,15 @@ def check_transactions(databases: Sequence[str] | None = None, **kwargs: Any) ->
     return messages
 
 
+@register()
+def check_date_order(**kwargs: Any) -> list[CheckMessage]:
+    """A date must have one meaning."""
+    if settings.DATE_ORDER in ("dmy", "iso"):
+        return []
+    hint = "Set DATE_ORDER to dmy or to iso."
+    return [Error(f"DATE_ORDER is {settings.DATE_ORDER!r}, which nothing reads.", hint=hint, id="billing.E021")]
+
+
 @register(Tags.database, deploy=True)
 def check_plain_keys(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """API keys that old documents hold as plain text: each can be read in the database, and once in its slow log."""

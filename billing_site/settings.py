@@ -377,6 +377,11 @@ STAFF_SECOND_FACTOR_REQUIRED = env.bool("STAFF_SECOND_FACTOR_REQUIRED", default=
 STAFF_AMOUNT_LIMITS = {role: Decimal(limit) for role, limit in env.dict("STAFF_AMOUNT_LIMITS", default={}).items()}
 """The most that a role may move at once, in USD: `Support=50,Billing admin=1000`. Empty = no limit."""
 
+DATE_ORDER = env.str("DATE_ORDER", default="dmy")
+"""How staff may type dates beside `2026-11-27`: `dmy` also reads `27/11/2026`, `iso` nothing else."""
+DECIMAL_COMMA = env.bool("DECIMAL_COMMA", default=False)
+"""Whether a comma in a number that staff type divides it from its fraction (`1,5`). Off, a comma is refused."""
+
 UNFOLD = {
     "SITE_TITLE": "LLM credits",
     "SITE_HEADER": "LLM credits",

@@ -6,13 +6,7 @@ from typing import Any
 
 from django import forms
 from django.utils import timezone
-from unfold.widgets import (
-    UnfoldAdminDecimalFieldWidget,
-    UnfoldAdminIntegerFieldWidget,
-    UnfoldAdminRadioSelectWidget,
-    UnfoldAdminSelectWidget,
-    UnfoldAdminTextInputWidget,
-)
+from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminSelectWidget
 
 from accounts import credits
 from accounts.administration import set_active, set_expiry, set_limits
@@ -26,6 +20,8 @@ from money.amounts import MAX_AMOUNT, ZERO, format_usd
 from support.actions.action import Action, ActionForm, Data, Line, Result, nothing
 from support.actions.keys import KEY_ACTIONS, state_of_keys
 from support.audit.trail import State
+from support.forms import AmountField, MomentField, WholeNumberField
+from support.typed import write_amount, write_moment
 
 
 class TransferForm(ActionForm):
@@ -35,13 +31,12 @@ class TransferForm(ActionForm):
         widget=UnfoldAdminRadioSelectWidget,
     )
     is_all = forms.BooleanField(label="Everything that is available", required=False)
-    amount = forms.DecimalField(
+    amount = AmountField(
         label="Amount (USD)",
         required=False,
         min_value=Decimal("0.00000001"),
         max_value=MAX_AMOUNT,
         decimal_places=8,
-        widget=UnfoldAdminDecimalFieldWidget,
     )
     field_order = ("source", "amount", "is_all", "reason")
 
@@ -66,7 +61,7 @@ class TransferForm(ActionForm):
 
     def fixed_values(self) -> dict[str, str]:
         """`Everything` becomes the amount that the preview showed: a refund in between is not moved unseen."""
-        return super().fixed_values() | {"amount": f"{self.cleaned_data['amount']:f}", "is_all": ""}
+        return super().fixed_values() | {"amount": write_amount(self.cleaned_data["amount"]), "is_all": ""}
 
 
 class AdjustForm(ActionForm):
@@ -78,12 +73,11 @@ class AdjustForm(ActionForm):
     direction = forms.ChoiceField(
         label="What to do", choices=[("add", "Add"), ("deduct", "Deduct")], widget=UnfoldAdminRadioSelectWidget
     )
-    amount = forms.DecimalField(
+    amount = AmountField(
         label="Amount (USD)",
         min_value=Decimal("0.00000001"),
         max_value=MAX_AMOUNT,
         decimal_places=8,
-        widget=UnfoldAdminDecimalFieldWidget,
     )
     field_order = ("balance", "direction", "amount", "reason")
 
@@ -101,9 +95,7 @@ class ExpiryForm(ActionForm):
         initial="7",
         widget=UnfoldAdminSelectWidget,
     )
-    date = forms.DateTimeField(
-        label="Date and time (UTC)", required=False, widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"})
-    )
+    date = MomentField(label="Date and time (UTC)", required=False)
     field_order = ("choice", "date", "reason")
 
     def clean(self) -> Data:
@@ -119,22 +111,20 @@ class ExpiryForm(ActionForm):
         values = super().fixed_values()
         if self.cleaned_data["choice"] in ("never", "date"):
             return values
-        return values | {"choice": "date", "date": f"{self.cleaned_data['expires_at']:%Y-%m-%dT%H:%M}"}
+        return values | {"choice": "date", "date": write_moment(self.cleaned_data["expires_at"])}
 
 
 class LimitsForm(ActionForm):
-    requests_per_minute = forms.IntegerField(
+    requests_per_minute = WholeNumberField(
         required=False,
         min_value=0,
         max_value=1_000_000,
-        widget=UnfoldAdminIntegerFieldWidget,
         help_text="Leave empty for the platform's limit. 0 refuses every request.",
     )
-    concurrent_requests = forms.IntegerField(
+    concurrent_requests = WholeNumberField(
         required=False,
         min_value=0,
         max_value=100_000,
-        widget=UnfoldAdminIntegerFieldWidget,
         help_text="Leave empty for the platform's limit.",
     )
     field_order = ("requests_per_minute", "concurrent_requests", "reason")

@@ -18,7 +18,6 @@ from money.amounts import ZERO, format_usd
 from support.audit.actors import actor_of
 from support.audit.trail import State, perform
 from support.errors import AmountAboveLimit, ChangedSincePreview, PermissionNeeded
-from support.forms import AsciiDigits
 
 Data = dict[str, Any]
 
@@ -56,7 +55,7 @@ class Need:
     why: str
 
 
-class ActionForm(AsciiDigits, forms.Form):
+class ActionForm(forms.Form):
     """Every action has a reason; `target` is what the dialog was opened for."""
 
     reason = forms.CharField(

@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 from django.utils import timezone
-from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from accounts.credits import format_time
 from accounts.models import Account
@@ -26,6 +26,7 @@ from support.actions.event_lines import REVIEW, event_lines, expiry_line, show_s
 from support.actions.event_work import WORK
 from support.actions.split import SPLIT
 from support.audit.trail import State
+from support.forms import AmountField
 
 
 class MatchForm(ActionForm):
@@ -42,12 +43,11 @@ class MatchForm(ActionForm):
 
 class CreditForm(ActionForm):
     username = forms.CharField(label="Account", strip=False, widget=UnfoldAdminTextInputWidget)
-    amount = forms.DecimalField(
+    amount = AmountField(
         label="Credits (USD)",
         min_value=Decimal("0.00000001"),
         max_value=MAX_AMOUNT,
         decimal_places=8,
-        widget=UnfoldAdminDecimalFieldWidget,
     )
     field_order = ("username", "amount", "reason")
 
@@ -62,12 +62,11 @@ class CreditForm(ActionForm):
 
 
 class RefundForm(ActionForm):
-    amount = forms.DecimalField(
+    amount = AmountField(
         label="Amount that was sent back, in the payment's currency",
         min_value=Decimal("0.01"),
         decimal_places=2,
         max_digits=14,
-        widget=UnfoldAdminDecimalFieldWidget,
     )
     reference = forms.CharField(
         label="The bank's reference of the transfer",

@@ -7,7 +7,6 @@ from typing import Any
 from django import forms
 from django.utils import timezone
 from unfold.widgets import (
-    UnfoldAdminDecimalFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
@@ -30,6 +29,7 @@ from accounts.models import Account, Balance
 from money.amounts import MAX_AMOUNT, format_usd
 from proxy.billing.price_book import PRICES
 from support.actions.action import Action, ActionForm, Data, Line, Result, nothing
+from support.forms import AmountField, MomentField
 
 PERMISSION = "support.rotate_key"
 BOTH = ""
@@ -40,12 +40,11 @@ class LimitedForm(ActionForm):
     """What can be chosen for a key."""
 
     name = forms.CharField(max_length=LONGEST_NAME, widget=UnfoldAdminTextInputWidget)
-    budget = forms.DecimalField(
+    budget = AmountField(
         label="Budget (USD)",
         required=False,
         max_value=MAX_AMOUNT,
         decimal_places=8,
-        widget=UnfoldAdminDecimalFieldWidget,
         help_text="Leave empty for none. Requests beyond it are refused until it begins anew.",
     )
     budget_period = forms.ChoiceField(
@@ -66,12 +65,7 @@ class LimitedForm(ActionForm):
         choices=[(BOTH, "Both"), *((balance.value, f"{balance.label} only") for balance in Balance)],
         widget=UnfoldAdminSelectWidget,
     )
-    expires_at = forms.DateTimeField(
-        label="Expires (UTC)",
-        required=False,
-        widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}),
-        help_text="Leave empty for never.",
-    )
+    expires_at = MomentField(label="Expires (UTC)", required=False, help_text="Leave empty for never.")
 
     def clean_models(self) -> tuple[str, ...] | None:
         names = tuple(self.cleaned_data["models"].replace(",", " ").split())
@@ -125,7 +119,7 @@ class ChangeKeyForm(LimitedForm, KeyForm):
             "budget_period": entry.budget_period.value,
             "models": " ".join(entry.models or ()),
             "upstream": upstreams[0] if len(set(upstreams)) == 1 else BOTH,
-            "expires_at": entry.expires_at and f"{entry.expires_at:%Y-%m-%dT%H:%M}",
+            "expires_at": entry.expires_at,
         }
         for name, value in present.items():
             self.fields[name].initial = value

@@ -23,8 +23,11 @@ from payments.rules.renewal import renews_expiry
 from support.actions.action import Action, ActionForm, Data, Line, Result
 from support.actions.event_lines import REVIEW, event_lines, expiry_line, show_suggestions
 from support.admin.display import show_money
+from support.typed import NotUnderstood, read_amount, shorten
 
-_PART = re.compile(r"(?P<order>\S.*?)[\s:;=]+(?P<amount>\d+(?:\.\d{1,3})?)")
+MOST_PLACES = 3
+"""Of an amount, in whatever currency."""
+_PART = re.compile(r"(?P<order>\S.*?)[\s:;=]+(?P<amount>[^\s:;=]+)")
 
 
 class SplitForm(ActionForm):
@@ -51,10 +54,16 @@ class SplitForm(ActionForm):
             if not line.strip():
                 continue
             read = _PART.fullmatch(line.strip())
-            if read is None:
-                raise forms.ValidationError(f"“{line.strip()}” is no order code with an amount such as 25000.")
             try:
-                found.append(Part(find_order(read["order"]), Decimal(read["amount"])))
+                if read is None:
+                    raise NotUnderstood("")
+                amount = read_amount(read["amount"])
+                if amount < 0 or amount != round(amount, MOST_PLACES):
+                    raise NotUnderstood("")
+                found.append(Part(find_order(read["order"]), amount))
+            except NotUnderstood as error:
+                words = f"“{shorten(line.strip())}” is no order code with an amount such as 25000. {error}"
+                raise forms.ValidationError(words.strip()) from error
             except PaymentNotFound as error:
                 raise forms.ValidationError(str(error)) from error
         return found

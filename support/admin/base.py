@@ -13,10 +13,10 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 from pymongo.errors import PyMongoError
 from unfold.admin import ModelAdmin
-from unfold.views import ChangeList
 
 from support.admin.display import TOO_LONG, document_key
 from support.admin.edits import RecordedEdits
+from support.admin.lists import CheckedChangeList, DeclaredLookups
 
 MAX_COUNT = 10_000
 COUNT_SECONDS = 0.3
@@ -50,7 +50,7 @@ class CappedPaginator(Paginator):
         return self.count >= MAX_COUNT
 
 
-class BigChangeList(ChangeList):
+class BigChangeList(CheckedChangeList):
     """A list sorted by an index alone: Django's extra sort by primary key would sort the whole collection in memory."""
 
     result_count: int
@@ -71,7 +71,7 @@ class BigChangeList(ChangeList):
             if not is_timeout(error):
                 raise
             messages.warning(request, TOO_SLOW)
-            self.result_list = self.model._default_manager.none()
+            self.result_list, self.is_cut = self.model._default_manager.none(), True
             return
         if self.paginator.is_uncounted and found < self.list_per_page:
             # The last page: so many there are.
@@ -90,25 +90,6 @@ class BigChangeList(ChangeList):
             ordering: list[str] = super().get_ordering(request, queryset)
             return ordering[:1]
         return list(self.model_admin.get_ordering(request))
-
-
-class DeclaredLookups:
-    """An address filters only by what `list_filter` declares. Django would allow every field, so a viewer could find a
-    key or a password hash letter by letter, and any pattern would scan the collection.
-    """
-
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        filters = cast(ModelAdmin, self).get_list_filter(request)
-        return any(lookup in _parameters_of(one) for one in filters)
-
-
-def _parameters_of(list_filter: Any) -> tuple[str, ...]:
-    """The parameters of an address that one entry of `list_filter` reads."""
-    if isinstance(list_filter, str):
-        return f"{list_filter}__exact", f"{list_filter}__isnull"
-    if isinstance(list_filter, tuple):
-        return f"{list_filter[0]}_from", f"{list_filter[0]}_to"
-    return (list_filter.parameter_name,)
 
 
 class BigCollectionAdmin(DeclaredLookups, RecordedEdits, ModelAdmin):

@@ -11,7 +11,7 @@ from django.dispatch import Signal
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
-from support.forms import AsciiDigits
+from support.forms import FIELD_OVERRIDES
 
 REASON = "reason"
 Values = dict[str, Any]
@@ -20,7 +20,7 @@ edited = Signal()
 """Somebody added, changed or deleted a document: `user`, `verb`, `document`, and the `edit`."""
 
 
-class ReasonForm(AsciiDigits, forms.ModelForm):
+class ReasonForm(forms.ModelForm):
     """A form of the admin that asks why."""
 
     reason = forms.CharField(
@@ -72,6 +72,7 @@ class RecordedEdits:
     """A mixin of every admin: what its forms do is sent to `edited`, and forms that ask for a reason show it last."""
 
     form: type[forms.ModelForm]
+    formfield_overrides: Any = FIELD_OVERRIDES
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)  # type: ignore[misc]

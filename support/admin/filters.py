@@ -1,14 +1,17 @@
 """The filters of the lists, each served by an index."""
 
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from collections.abc import Iterator
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
 
-from django.contrib import admin, messages
+from django import forms
+from django.contrib import messages
 from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 from unfold.contrib.filters.admin import RangeDateFilter, RangeNumericFilter
+from unfold.contrib.filters.forms import RangeDateForm
 
 from accounts.models import UNDER_REVIEW_AFTER, Balance
 from mongo.fields import find_unreadable
@@ -16,34 +19,96 @@ from payments.models import WAITING_FOR_STAFF
 from proxy.models import ModelPrice
 from support.actions.account import ACTIONS
 from support.actions.desk import EVENT_ACTIONS, PAYMENT_ACTIONS, SITE_ACTIONS
+from support.admin.lists import ChoiceFilter
+from support.forms import AmountField, AmountInput, DayField
+from support.typed import DAY_EXAMPLE, NotUnderstood, read_amount, read_day, shorten
 
 FIELDS = {Balance.OPENHANDS: "credits_new", Balance.OHMYGPT: "credits"}
 SOON = timedelta(days=1)
 MAX_AMOUNT = 10**9
+ENDS = ("from", "to")
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 # --- Of every list ----------------------------------------------------------------------------------------------------
 
 
-class DayRangeFilter(RangeDateFilter):
+class DayRangeForm(RangeDateForm):
+    """The two days of a filter, as they were typed; what cannot be read is said beside it."""
+
+    def __init__(self, name: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(name, *args, **kwargs)
+        for end in ENDS:
+            widget = self.fields[f"{name}_{end}"].widget
+            widget.attrs["placeholder"] = f"{end.capitalize()}, such as {DAY_EXAMPLE}"
+            self.fields[f"{name}_{end}"] = DayField(label="", required=False, widget=widget)
+
+
+class AmountRangeForm(forms.Form):
+    """The two amounts of a filter, as they were typed."""
+
+    def __init__(self, name: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for end in ENDS:
+            attributes = {"placeholder": end.capitalize(), "aria-label": end.capitalize()}
+            self.fields[f"{name}_{end}"] = AmountField(label="", required=False, widget=AmountInput(attributes))
+
+
+class RangeFilter:
+    """What the filters from one value to another, both included, have in common: each end is read once, or refused."""
+
+    title: str
+    parameter_name: Any
+    used_parameters: Any
+
+    def read(self, text: str) -> Any:
+        """The value of one end. Raises `NotUnderstood`."""
+        raise NotImplementedError
+
+    def typed(self, end: str) -> str:
+        """What was typed for one end."""
+        return str(self.used_parameters.get(f"{self.parameter_name}_{end}") or "").strip()
+
+    def value_of(self, end: str) -> Any:
+        """The value of one end; None if there is none, or it cannot be read, which `problems` says."""
+        try:
+            return self.read(self.typed(end)) if self.typed(end) else None
+        except NotUnderstood:
+            return None
+
+    @property
+    def problems(self) -> list[str]:
+        found = []
+        for end in ENDS:
+            try:
+                self.read(self.typed(end)) if self.typed(end) else None
+            except NotUnderstood as error:
+                found.append(f"The filter “{self.title}, {end}” cannot be read: {error}")
+        return found
+
+    @property
+    def in_words(self) -> str:
+        ends = [f"{end} {shorten(self.typed(end))}" for end in ENDS if self.typed(end)]
+        return f"{self.title}: {' '.join(ends)}" if ends else ""
+
+
+class DayRangeFilter(RangeFilter, RangeDateFilter):
     """From one day to another, both included, in UTC."""
 
+    form_class = DayRangeForm
+
+    def read(self, text: str) -> datetime:
+        return datetime.combine(read_day(text), time(), UTC)
+
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        first, last = (self._day(end) for end in ("from", "to"))
+        first, last = (self.value_of(end) for end in ENDS)
         if first:
             queryset = queryset.filter(**{f"{self.parameter_name}__gte": first})
         if last:
             queryset = queryset.filter(**{f"{self.parameter_name}__lt": day_after(last)})
         return queryset
 
-    def _day(self, end: str) -> datetime | None:
-        try:
-            return datetime.fromisoformat(self.used_parameters[f"{self.parameter_name}_{end}"]).replace(tzinfo=UTC)
-        except (KeyError, ValueError):
-            return None
 
-
-class UnreadableFilter(admin.SimpleListFilter):
+class UnreadableFilter(ChoiceFilter):
     """Documents of which something cannot be read. No index knows them: each is looked at, until the time is over."""
 
     title = "unreadable"
@@ -74,7 +139,7 @@ def day_after(time: datetime) -> datetime:
 # --- Of the accounts --------------------------------------------------------------------------------------------------
 
 
-class ExpiryFilter(admin.SimpleListFilter):
+class ExpiryFilter(ChoiceFilter):
     title = "expiry"
     parameter_name = "expiry"
 
@@ -93,7 +158,7 @@ class ExpiryFilter(admin.SimpleListFilter):
         return queryset.filter(condition) if condition else queryset
 
 
-class StatusFilter(admin.SimpleListFilter):
+class StatusFilter(ChoiceFilter):
     title = "status"
     parameter_name = "status"
 
@@ -113,7 +178,7 @@ def is_zero(name: str) -> Q:
     return Q(**{name: 0}) | Q(**{name: None})
 
 
-class BalanceFilter(admin.SimpleListFilter):
+class BalanceFilter(ChoiceFilter):
     """Accounts by what one balance holds: the usual questions as links, served by the balance's index."""
 
     balance: Balance
@@ -148,12 +213,23 @@ class OhMyGPTFilter(BalanceFilter):
     balance = Balance.OHMYGPT
 
 
-class BalanceRangeFilter(RangeNumericFilter):
-    """Accounts with a balance from one amount to another, both included; what is not an amount is left out."""
+class BalanceRangeFilter(RangeFilter, RangeNumericFilter):
+    """Accounts with a balance from one amount to another, both included."""
+
+    def read(self, text: str) -> Decimal:
+        amount = read_amount(text)
+        if abs(amount) >= MAX_AMOUNT:
+            raise NotUnderstood(f"“{shorten(text)}” is more than any account has.")
+        return amount
+
+    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
+        names = [f"{self.parameter_name}_{end}" for end in ENDS]
+        form = AmountRangeForm(str(self.parameter_name), {name: self.used_parameters.get(name) for name in names})
+        yield {"request": self.request, "parameter_name": self.parameter_name, "form": form}
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         name = str(self.parameter_name)
-        least, most = (self._amount(f"{name}_{end}") for end in ("from", "to"))
+        least, most = (self.value_of(end) for end in ENDS)
         if least is None and most is None:
             return queryset
         condition = Q()
@@ -164,19 +240,11 @@ class BalanceRangeFilter(RangeNumericFilter):
         has_zero = (least is None or least <= 0) and (most is None or most >= 0)
         return queryset.filter(condition | Q(**{name: None}) if has_zero else condition)
 
-    def _amount(self, parameter: str) -> Decimal | None:
-        text = str(self.used_parameters.get(parameter) or "")
-        try:
-            amount = Decimal(text) if text.isascii() else Decimal("NaN")
-        except InvalidOperation:
-            return None
-        return amount if amount.is_finite() and abs(amount) < MAX_AMOUNT else None
-
 
 # --- Of the payments --------------------------------------------------------------------------------------------------
 
 
-class QueueFilter(admin.SimpleListFilter):
+class QueueFilter(ChoiceFilter):
     """What the number in the sidebar counts."""
 
     title = "queue"
@@ -192,7 +260,7 @@ class QueueFilter(admin.SimpleListFilter):
 # --- Of the requests --------------------------------------------------------------------------------------------------
 
 
-class UpstreamFilter(admin.SimpleListFilter):
+class UpstreamFilter(ChoiceFilter):
     title = "upstream"
     parameter_name = "upstream"
 
@@ -204,7 +272,7 @@ class UpstreamFilter(admin.SimpleListFilter):
         return queryset.billed_to(*chosen) if chosen else queryset
 
 
-class ResultFilter(admin.SimpleListFilter):
+class ResultFilter(ChoiceFilter):
     title = "result"
     parameter_name = "result"
 
@@ -215,9 +283,10 @@ class ResultFilter(admin.SimpleListFilter):
         return queryset.filter(is_success=self.value() == "ok") if self.value() in ("failed", "ok") else queryset
 
 
-class ModelFilter(admin.SimpleListFilter):
+class ModelFilter(ChoiceFilter):
     title = "model"
     parameter_name = "model"
+    takes_any = True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         # Logs may name models that have no price row any more.
@@ -236,9 +305,10 @@ class ModelFilter(admin.SimpleListFilter):
 # --- Of the audit trail -----------------------------------------------------------------------------------------------
 
 
-class ActionFilter(admin.SimpleListFilter):
+class ActionFilter(ChoiceFilter):
     title = "action"
     parameter_name = "action"
+    takes_any = True
 
     def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
         every = ACTIONS | EVENT_ACTIONS | PAYMENT_ACTIONS | SITE_ACTIONS

@@ -22,6 +22,7 @@ from support.admin.base import BigCollectionAdmin
 from support.admin.display import BALANCE_COLOURS, badge, text_of, unreadable_of, usd
 from support.admin.edits import RepairForm
 from support.admin.filters import UnreadableFilter
+from support.forms import FIELD_OVERRIDES
 
 FREE = "is_free"
 SAMPLE = Usage(input_tokens=3000, output_tokens=1000, cache_write_tokens=2000, cache_read_tokens=5000)
@@ -216,9 +217,7 @@ class ModelPriceAdmin(BigCollectionAdmin):
     """What each model costs. A change holds for requests that start later; logs keep their price."""
 
     form = ModelPriceForm
-    formfield_overrides = {  # noqa: RUF012  # As Django's admins have it.
-        models.JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}
-    }
+    formfield_overrides = FIELD_OVERRIDES | {models.JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}}
     list_after_template = None
     search_help_text = "Model"
     list_display = (

@@ -11,8 +11,8 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from support.access.permissions import may_edit
-from support.admin.base import DeclaredLookups
 from support.admin.edits import ReasonForm, RecordedEdits
+from support.admin.lists import DeclaredLookups
 
 RIGHTS = ("is_superuser", "groups", "user_permissions")
 

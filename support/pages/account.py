@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError
 from django.db.models import Q
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 
 from accounts.errors import AccountNeedsRepair
@@ -22,6 +22,7 @@ from support.actions.drift import ACCEPT_DRIFT
 from support.admin.base import is_timeout
 from support.admin.display import key_of_address, list_url
 from support.admin.filters import day_after
+from support.typed import NotUnderstood, read_day, shorten
 
 MAX_REQUESTS = 100
 TIMELINE_SECONDS = 10.0
@@ -33,11 +34,14 @@ def timeline(request: HttpRequest, username: str) -> HttpResponse:
     """A fragment of the account's page: the reconciliation line and a page of the timeline."""
     account = _viewed_account(request, username)
     query = request.GET
-    kind = query.get("kind", "") if query.get("kind") in KINDS else ""
-    balance = Balance(query["balance"]) if query.get("balance") in Balance.values else None
+    try:
+        before, kind, balance = _filters_of(query)
+    except NotUnderstood as error:
+        asked = {"account": account, "kinds": KINDS, "balances": list(Balance)}
+        asked |= {name: query.get(name, "") for name in ("kind", "balance")} | {"typed": query.get("before", "")}
+        return render(request, "support/timeline_unread.html", asked | {"error": str(error)})
     try:
         with pymongo.timeout(TIMELINE_SECONDS):
-            before = _time(query.get("before", ""))
             page = read_timeline(username=account.pk, before=before, balance=balance, kind=kind)
             reconciliation = None if page.end else read_reconciliation(account.pk)
     except DatabaseError as error:
@@ -59,6 +63,24 @@ def timeline(request: HttpRequest, username: str) -> HttpResponse:
         "accept_drift": _accept_drift_url(request, account, reconciliation or []),
     }
     return render(request, "support/timeline.html", context)
+
+
+def _filters_of(query: QueryDict) -> tuple[datetime | None, str, Balance | None]:
+    """The time before which, the kind, and the balance that are asked for. Raises `NotUnderstood`."""
+    kind, balance, before = (query.get(name, "").strip() for name in ("kind", "balance", "before"))
+    if kind and kind not in KINDS:
+        raise NotUnderstood(f"There is no kind “{shorten(kind)}”.")
+    if balance and balance not in Balance.values:
+        raise NotUnderstood(f"There is no balance “{shorten(balance)}”.")
+    return _before(before) if before else None, kind, Balance(balance) if balance else None
+
+
+def _before(text: str) -> datetime:
+    """The end of the day that somebody wrote, or the time of a link. Raises `NotUnderstood`."""
+    found = _time(text) if "T" in text else _time(read_day(text).isoformat())
+    if found is None:
+        raise NotUnderstood(f"“{shorten(text)}” is no day that anything can have happened on.")
+    return found
 
 
 def _accept_drift_url(request: HttpRequest, account: Account, found: list[Reconciliation]) -> str:

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from django.contrib import admin, messages
-from django.contrib.admin.exceptions import DisallowedModelAdminLookup
-from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import PAGE_VAR
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
@@ -109,11 +107,12 @@ def export_list(request: HttpRequest, app: str, model: str) -> StreamingHttpResp
     user = cast(User, request.user)
     if not user.has_perm("support.export_lists") or not model_admin.has_view_permission(request):
         raise PermissionDenied
-    try:
-        queryset = _filtered(request, model_admin)
-    except (IncorrectLookupParameters, DisallowedModelAdminLookup):
-        messages.error(request, "Nothing was exported: the list has no such filter. Choose it again.")
-        return HttpResponseRedirect(list_url(found))
+    shown = _filtered(request, model_admin)
+    if shown.problems:
+        messages.error(request, f"Nothing was exported. {' '.join(shown.problems)}")
+        query = "" if shown.has_undeclared else f"?{request.GET.urlencode()}"
+        return HttpResponseRedirect(list_url(found) + query)
+    queryset = shown.queryset
     asked = [(name, value) for name, values in request.GET.lists() for value in values]
     filters = "&".join(f"{_without_keys(name)}={_without_keys(value)}" for name, value in asked)
     record(actor=actor_of(user), action="export", target=found.__name__, reason=filters[:500])
@@ -138,11 +137,11 @@ def _without_keys(text: str) -> str:
 
 
 def _filtered(request: HttpRequest, model_admin: Any) -> Any:
-    """All rows of the list that the address shows a page of."""
+    """The list that the address shows a page of."""
     query = request.GET.copy()
     query.pop(PAGE_VAR, None)
     request.GET = query  # type: ignore[assignment]
-    return model_admin.get_changelist_instance(request).queryset
+    return model_admin.get_changelist_instance(request)
 
 
 def _rows(queryset: Any, columns: tuple[str, ...]) -> Iterator[list[Any]]:
