@@ -84,7 +84,7 @@ def read_amount(text: str) -> Decimal:
     text = _plain(text, how)
     has_comma = settings.DECIMAL_COMMA
     if re.search(r"[0-9][eE][+-]?[0-9]", text):
-        raise NotUnderstood(f"“{text}” has an exponent. Write the number out: {how}")
+        raise NotUnderstood(f"“{text}” has an exponent. Write all its digits. {how}")
     if has_comma and _GROUPED.fullmatch(text):
         if text.count(".") == 1 and "," not in text:
             raise NotUnderstood(f"“{text}” can mean two numbers. {how}")

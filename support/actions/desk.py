@@ -145,7 +145,14 @@ def _show_received(event: WebhookEvent, effect: Effect) -> Line:
 
 def _show_balance(effect: Effect) -> Line:
     name = f"OpenHands credits of {effect.payment.user_id}"
-    return Line(name, format_usd(effect.balance_before), format_usd(effect.balance_after), drifts=True)
+    return Line(name, format_usd(effect.balance_before), show_balance(effect.balance_after), drifts=True)
+
+
+def show_balance(amount: Decimal) -> str:
+    """A balance (USD), and in words what it means that it is below zero."""
+    if amount >= 0:
+        return format_usd(amount)
+    return f"{format_usd(amount)}: below zero, so requests are refused until {format_usd(-amount)} and more is bought"
 
 
 def _show_look_alikes(event: WebhookEvent, *orders: Payment) -> list[Line]:
@@ -314,27 +321,53 @@ def state_of_payment(payment: Payment) -> State:
     return {"status": found.status, "refunded": str(found.refunded_amount or 0), "flags": list(found.flags or ())}
 
 
-def _preview_refund(payment: Payment, data: Data) -> list[Line]:
-    check_payment(payment)
-    _, currency = refundable_of(payment)
-    before = payment.refunded_amount or ZERO
-    taken = (payment.reversed_credits or ZERO) + (payment.reversed_bonus or ZERO)
-    after = taken + credits_of_refund(payment, data["amount"])
-    return [
-        Line("Refunded", f"{before:,.2f} {currency}", f"{before + data['amount']:,.2f} {currency}"),
-        Line("Credits reversed", format_usd(taken), format_usd(after)),
-    ]
-
-
-def _refund(payment: Payment, data: Data, operation: str, actor: str) -> Result:
-    after = review.record_refund(
+def _record_refund(payment: Payment, data: Data, actor: str) -> Payment:
+    return review.record_refund(
         payment_key=payment.pk,
         amount=data["amount"],
         reference=data["reference"],
         actor=actor,
         reason=data["reason"],
     )
-    return Result(f"Recorded. In all, {format_usd(after.reversed_credits or ZERO)} of this payment has been reversed.")
+
+
+def _preview_refund(payment: Payment, data: Data) -> list[Line]:
+    """What the refund itself does: it is run, read and rolled back."""
+    check_payment(payment)
+    _, currency = refundable_of(payment)
+    effect = preview(lambda: _record_refund(payment, data, "preview"))
+    after = effect.payment
+    before, refunded = payment.refunded_amount or ZERO, after.refunded_amount or ZERO
+    lines = [
+        Line("Refunded", f"{before:,.2f} {currency}", f"{refunded:,.2f} {currency}"),
+        _reversed_line("Credits reversed", payment.reversed_credits, after.reversed_credits),
+    ]
+    if after.bonus:
+        lines += [
+            _reversed_line("Bonus reversed", payment.reversed_bonus, after.reversed_bonus),
+            _reversed_line("Reversed in all", _reversed(payment), _reversed(after)),
+        ]
+    if refunded == before:
+        lines.append(Line("This transfer", "recorded before", "recorded before: nothing more is reversed"))
+    return [*lines, _show_balance(effect)]
+
+
+def _reversed(payment: Payment) -> Decimal:
+    """What has been reversed of a payment, bonus and all. USD."""
+    return (payment.reversed_credits or ZERO) + (payment.reversed_bonus or ZERO)
+
+
+def _reversed_line(label: str, before: Decimal | None, after: Decimal | None) -> Line:
+    return Line(label, format_usd(before or ZERO), format_usd(after or ZERO))
+
+
+def _refund(payment: Payment, data: Data, operation: str, actor: str) -> Result:
+    after = _record_refund(payment, data, actor)
+    account = Account.objects.filter(pk=after.user_id).first()
+    bonus = f", its bonus of {format_usd(after.reversed_bonus)} included" if after.reversed_bonus else ""
+    has_debt = account is not None and account.credits_new < 0
+    debt = f" The OpenHands credits are {show_balance(account.credits_new)}." if account and has_debt else ""
+    return Result(f"Recorded. In all, {format_usd(_reversed(after))} of this payment has been reversed{bonus}.{debt}")
 
 
 PAYMENT_ACTIONS = {

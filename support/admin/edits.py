@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -138,6 +139,8 @@ def _shown(value: Any) -> Any:
         return value
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, Decimal):
+        return f"{value:f}"  # A zero of eight places has an exponent.
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | dict):
         return sorted(str(one) for one in value)
     return str(value)

@@ -14,6 +14,7 @@ from payments.models import Payment, Promotion, WebhookEvent
 from payments.orders import codes
 from payments.orders.prices import currency_of
 from payments.providers import label_of
+from support.actions.action import Line
 from support.admin.base import BigCollectionAdmin, ReadOnlyAdmin, first_match, name_is, starts_with
 from support.admin.display import (
     account_link,
@@ -30,6 +31,8 @@ from support.admin.display import (
 )
 from support.admin.edits import ReasonForm
 from support.admin.filters import DayRangeFilter, QueueFilter, UnreadableFilter
+from support.admin.previewed import PreviewedEdits
+from support.admin.promotion_preview import lines_of_promotion
 from support.models import AuditEntry
 
 MOST_NOTES = 50
@@ -274,7 +277,7 @@ class PromotionForm(ReasonForm):
 
 
 @admin.register(Promotion)
-class PromotionAdmin(BigCollectionAdmin):
+class PromotionAdmin(PreviewedEdits, BigCollectionAdmin):
     """Bonuses on what is bought while they run. What was sold keeps the bonus that it was sold with."""
 
     form = PromotionForm
@@ -286,6 +289,11 @@ class PromotionAdmin(BigCollectionAdmin):
 
     starts = time_of("starts_at", "starts (UTC)")
     ends = time_of("ends_at", "ends (UTC)")
+
+    def effect(self, request: Any, form: Any, *, is_new: bool) -> list[Line]:
+        """When it runs, and what usual orders get by it."""
+        before = None if is_new else Promotion.objects.filter(pk=form.instance.pk).first()
+        return lines_of_promotion(before, form.instance)
 
     def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
         """Promotions are turned off, not deleted: orders name them."""

@@ -11,22 +11,21 @@ from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
-from money.amounts import format_usd
 from mongo.collections import Document
 from mongo.unreadable import id_of_text
 from proxy.billing.price_book import stored_prices
 from proxy.billing.price_rows import UnusablePrice, price_of, read_price_row
-from proxy.billing.pricing import Price, Usage
 from proxy.models import ModelPrice
+from support.actions.action import Line
 from support.admin.base import BigCollectionAdmin
 from support.admin.display import BALANCE_COLOURS, badge, text_of, unreadable_of, usd
 from support.admin.edits import RepairForm
 from support.admin.filters import UnreadableFilter
+from support.admin.previewed import PreviewedEdits
+from support.admin.price_preview import SAMPLE_WORDS, lines_of_price, sample_cost
 from support.forms import FIELD_OVERRIDES
 
 FREE = "is_free"
-SAMPLE = Usage(input_tokens=3000, output_tokens=1000, cache_write_tokens=2000, cache_read_tokens=5000)
-SAMPLE_WORDS = "10,000 input tokens (5,000 read from the cache, 2,000 written to it) and 1,000 output tokens"
 COLUMNS = {field.column: field.name for field in ModelPrice._meta.concrete_fields if field.column}
 
 
@@ -213,7 +212,7 @@ _FREE_BY = ("input_price", "output_price", "multiplier")
 
 
 @admin.register(ModelPrice)
-class ModelPriceAdmin(BigCollectionAdmin):
+class ModelPriceAdmin(PreviewedEdits, BigCollectionAdmin):
     """What each model costs. A change holds for requests that start later; logs keep their price."""
 
     form = ModelPriceForm
@@ -314,7 +313,7 @@ class ModelPriceAdmin(BigCollectionAdmin):
         if not stored:
             return f"Shown once it is saved, for {SAMPLE_WORDS}."
         try:
-            return f"{_sample_cost(read_price_row(stored[0]).price)}, for {SAMPLE_WORDS}."
+            return f"{sample_cost(read_price_row(stored[0]).price)}, for {SAMPLE_WORDS}."
         except UnusablePrice as error:
             return f"Nothing: the row is not used, and its model is not found. {error}"
 
@@ -340,24 +339,37 @@ class ModelPriceAdmin(BigCollectionAdmin):
         found.result_list = rows
         return found
 
+    names_left_out = (FREE,)
+
+    def effect(self, request: HttpRequest, form: Any, *, is_new: bool) -> list[Line]:
+        """What requests cost before and after."""
+        before = None if is_new else next(iter(stored_prices(_id=id_of_text(form.instance.pk))), None)
+        kept = form.instance.unreadable.keys() - {*form.names_to_save()} if not is_new else ()
+        return lines_of_price(before, form.instance, kept=kept)
+
     def save_model(self, request: HttpRequest, obj: ModelPrice, form: Any, change: bool) -> None:
-        """Write the fields that were changed; a new row's key says what it is for, so no second one can be made."""
+        """A new row's key says what it is for, so no second one can be made."""
         before = next(iter(stored_prices(_id=id_of_text(obj.pk))), {}) if change else {}
+        if not change:
+            obj.pk = f"{obj.upstream or 'both'}:{obj.model_id}"
+        super().save_model(request, obj, form, change)
+        self._tell_sample(request, before, obj)
+
+    def write(self, request: HttpRequest, obj: ModelPrice, form: Any, change: bool) -> None:
+        """Write the fields that were changed."""
         if change:
             obj.save(update_fields={*(name for name in form.names_to_save() if name != FREE), "updated_at"})
         else:
-            obj.pk = f"{obj.upstream or 'both'}:{obj.model_id}"
             obj.save(force_insert=True)
-        self._tell_sample(request, before, obj)
 
     def _tell_sample(self, request: HttpRequest, before: Document, obj: ModelPrice) -> None:
         try:
-            now = _sample_cost(read_price_row(stored_prices(_id=id_of_text(obj.pk))[0]).price)
+            now = sample_cost(read_price_row(stored_prices(_id=id_of_text(obj.pk))[0]).price)
         except UnusablePrice as error:
             messages.warning(request, f"The row is not used, and its model is not found. {error}")
             return
         try:
-            was = f"it was {_sample_cost(read_price_row(before).price)}" if before else ""
+            was = f"it was {sample_cost(read_price_row(before).price)}" if before else ""
         except UnusablePrice:
             was = "the row was not used before"
         messages.info(request, f"A sample request costs {now} now{was and ', '}{was}. It has {SAMPLE_WORDS}.")
@@ -374,9 +386,3 @@ def _problem(row: Document) -> str | None:
     except UnusablePrice as error:
         return str(error)
     return None
-
-
-def _sample_cost(price: Price) -> str:
-    """What the sample costs a customer, and the operator if the row says it. USD."""
-    cost, own = price.cost(SAMPLE), price.own_cost(SAMPLE)
-    return format_usd(cost) + (f" (the operator pays {format_usd(own)})" if own is not None else "")

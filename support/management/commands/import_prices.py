@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from proxy.billing.price_import import (
 )
 from proxy.models import ModelPrice
 from support.audit.trail import new_operation, perform
+from support.typed import NotUnderstood, read_amount
 
 ACTOR = "manage.py import_prices"
 REFUSED = 2
@@ -115,10 +116,10 @@ class Command(BaseCommand):
 
 def _markup(text: str) -> Decimal:
     try:
-        markup = Decimal(text)
+        markup = read_amount(text)
         is_sound = 1 <= markup <= LARGEST_MARKUP
-    except InvalidOperation as error:
-        raise CommandError("--markup must be a number such as 1.02.") from error
+    except NotUnderstood as error:
+        raise CommandError(f"--markup must be a number such as 1.02. {error}") from error
     if not is_sound:
         raise CommandError(
             f"--markup must be from 1 to {LARGEST_MARKUP}: below 1, models sell for less than they cost."

@@ -13,6 +13,7 @@ from support.rollback.keys import NewKeyFile
 from support.rollback.needs import REASON, Options
 from support.rollback.prepare import Preparation
 from support.rollback.serving import check_all_stopped, describe
+from support.typed import read_whole_number
 
 
 class Command(BaseCommand):
@@ -26,7 +27,10 @@ class Command(BaseCommand):
         parser.add_argument("--yes", action="store_true", help="Do it. Without, nothing is written.")
         parser.add_argument("--transfer", action="store_true", help="Move OpenHands credits to OhMyGPT, by the ledger.")
         parser.add_argument(
-            "--expires-in", type=int, metavar="DAYS", help="Give credits without an expiry date one, in so many days."
+            "--expires-in",
+            type=read_whole_number,
+            metavar="DAYS",
+            help="Give credits without an expiry date one, in so many days.",
         )
         parser.add_argument(
             "--new-keys", type=Path, metavar="FILE", help="Make new keys for accounts whose key is only hashed."

@@ -145,6 +145,8 @@ FORMS: dict[type[Model], tuple[dict[str, str], dict[str, str]]] = {
     Group: ({"name": "temporary: new", **WHY}, {"name": "temporary: changed", **WHY}),
 }
 
+PREVIEWED = (Promotion, ModelPrice)
+"""Whose forms show what they would change first, and save it when that is confirmed."""
 DONE = "answered, and changed something"
 ONLY_ANSWERED = "answered"
 
@@ -254,6 +256,7 @@ class Deed(NamedTuple):
     form: dict[str, str]
     roles: Roles
     needs_token: bool = False
+    is_previewed: bool = False
     done: str = DONE
 
 
@@ -278,8 +281,9 @@ def form_deeds(keys: Keys) -> Iterator[Deed]:
     """Every form of the admin itself: add, change and delete of each model."""
     for model, rights in MODELS.items():
         adding, changing = FORMS.get(model, ({}, {}))
-        yield Deed(model_address(model, "add", keys), adding, rights.add)
-        yield Deed(model_address(model, "change", keys), changing, rights.change)
+        asks = model in PREVIEWED
+        yield Deed(model_address(model, "add", keys), adding, rights.add, is_previewed=asks)
+        yield Deed(model_address(model, "change", keys), changing, rights.change, is_previewed=asks)
         if model is User:
             yield Deed(page_address("admin:auth_user_password_change", keys), NEW_PASSWORD, ROOT)
         yield Deed(model_address(model, "delete", keys), {"post": "yes"}, rights.delete)
@@ -372,6 +376,10 @@ def send(client: Client, deeds: Iterable[Deed]) -> dict[str, str]:
             if "/bulk/" in deed.address:  # Only a preview's token is good for a confirmation.
                 unconfirmed = {name: value for name, value in form.items() if name != "confirm"}
                 form["token"] = token_of((client if own else root).post(deed.address, unconfirmed))
+        if deed.is_previewed:
+            own, roots = (token_of(browser.post(deed.address, form)) for browser in (client, root))
+            assert roots, deed.address
+            form |= {"token": own or roots, "confirm": "1"}
         response = client.post(deed.address, form)
         after = documents()
         found[deed.address] = outcome(response, changed=is_changed(before, after))

@@ -18,7 +18,7 @@ from payments.orders import purchasing
 from payments.providers import get_provider
 from support.models import AuditEntry
 from tests.factories import InsertUser, LogIn
-from tests.pages import page, text_of
+from tests.pages import page, save, text_of
 from tests.payments.conftest import transfer
 from tests.support.conftest import send_money
 
@@ -295,7 +295,7 @@ def test_promotions_are_made_by_billing_admins(log_in: LogIn) -> None:
     }
     assert log_in("Support", "support").post(f"{address}add/", form).status_code == 403
     admin = log_in("Billing admin", "boss")
-    assert admin.post(f"{address}add/", form).status_code == 302
+    assert save(admin, f"{address}add/", form).status_code == 302
     promotion = Promotion.objects.get()
     assert (promotion.percent, promotion.starts_at) == (Decimal(20), datetime(2026, 11, 1, tzinfo=UTC))
     refused = admin.post(f"{address}add/", {**form, "ends_at_0": "2026-10-01"})

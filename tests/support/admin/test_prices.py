@@ -13,7 +13,7 @@ from accounts.models import Balance
 from proxy.billing.price_book import PriceBook
 from proxy.models import ModelPrice
 from support.models import AuditEntry
-from tests.pages import page, text_of
+from tests.pages import page, save, text_of
 
 NAN = float("nan")
 PRICES = "/admin/proxy/modelprice/"
@@ -70,7 +70,7 @@ EVERYTHING = {
 
 
 def test_every_field_is_saved_audited_and_billed_by(admin_client: Client, rows: Any) -> None:
-    response = admin_client.post(SONNET, form(**EVERYTHING), follow=True)
+    response = save(admin_client, SONNET, form(**EVERYTHING), follow=True)
     # (3000 x 3 + 2000 x 3.75 + 5000 x 0.3 + 1000 x 15) / 10^6 x 1.02; (3000 x 2 + 2000 x 2 + 5000 x 2 + 10,000) / 10^6
     words = "A sample request costs $0.03366 (the operator pays $0.03) now, it was $0.03366."
     assert words in text_of(response)
@@ -86,7 +86,7 @@ def test_every_field_is_saved_audited_and_billed_by(admin_client: Client, rows: 
     assert set(entry.after) - {"aliases"} == set(EVERYTHING)
     assert entry.after["option_multipliers"] == "{'service_tier=priority': '2'}"
     before = rows.find_one({})
-    admin_client.post(SONNET, form(**EVERYTHING))
+    save(admin_client, SONNET, form(**EVERYTHING))
     after = rows.find_one({})
     assert after.pop("updatedAt") > before.pop("updatedAt")
     assert after == before, "nothing changes where nothing was changed"
@@ -96,8 +96,8 @@ def test_every_field_is_saved_audited_and_billed_by(admin_client: Client, rows: 
 
 
 def test_fields_are_emptied(admin_client: Client, rows: Any) -> None:
-    admin_client.post(SONNET, form(**EVERYTHING))
-    admin_client.post(SONNET, form(cache_write_price="", **dict.fromkeys(EVERYTHING, "")))
+    save(admin_client, SONNET, form(**EVERYTHING))
+    save(admin_client, SONNET, form(cache_write_price="", **dict.fromkeys(EVERYTHING, "")))
     price = PriceBook().find(Balance.OPENHANDS, "sonnet")
     assert (price.own, price.charged.tiers, price.output_member) == (None, (), None)
     assert price.charged.rates.cache_write == 3
@@ -135,7 +135,7 @@ def test_what_cannot_be_billed_by_is_refused_in_words(
     admin_client: Client, rows: Any, fields: dict[str, str], words: str
 ) -> None:
     before = rows.find_one({})
-    response = admin_client.post(SONNET, form(**fields))
+    response = save(admin_client, SONNET, form(**fields))
     assert response.status_code == 200
     assert words in text_of(response)
     assert rows.find_one({}) == before
@@ -145,22 +145,22 @@ def test_what_cannot_be_billed_by_is_refused_in_words(
     "fields", [{"input_price": "", "output_price": ""}, {"output_price": "0"}, {"multiplier": "0"}]
 )
 def test_a_model_that_is_said_to_be_free_may_be(admin_client: Client, rows: Any, fields: dict[str, str]) -> None:
-    response = admin_client.post(SONNET, form(is_free="on", **fields), follow=True)
+    response = save(admin_client, SONNET, form(is_free="on", **fields), follow=True)
     assert "A sample request costs $0.0" in text_of(response)
     assert re.search('<input [^>]*name="is_free"[^>]* checked', admin_client.get(SONNET).content.decode())
-    assert admin_client.post(SONNET, form(**fields)).status_code == 200, "the tick is asked for again"
+    assert save(admin_client, SONNET, form(**fields)).status_code == 200, "the tick is asked for again"
     assert PriceBook().find(Balance.OPENHANDS, "sonnet").cost is not None
 
 
 def test_a_new_row_tells_what_a_sample_request_costs(admin_client: Client, db: None) -> None:
     assert "Shown once it is saved" in page(admin_client, f"{PRICES}add/")
-    response = admin_client.post(f"{PRICES}add/", form(model_id="new", upstream="ohmygpt"), follow=True)
+    response = save(admin_client, f"{PRICES}add/", form(model_id="new", upstream="ohmygpt"), follow=True)
     assert "A sample request costs $0.03366 now." in text_of(response)
 
 
 def test_a_change_by_a_power_of_ten_is_seen(admin_client: Client, rows: Any) -> None:
     assert "$0.03366, for 10,000 input tokens (5,000 read from the cache" in page(admin_client, SONNET)
-    response = admin_client.post(SONNET, form(input_price="30"), follow=True)
+    response = save(admin_client, SONNET, form(input_price="30"), follow=True)
     assert "A sample request costs $0.1162494 now, it was $0.03366." in text_of(response).replace(
         "$0.11628", "$0.1162494"
     )
@@ -190,13 +190,13 @@ def test_saving_the_form_keeps_what_cannot_be_read_unless_it_is_replaced_on_purp
     assert "cacheWrite1hPricePerMTok: unreadable: text 6; ownInputPricePerMTok: unreadable: list [1]" in text
     assert "Replace what cannot be read" in text
 
-    response = admin_client.post(SONNET, form(display_name="Sonnet!"), follow=True)
+    response = save(admin_client, SONNET, form(display_name="Sonnet!"), follow=True)
     assert "The row is not used, and its model is not found. cacheWrite1hPricePerMTok: " in text_of(response)
     stored = rows.find_one({})
     assert (stored["cacheWrite1hPricePerMTok"], stored["ownInputPricePerMTok"]) == ("6", [1])
     assert stored["displayName"] == "Sonnet!"
 
-    response = admin_client.post(SONNET, form(display_name="Sonnet!", replace_unreadable="on"), follow=True)
+    response = save(admin_client, SONNET, form(display_name="Sonnet!", replace_unreadable="on"), follow=True)
     assert "A sample request costs $0.03366 now, the row was not used before." in text_of(response)
     assert rows.find_one({})["cacheWrite1hPricePerMTok"] is None
     entry = AuditEntry.objects.filter(action="change model price").first()

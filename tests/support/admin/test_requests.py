@@ -13,7 +13,7 @@ from django.test import Client
 
 from proxy.models import ModelPrice
 from tests.conftest import key_of
-from tests.pages import page, text_of
+from tests.pages import page, save, text_of
 
 LOGS = "/admin/proxy/requestlog/"
 PRICES = "/admin/proxy/modelprice/"
@@ -177,7 +177,7 @@ def test_a_price_change_keeps_everything_else(admin_client: Client, prices: Any)
         upstream="ohmygpt",
     )
     del form["is_active"]
-    response = admin_client.post(f"{PRICES}openhands_3Asonnet/change/", form)
+    response = save(admin_client, f"{PRICES}openhands_3Asonnet/change/", form)
     assert response.status_code == 302, text_of(response)
     after = prices.find_one({"_id": "openhands:sonnet"})
     assert after.pop("updatedAt")
@@ -185,7 +185,7 @@ def test_a_price_change_keeps_everything_else(admin_client: Client, prices: Any)
 
 
 def test_a_new_price(admin_client: Client, prices: Any) -> None:
-    assert admin_client.post(f"{PRICES}add/", price_form()).status_code == 302
+    assert save(admin_client, f"{PRICES}add/", price_form()).status_code == 302
     price = ModelPrice.objects.get(pk="ohmygpt:haiku")
     assert (price.input_price, price.output_price, price.multiplier) == (1, 5, Decimal("1.15"))
 
@@ -207,7 +207,7 @@ def test_a_new_price(admin_client: Client, prices: Any) -> None:
 def test_a_wrong_price_is_refused_in_words(
     admin_client: Client, prices: Any, fields: dict[str, str], message: str
 ) -> None:
-    response = admin_client.post(f"{PRICES}add/", price_form(**fields))
+    response = save(admin_client, f"{PRICES}add/", price_form(**fields))
     assert response.status_code == 200
     assert message in text_of(response)
     assert prices.count_documents({}) == 2

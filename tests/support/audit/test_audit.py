@@ -17,7 +17,7 @@ from support.errors import AlreadyDone
 from support.models import AuditEntry
 from tests.conftest import key_of
 from tests.factories import InsertUser, InThreads, LogIn
-from tests.pages import page
+from tests.pages import page, save
 from tests.support.conftest import ADMIN_MODELS
 
 LIST = "/admin/support/auditentry/"
@@ -145,7 +145,7 @@ def test_price_changes_are_recorded(admin_client: Client) -> None:
     try:
         form = {"aliases": "[]", "input_price": "1", "output_price": "3", "multiplier": "1", "is_active": "on"}
         form["reason"] = "the upstream's new price"
-        admin_client.post("/admin/proxy/modelprice/test_3Aaudited/change/", form)
+        save(admin_client, "/admin/proxy/modelprice/test_3Aaudited/change/", form)
         entry = AuditEntry.objects.get(action="change model price")
         assert (entry.before["output_price"], entry.after["output_price"]) == ("2.00000000", "3")
         assert entry.reason == "the upstream's new price"

@@ -224,7 +224,7 @@ def test_json_tells_the_same(write: Callable[..., Path]) -> None:
     assert json.loads(run(LITELLM, "--json", "--apply", *CLAUDE))["applied"] is True
 
 
-@pytest.mark.parametrize("markup", ["0.02", "2 %", "NaN", "-1", "100", ""])
+@pytest.mark.parametrize("markup", ["0.02", "2 %", "NaN", "-1", "100", "", "1,02", "1e0", "١"])
 def test_a_markup_that_is_none_is_refused(markup: str) -> None:
     with pytest.raises(CommandError, match="--markup must be"):
         call_command("import_prices", str(LITELLM), "--upstream", "openhands", f"--markup={markup}")
