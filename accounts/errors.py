@@ -12,6 +12,7 @@ from mongo.errors import UnreadableDocument
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from accounts.at_refusal import AccountAtRefusal
     from accounts.rate_limits import RateLimit
     from mongo.unreadable import Unreadable
 
@@ -23,6 +24,8 @@ class BillingError(Exception):
     """
 
     code: ClassVar[str] = "billing_error"
+    account_then: "AccountAtRefusal | None" = None
+    """What the account had when it was judged, where the judge read it: for the record of the refusal."""
 
     def __init__(self, message: str, *, customer_message: str | None = None) -> None:
         super().__init__(message)

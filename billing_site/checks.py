@@ -17,6 +17,7 @@ from mongo.errors import DATABASE_FAILURES
 
 MINIMUM_SECRET_LENGTH = 32
 LARGEST_MAX_KEYS = 200
+LONGEST_KEPT_DAYS = 400
 
 
 @register(Tags.database)
@@ -171,6 +172,19 @@ def check_most_keys(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if 0 <= settings.MAX_KEYS <= LARGEST_MAX_KEYS:
         return []
     return [Error("MAX_KEYS is no count of keys.", hint=f"Set it to 0 to {LARGEST_MAX_KEYS}.", id="billing.E018")]
+
+
+@register()
+def check_kept_refusals(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """What is kept of refusals is bounded, whatever customers send; below 0 the bounds would mean nothing."""
+    messages: list[CheckMessage] = []
+    if not 1 <= settings.REFUSALS_KEPT_DAYS <= LONGEST_KEPT_DAYS:
+        hint = f"Set it to 1 to {LONGEST_KEPT_DAYS}."
+        messages.append(Error("REFUSALS_KEPT_DAYS is no number of days.", hint=hint, id="billing.E019"))
+    if settings.REFUSALS_KEPT_PER_MINUTE < 0 or settings.REFUSALS_KEPT_PER_DAY < 0:
+        words = "REFUSALS_KEPT_PER_MINUTE or REFUSALS_KEPT_PER_DAY is below 0."
+        messages.append(Error(words, hint="Set it to 0 to keep none.", id="billing.E019"))
+    return messages
 
 
 @register(Tags.security)

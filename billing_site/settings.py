@@ -282,6 +282,11 @@ FREE_REQUESTS_PER_MINUTE = env.int("FREE_REQUESTS_PER_MINUTE", default=300)
 """What a key may ask that is not billed, of each process; also an address without a key. 0 = no limit, as below."""
 REFUSALS_PER_MINUTE = env.int("REFUSALS_PER_MINUTE", default=60)
 """Refused requests of a key for which each process asks the database; an accepted one takes one off."""
+REFUSALS_KEPT_DAYS = env.int("REFUSALS_KEPT_DAYS", default=30)
+"""How long it is kept why a request was refused. MongoDB drops each record by itself."""
+REFUSALS_KEPT_PER_MINUTE = env.int("REFUSALS_KEPT_PER_MINUTE", default=10)
+REFUSALS_KEPT_PER_DAY = env.int("REFUSALS_KEPT_PER_DAY", default=500)
+"""How many refusals of an account are kept, by all processes together; the rest are only counted. 0 = none are kept."""
 UNKNOWN_KEYS_PER_MINUTE = env.int("UNKNOWN_KEYS_PER_MINUTE", default=600)
 """Keys of no account, from one address, for which each process asks the database."""
 PUBLIC_READS_PER_MINUTE = env.int("PUBLIC_READS_PER_MINUTE", default=600)

@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.models import Account, Balance, LedgerEntry
 from accounts.needs_repair import check_account
 from books.reconciliation import ledger_sums, settled_costs
-from money.amounts import from_bson
+from money.amounts import ZERO, from_bson
 from money.expressions import exact, whole
 from mongo.collections import IS_NO_LIST, collection_of, current_session
 from mongo.fields import FIRST_TIME, LAST_TIME
@@ -19,19 +19,24 @@ from mongo.times import as_utc, later
 from mongo.transactions import run_in_transaction
 from mongo.unreadable import Unreadable
 from proxy.billing.credit_type import balance_expression
-from proxy.models import INPUT_TOKENS, OUTPUT_TOKENS, RequestLog
+from proxy.billing.refused_requests import read_not_kept
+from proxy.models import INPUT_TOKENS, OUTPUT_TOKENS, RefusedRequest, RequestLog
 
 WINDOW = timedelta(days=30)
 MAX_ENTRIES = 40
 MAX_REQUESTS = 5_000
 """What a page may read, however much an account is used: a busier month is cut into shorter pages."""
-USE = "use"
-KINDS = {**dict(LedgerEntry.Kind.choices), USE: "Use"}
+MAX_REFUSALS = 5_000
+USE, REFUSED = "use", "refused"
+KINDS = {**dict(LedgerEntry.Kind.choices), USE: "Use", REFUSED: "Refused"}
 
 
 @dataclass(frozen=True)
 class Row:
     """One line: a ledger entry, or the requests of one model on one day between two ledger entries. USD.
+
+    Or the kept refusals of one day, model and code, which moved nothing: `reason` is what the newest one told, and
+    `not_kept` how many more of that day were only counted, on the day's newest line alone.
 
     `after` is the balance including what requests in flight hold; None for use that the replaced system billed. An
     opening entry is what the account had before all other entries; it is written later, and moves nothing.
@@ -50,6 +55,9 @@ class Row:
     failed: int = 0
     tokens: int = 0
     is_ours: bool = True
+    code: str = ""
+    request_id: str = ""
+    not_kept: int = 0
 
     @property
     def label(self) -> str:
@@ -83,6 +91,7 @@ def _read(username: str, before: datetime | None, balance: Balance | None, kind:
     entries, start = _entries(username, start, before)
     boundaries = sorted({entry.created_at for entry in entries})
     rows = [_row_of(entry) for entry in entries] + list(_use(account, start, before, boundaries))
+    rows += _refused(username, start, before)
     rows.sort(key=lambda row: row.at, reverse=True)
     running = _totals_at(account, before)
     counted = _with_running_balance(rows, running)
@@ -165,6 +174,50 @@ def _use(account: Account, start: datetime, end: datetime | None, boundaries: li
         )
 
 
+def _refused(username: str, start: datetime, end: datetime | None) -> list[Row]:
+    """Kept refusals by day, balance, model and code, the newest line first."""
+    key = {name: f"${name}" for name in ("upstream", "model", "code")}
+    group = {
+        "_id": {**key, "day": {"$dateTrunc": {"date": "$createdAt", "unit": "day"}}},
+        "requests": {"$sum": 1},
+        "first": {"$min": "$createdAt"},
+        "last": {"$max": "$createdAt"},
+        "message": {"$first": "$message"},
+        "request": {"$first": "$_id"},
+    }
+    pipeline: list[dict[str, Any]] = [
+        {"$match": {"userId": username, "createdAt": _between(start, end)}},
+        {"$sort": {"createdAt": -1}},
+        {"$limit": MAX_REFUSALS},
+        {"$group": group},
+    ]
+    found = collection_of(RefusedRequest).aggregate(pipeline, session=current_session())
+    rows = [
+        Row(
+            at=as_utc(row["last"]),
+            first_at=as_utc(row["first"]),
+            balance=Balance(row["_id"]["upstream"]),
+            kind=REFUSED,
+            amount=ZERO,
+            reason=str(row.get("message") or ""),
+            model=row["_id"].get("model") or "",
+            requests=row["requests"],
+            code=str(row["_id"].get("code")),
+            request_id=str(row["request"]),
+        )
+        for row in found
+    ]
+    return _with_not_kept(username, sorted(rows, key=lambda row: row.at, reverse=True))
+
+
+def _with_not_kept(username: str, rows: list[Row]) -> list[Row]:
+    """The lines, newest first, with what was only counted on the newest one of each day."""
+    if not rows:
+        return rows
+    left = read_not_kept(username, first=rows[-1].at.date(), last=rows[0].at.date())
+    return [replace(row, not_kept=left.pop(row.at.date(), 0)) for row in rows]
+
+
 def _name(model: object) -> str:
     return model if type(model) is str else str(Unreadable.of(model))
 
@@ -203,7 +256,7 @@ def _totals_at(account: Account, end: datetime | None) -> dict[Balance, Decimal]
 def _with_running_balance(rows: Iterable[Row], running: dict[Balance, Decimal]) -> Iterator[Row]:
     """From the newest to the oldest: the balance after each row."""
     for row in rows:
-        if row.kind == USE and not row.is_ours:
+        if row.kind == REFUSED or (row.kind == USE and not row.is_ours):
             yield row
             continue
         yield replace(row, after=running[row.balance])
@@ -218,4 +271,6 @@ def _newest_before(username: str, start: datetime) -> datetime | None:
     logs = collection_of(RequestLog).find(query, {"_id": 0, "createdAt": 1}, session=current_session())
     times = [as_utc(log["createdAt"]) for log in logs.sort("createdAt", -1).limit(1)]
     times += [entry.created_at] if entry is not None else []
+    refused = RefusedRequest.objects.filter(user_id=username, created_at__lt=start).order_by("-created_at").first()
+    times += [refused.created_at] if refused is not None else []
     return later(max(times), timedelta(milliseconds=1)) if times else None

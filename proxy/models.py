@@ -251,6 +251,8 @@ class RequestLog(AdoptedModel):
             # The last three let an account of any size be reconciled from the index alone.
             models.Index(fields=["user_id", "-created_at", "credit_type", "hold", "cost"], name="log_account_use"),
             models.Index(fields=["credit_type", "-created_at"], name="log_balance_time"),
+            # What cost an account most, of all time or of some days.
+            models.Index(fields=["user_id", "-cost", "-created_at"], name="log_account_cost"),
         )
 
     def __str__(self) -> str:
@@ -265,6 +267,62 @@ class RequestLog(AdoptedModel):
     def total_output_tokens(self) -> int:
         """All that was written."""
         return sum(getattr(self, name) for name in OUTPUT_TOKENS)
+
+
+class RefusedRequest(models.Model):
+    """A request that was refused before it was forwarded, at no cost: what the customer was told, and what there was.
+
+    Written by `proxy/billing/refusals.py`, which bounds how many there are; MongoDB drops each when it expires. Amounts
+    are USD. What is not known is None: of a request that was refused before its body was read, the model.
+    """
+
+    id = models.CharField("request id", primary_key=True, db_column="_id", max_length=40)
+    user_id = models.CharField("account", db_column="userId", max_length=300)
+    created_at = models.DateTimeField("time", db_column="createdAt")
+    upstream = models.CharField(max_length=10, choices=Balance.choices)
+    endpoint = models.CharField(max_length=100)
+    model = models.CharField(max_length=150, null=True)
+    code = models.CharField(max_length=40)
+    status_code = models.IntegerField("status", db_column="statusCode")
+    message = models.CharField("what the customer was told", max_length=2000)
+    needed = MoneyField(null=True, default=None)
+    available = MoneyField(null=True, default=None)
+    held = MoneyField(null=True, default=None)
+    worst_case = models.JSONField(db_column="worstCase", null=True)
+    balances = models.JSONField(null=True, help_text="What was available of each balance then, as text.")
+    holds = models.JSONField(default=list, help_text="What other requests held of the balance then, the largest first.")
+    holds_count = models.IntegerField(db_column="holdsCount", default=0)
+    api_key_prefix = models.CharField("API key", db_column="apiKeyPrefix", max_length=32)
+    expires_at = models.DateTimeField("kept until", db_column="expiresAt")
+
+    class Meta:
+        db_table = "refused_requests"
+        ordering = ("-created_at",)
+        indexes = (
+            models.Index(fields=["-created_at"], name="refused_time"),
+            models.Index(fields=["user_id", "-created_at"], name="refused_account_time"),
+            models.Index(fields=["code", "-created_at"], name="refused_code_time"),
+            models.Index(fields=["model", "-created_at"], name="refused_model_time"),
+            models.Index(fields=["upstream", "-created_at"], name="refused_upstream_time"),
+        )
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class RefusalCount(models.Model):
+    """How many refusals of one account on one day (UTC) were kept, and how many only counted. It expires with them."""
+
+    id = models.CharField(primary_key=True, db_column="_id", max_length=330)
+    kept = models.IntegerField(default=0)
+    not_kept = models.IntegerField(db_column="notKept", default=0)
+    expires_at = models.DateTimeField(db_column="expiresAt")
+
+    class Meta:
+        db_table = "refusal_counts"
+
+    def __str__(self) -> str:
+        return str(self.id)
 
 
 class IdempotentRequest(models.Model):

@@ -120,9 +120,10 @@ def write_amount(amount: Decimal) -> str:
 
 
 def write_moment(moment: datetime) -> str:
-    """A moment as a form shows it and `read_moment` reads it, in the site's time zone; seconds where there are some."""
+    """A moment as a form shows it and `read_moment` reads it, in the site's time zone; parts of a minute if any."""
     local = timezone.localtime(moment)
-    return f"{local:%Y-%m-%d %H:%M}" + (f"{local::%S}" if local.second else "")
+    part = f"{local:.%f}" if local.microsecond else ""
+    return f"{local:%Y-%m-%d %H:%M}" + (f"{local::%S}{part}" if local.second or part else "")
 
 
 def moment_in_words(moment: datetime) -> str:

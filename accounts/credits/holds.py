@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from django.utils import timezone
 
+from accounts.at_refusal import account_at_refusal
 from accounts.authentication import adopt_key
 from accounts.credits.movements import format_time
 from accounts.credits.posting import Cause, Change, Kind, accounts, held_of, post, read_account
@@ -200,13 +201,21 @@ def check_may_hold(*, api_key: str, balance: Balance, minimum: Decimal, now: dat
 
 
 def _refusal(api_key: str, key: Document, use: Use, minimum: Decimal, now: datetime) -> BillingError | None:
-    """Why a hold matched no account, or None if it would match now."""
-    balance = use.balance
+    """Why a hold matched no account, or None if it would match now. It carries what the account had then."""
     document = accounts().find_one(key)
     if document is None and adopt_key(api_key):
         document = accounts().find_one(key)
     if document is None:
         return InvalidApiKey()
+    refusal = _judge(document, api_key, use, minimum, now)
+    if refusal is not None:
+        refusal.account_then = account_at_refusal(document)
+    return refusal
+
+
+def _judge(document: Document, api_key: str, use: Use, minimum: Decimal, now: datetime) -> BillingError | None:
+    """Why this account cannot have a hold of `minimum` now, or None if it can."""
+    balance = use.balance
     if unusable := _unusable(document, api_key, now):
         return unusable
     if not_allowed := use_refusal(document.get("keys"), api_key, use):

@@ -1,6 +1,7 @@
 """What customers can read of their money: balances, the receipt of a request, use by day or model."""
 
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from time import monotonic
 
@@ -10,7 +11,7 @@ from pymongo.errors import ExecutionTimeout
 
 from accounts import throttle
 from accounts.models import Account, Balance
-from money.amounts import from_bson, usd_text
+from money.amounts import ZERO, from_bson, usd_text
 from money.expressions import exact, whole
 from mongo.collections import IS_NO_LIST, Document, collection_of
 from mongo.times import as_utc
@@ -18,7 +19,7 @@ from mongo.unreadable import Unreadable
 from proxy.billing.credit_type import balance_expression
 from proxy.errors import InvalidRequest, NotFound
 from proxy.formats.json_body import JsonObject
-from proxy.models import OUTPUT_TOKENS, RequestLog
+from proxy.models import OUTPUT_TOKENS, RefusedRequest, RequestLog
 
 LONGEST_PERIOD_DAYS = 366
 DEFAULT_PERIOD_DAYS = 30
@@ -68,12 +69,15 @@ _FEW_HAVE = {
 def receipt(*, account: Account, request_id: str) -> JsonObject:
     """The receipt of one request of this account; raises `NotFound`, also for somebody else's.
 
-    A request that is not closed yet has the outcome `open` and no cost. The `price` names what of the price row
+    A request that is not closed yet has the outcome `open` and no cost. One that was refused before it was forwarded
+    has the outcome `refused`, costs 0 and says why, as long as that is kept. The `price` names what of the price row
     applied: with the tokens it is enough to reckon the cost once more.
     """
     log = RequestLog.objects.filter(pk=request_id, user_id=account.pk).first()
     if log is None and request_id in account.holds:
         return _open_receipt(request_id, account.holds[request_id])
+    if log is None and (refused := RefusedRequest.objects.filter(pk=request_id, user_id=account.pk).first()):
+        return _refused_receipt(refused)
     if log is None or log.user_id != account.pk:  # A list of names would match too.
         raise NotFound(f"There is no request {request_id[:60]!r} of yours.")
     return {
@@ -114,6 +118,30 @@ def _open_receipt(request_id: str, hold: Document) -> JsonObject:
         "hold": usd_text(from_bson(hold["amount"])),
         "cost": None,
     }
+
+
+def _refused_receipt(refused: RefusedRequest) -> JsonObject:
+    """Of a request that was refused before it was forwarded: what its answer said, and what there was. It is free."""
+    return {
+        "object": "request",
+        "id": refused.pk,
+        "created_at": _time(refused.created_at),
+        "endpoint": refused.endpoint,
+        "model": refused.model,
+        "status": refused.status_code,
+        "outcome": "refused",
+        "code": refused.code,
+        "message": refused.message,
+        "balance": refused.upstream,
+        "required": _usd(refused.needed),
+        "available": _usd(refused.available),
+        "held": _usd(refused.held),
+        "cost": usd_text(ZERO),
+    }
+
+
+def _usd(amount: Decimal | None) -> str | None:
+    return None if amount is None else usd_text(amount)
 
 
 def usage_statement(*, account: Account, start: str | None, end: str | None, group: str | None) -> JsonObject:

@@ -22,7 +22,7 @@ from money.amounts import ZERO, usd_text
 from mongo.errors import DATABASE_FAILURES
 from proxy.api import keys
 from proxy.api.addresses import advice, prefix_of
-from proxy.api.callers import find_free_caller, note_refused, read_caller_key
+from proxy.api.callers import find_free_caller, keep_refusal, note_priced, note_refused, read_caller_key
 from proxy.api.model_list import anthropic_model, anthropic_page, litellm_info, openai_model
 from proxy.api.passed_headers import query_of, request_headers
 from proxy.api.request_body import RequestBody, read_body
@@ -101,6 +101,7 @@ def _endpoint(
             except BillingError as error:
                 if is_refusal(error):
                     note_refused(request, error)
+                keep_refusal(request, error, request_id=request_id, balance=Balance(upstream))
                 return error_response(error, shape, request_id)
             except DATABASE_FAILURES as error:
                 logger.exception("request %s: the database failed", request_id)
@@ -180,6 +181,7 @@ def _metered(request: HttpRequest, balance: Balance, request_id: str, api_format
     # What is to be done at the end: a stream takes it over, and does it when it has ended.
     with closing(read_body(request, api_key=api_key, check_sender=check_sender)) as body, ExitStack() as at_end:
         priced = _read_call(body, balance, api_format, api_key)
+        note_priced(request, priced)
         begin_request(request_id)
         at_end.callback(end_request, request_id)
         claim = None
@@ -246,6 +248,7 @@ def count_tokens(request: HttpRequest, balance: Balance, request_id: str) -> Api
         read_body(request, api_key=api_key, check_sender=lambda: rate_limits.check_rate(api_key))
     ) as request_body:
         priced = _read_call(request_body, balance, TOKEN_COUNT, api_key)
+        note_priced(request, priced)
         use = Use(balance, metering.names_of(priced.call, priced.price))
         username, rate = rate_limits.take_one(api_key, use=use)
         throttle.note_accepted(api_key)

@@ -126,16 +126,18 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, p
     except InsufficientCredits as error:
         count_refusal(upstream=balance, code=error.code)
         affordable = price.affordable_output_tokens(bound, error.available, terms) if call.has_output else 0
-        raise CannotAfford(
+        refusal = CannotAfford(
             balance=balance,
             required=error.required,
             available=error.available,
             held=error.held,
             affordable_max_tokens=affordable // call.choices,
-            worst_case=WorstCase(bound, least, call.choices, is_limited=least == most),
+            worst_case=worst_case_of(priced),
             limit_member=call.limit_member,
             retry_seconds=error.retry_seconds,
-        ) from error
+        )
+        refusal.account_then = error.account_then
+        raise refusal from error
     if hold.amount < maximum:
         most = min(most, price.affordable_output_tokens(bound, hold.amount, terms) // call.choices)
     return Reservation(
@@ -159,6 +161,13 @@ def _least_output_tokens(priced: PricedCall) -> int:
     if settings.LOWER_MAX_TOKENS and call.must_name_limit and call.thinking_tokens < call.max_output_tokens:
         return min(most, call.thinking_tokens + useful)  # The limit must be above the budget for thinking.
     return most
+
+
+def worst_case_of(priced: PricedCall) -> WorstCase:
+    """The tokens that a call must be able to pay for before it is forwarded: what `reserve` asks of the balance."""
+    least = _least_output_tokens(priced)
+    is_limited = least == priced.most_output_tokens
+    return WorstCase(priced.input_bound_tokens, least, priced.call.choices, is_limited=is_limited)
 
 
 def names_of(call: Call, price: Price) -> tuple[str, ...]:
@@ -185,14 +194,16 @@ def check_can_pay(*, api_key: str, balance: Balance) -> None:
         if error.available >= ZERO and PRICES.has_free_model(balance):
             return
         count_refusal(upstream=balance, code=error.code)
-        raise CannotAfford(
+        refusal = CannotAfford(
             balance=balance,
             required=error.required,
             available=error.available,
             held=error.held,
             affordable_max_tokens=0,
             retry_seconds=error.retry_seconds,
-        ) from error
+        )
+        refusal.account_then = error.account_then
+        raise refusal from error
 
 
 def make_bill(

@@ -3,6 +3,7 @@
 They only ever gain what this release adds. For other rights make a role of your own beside them.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.contrib.auth.models import Group, Permission
@@ -15,6 +16,7 @@ VIEWED = (
     "payments.promotion",
     "payments.reversal",
     "proxy.requestlog",
+    "proxy.refusedrequest",
     "proxy.modelprice",
     "support.auditentry",
 )
@@ -40,6 +42,33 @@ BILLING_ADMIN = (
     "payments.change_promotion",
 )
 ROLES = {"Viewer": VIEWER, "Support": SUPPORT, "Billing admin": BILLING_ADMIN}
+
+
+def roles_with(permissions: Iterable[str]) -> dict[str, list[str]]:
+    """The names of the roles that grant each of some permissions (`app.codename`), in order; none = superusers only.
+
+    By ids, as in `permissions.py`: joins are slow on this database.
+    """
+    wanted = set(permissions)
+    codenames = [permission.partition(".")[2] for permission in wanted]
+    found = Permission.objects.filter(codename__in=codenames).order_by()
+    names = {
+        pk: f"{app}.{codename}" for pk, app, codename in found.values_list("pk", "content_type__app_label", "codename")
+    }
+    granted = list(
+        Group.permissions.through.objects.filter(permission_id__in=list(names)).values_list("permission_id", "group_id")
+    )
+    groups = dict(Group.objects.filter(pk__in=[group for _, group in granted]).values_list("pk", "name"))
+    roles: dict[str, list[str]] = {permission: [] for permission in wanted}
+    for permission_id, group_id in granted:
+        if names[permission_id] in roles and group_id in groups:
+            roles[names[permission_id]].append(groups[group_id])
+    return {permission: sorted(found_roles) for permission, found_roles in roles.items()}
+
+
+def who_may(roles: Sequence[str]) -> str:
+    """In words, for a button that somebody else may use: `Billing admin only`."""
+    return f"{' or '.join(roles) if roles else 'Superusers'} only"
 
 
 def ensure_roles(**kwargs: Any) -> None:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.utils import timezone
@@ -82,10 +82,16 @@ class AdjustForm(ActionForm):
     field_order = ("balance", "direction", "amount", "reason")
 
 
+LATER = "+"
+"""Before a number of days that are added to the expiry that is set."""
+
+
 class ExpiryForm(ActionForm):
     choice = forms.ChoiceField(
         label="New expiry",
         choices=[
+            (f"{LATER}3", "3 days later than it is"),
+            (f"{LATER}7", "7 days later than it is"),
             ("1", "In 1 day"),
             ("7", "In 7 days"),
             ("30", "In 30 days"),
@@ -103,11 +109,11 @@ class ExpiryForm(ActionForm):
         if cleaned.get("choice") == "date" and not cleaned.get("date") and "date" not in self.errors:
             self.add_error("date", "Choose a date.")
         if "choice" in cleaned and not self.errors:
-            cleaned["expires_at"] = _new_expiry(cleaned)
+            cleaned["expires_at"] = _new_expiry(cleaned, self.target.expiry)
         return cleaned
 
     def fixed_values(self) -> dict[str, str]:
-        """A number of days becomes the date that the preview showed."""
+        """A number of days becomes the date that the preview showed, to the microsecond."""
         values = super().fixed_values()
         if self.cleaned_data["choice"] in ("never", "date"):
             return values
@@ -235,9 +241,12 @@ def _adjust(account: Account, data: Data, operation: str, actor: str) -> Result:
     return Result(f"{verb} {format_usd(abs(amount))} of {balance.label} credits.")
 
 
-def _new_expiry(data: Data) -> datetime | None:
-    if data["choice"] == "never":
+def _new_expiry(data: Data, present: datetime | None) -> datetime | None:
+    """The date that was chosen; None = never. More days are added to the present one, or to now if that has passed."""
+    if data["choice"] == "never" or (data["choice"].startswith(LATER) and present is None):
         return None
+    if data["choice"].startswith(LATER):
+        return max(cast(datetime, present), timezone.now()) + timedelta(days=int(data["choice"].removeprefix(LATER)))
     if data["choice"] == "date":
         value: datetime = data["date"]
         return value.astimezone(UTC)
@@ -248,8 +257,10 @@ def _new_expiry(data: Data) -> datetime | None:
 
 def _preview_expiry(account: Account, data: Data) -> list[Line]:
     check_account(account)
+    if data["choice"].startswith(LATER) and account.expiry is None:
+        raise BillingError("These credits never expire, so there is no date to move. Choose a date instead.")
     # `set_expiry` knows which expiry was seen, and says what became of it.
-    lines = [Line("Expiry", _show_expiry(account.expiry), _show_expiry(_new_expiry(data)), drifts=True)]
+    lines = [Line("Expiry", _show_expiry(account.expiry), _show_expiry(data["expires_at"]), drifts=True)]
     if account.is_expired():
         lost = {balance: -account.balance(balance) for balance in Balance if account.balance(balance) > 0}
         return lines + _money_lines(account, lost)

@@ -27,6 +27,8 @@ from support.errors import AlreadyDone, ChangedSincePreview, NotFinished
 
 SALT = "support.dialog"
 LIFETIME_SECONDS = 8 * 3600
+GIVEN = ("key", "choice")
+"""What a dialog's address may choose beforehand: which API key, which of several values."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def dialog(request: HttpRequest, kind: str, key: str, slug: str) -> HttpResponse
     opened = Dialog(kind, action, target, name)
     if request.method == "POST":
         return _submit(request, opened)
-    form = action.form_class(target=target, initial={"key": request.GET.get("key", "")})
+    form = action.form_class(target=target, initial={name: request.GET[name] for name in GIVEN if name in request.GET})
     return _render(request, opened, form, token=_new_token(request, opened))
 
 

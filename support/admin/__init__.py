@@ -1,5 +1,5 @@
 """The staff's lists and forms. Django imports this package, and each module registers its own."""
 
-from support.admin import accounts, audit, payments, prices, requests, users
+from support.admin import accounts, audit, payments, prices, refusals, requests, users
 
-__all__ = ["accounts", "audit", "payments", "prices", "requests", "users"]
+__all__ = ["accounts", "audit", "payments", "prices", "refusals", "requests", "users"]

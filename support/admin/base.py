@@ -177,7 +177,12 @@ def _variants(name: str) -> list[str]:
 
 def name_is(field: str, name: str) -> Q:
     """The rows of one account, sorted by an index: the name as typed, in the usual capitalisations, with old spaces."""
-    return Q(**{f"{field}__in": [spaced for variant in _variants(name) for spaced in (variant, f" {variant}")]})
+    return Q(**{f"{field}__in": names_of(name)})
+
+
+def names_of(name: str) -> list[str]:
+    """The ways in which one account's name may be stored."""
+    return [spaced for variant in _variants(name) for spaced in (variant, f" {variant}")]
 
 
 def first_match(queryset: Any, *conditions: Q) -> Q | None:

@@ -51,10 +51,30 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, bool | str)
 
 
-def usd(attribute: str, label: str, *, is_signed: bool = False) -> Display:
-    """A display of a money attribute, `$1.23`; signed ones say in words and colour which way the money went."""
+SHOWN_OF_AN_ID = 16
+
+
+def short_id(attribute: str, label: str) -> Display:
+    """A display of an id by its beginning, by which it can be searched for; whole where it is pointed at, or copied."""
 
     @admin.display(description=label)
+    def show(self: Any, obj: Any) -> str:
+        return id_block(getattr(obj, attribute))
+
+    return show
+
+
+def id_block(key: object) -> SafeString:
+    """An id in a list: its beginning, and all of it on pointing."""
+    text = str(key)
+    shown = text if len(text) <= SHOWN_OF_AN_ID else f"{text[:SHOWN_OF_AN_ID]}…"
+    return format_html('<code class="nowrap" title="{}">{}</code>', text, shown)
+
+
+def usd(attribute: str, label: str, *, is_signed: bool = False, ordering: str | None = None) -> Display:
+    """A display of a money attribute, `$1.23`; signed ones say in words and colour which way the money went."""
+
+    @admin.display(description=label, ordering=ordering)
     def show(self: Any, obj: Any) -> str:
         value: Decimal | None = getattr(obj, attribute)
         if problem := unreadable_of(obj, attribute):

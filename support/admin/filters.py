@@ -23,6 +23,22 @@ from support.admin.lists import ChoiceFilter
 from support.forms import AmountField, AmountInput, DayField
 from support.typed import DAY_EXAMPLE, NotUnderstood, read_amount, read_day, shorten
 
+WHY_REFUSED = {
+    "insufficient_credits": "Too little on the balance",
+    "credits_expired": "Credits expired",
+    "key_budget_reached": "Budget of the key",
+    "rate_limit_exceeded": "Too many requests",
+    "model_not_allowed": "Not allowed to the key",
+    "account_disabled": "Account disabled",
+    "account_under_review": "Under review",
+    "account_needs_repair": "Needs repair",
+    "account_not_converted": "Not converted",
+    "first_key_required": "Not the first key",
+    "too_many_keys": "Too many keys",
+    "key_disabled": "Key disabled",
+    "key_expired": "Key expired",
+}
+"""The codes of what is kept of refused requests, in words."""
 FIELDS = {Balance.OPENHANDS: "credits_new", Balance.OHMYGPT: "credits"}
 SOON = timedelta(days=1)
 MAX_AMOUNT = 10**9
@@ -300,6 +316,30 @@ class ModelFilter(ChoiceFilter):
             return queryset
         has_upstream = request.GET.get(UpstreamFilter.parameter_name) in Balance.values
         return (queryset if has_upstream else queryset.billed_to(*Balance)).filter(model=self.value())
+
+
+# --- Of the refusals --------------------------------------------------------------------------------------------------
+
+
+class CodeFilter(ChoiceFilter):
+    title = "why"
+    parameter_name = "code"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return list(WHY_REFUSED.items())
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(code=self.value()) if self.value() else queryset
+
+
+class RefusedUpstreamFilter(UpstreamFilter):
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(upstream=self.value()) if self.value() in Balance.values else queryset
+
+
+class RefusedModelFilter(ModelFilter):
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(model=self.value()) if self.value() else queryset
 
 
 # --- Of the audit trail -----------------------------------------------------------------------------------------------

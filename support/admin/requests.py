@@ -2,25 +2,44 @@
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ORDER_VAR, SEARCH_VAR
+from django.contrib.auth.models import User
 from django.db.models import Q
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 
-from proxy.models import INPUT_TOKENS, OUTPUT_TOKENS, RequestLog
-from support.admin.base import ReadOnlyAdmin, first_match, name_is
+from proxy.models import INPUT_TOKENS, OUTPUT_TOKENS, RefusedRequest, RequestLog
+from support.admin.base import BigChangeList, ReadOnlyAdmin, first_match, name_is
 from support.admin.display import (
     BALANCE_COLOURS,
     account_link,
     badge,
     choice_badge,
     code_block,
+    document_key,
+    list_url,
+    short_id,
     text_of,
     time_of,
     unreadable_of,
     usd,
 )
 from support.admin.filters import DayRangeFilter, ModelFilter, ResultFilter, UnreadableFilter, UpstreamFilter
+from support.admin.request_ids import clean_id, is_id_beginning, logs_beginning, refusals_beginning
+from support.admin.similar import answer_of
+
+
+class RequestChangeList(BigChangeList):
+    """Sorted by cost only within a search, whatever the address asks for."""
+
+    def get_ordering(self, request: HttpRequest, queryset: Any) -> list[str]:
+        if ORDER_VAR in self.params and not self.query.strip():
+            return list(self.model_admin.get_ordering(request))
+        return super().get_ordering(request, queryset)
+
 
 FEW_HAVE = {
     "cache_write_1h_tokens": "written to the cache for an hour",
@@ -35,9 +54,12 @@ FEW_HAVE = {
 class RequestLogAdmin(ReadOnlyAdmin):
     """One row per metered request: what it used and what it cost."""
 
-    search_help_text = "Account name or request id"
+    search_help_text = "Account name, request id or its beginning"
+    list_before_template = "admin/proxy/request_totals.html"
+    change_form_outer_before_template = "admin/proxy/request_similar.html"
     list_display = (
         "time",
+        "request_key",
         "account",
         "upstream",
         "model_name",
@@ -85,10 +107,11 @@ class RequestLogAdmin(ReadOnlyAdmin):
     )
 
     account = account_link("user_id")
+    request_key = short_id("pk", "request id")
     model_name = text_of("model", "model")
     time = time_of("created_at", "time (UTC)")
     upstream = choice_badge("credit_type", "upstream", BALANCE_COLOURS)
-    cost_usd = usd("cost", "cost")
+    cost_usd = usd("cost", "cost", ordering="cost")
     hold_usd = usd("hold", "held beforehand")
     uncollected_usd = usd("uncollected", "uncollected")
     own_cost_usd = usd("own_cost", "operator's cost")
@@ -137,7 +160,39 @@ class RequestLogAdmin(ReadOnlyAdmin):
         return code_block(json.dumps(log.price, indent=2, default=str)) if log.price else "–"
 
     def find(self, text: str) -> Q:
-        return first_match(RequestLog.objects, Q(pk=text)) or name_is("user_id", text)
+        """By the id, the account's name, or the beginning of ids, whichever finds something first."""
+        found = first_match(RequestLog.objects, Q(pk=text), name_is("user_id", text))
+        if found is None and (ids := logs_beginning(text)):
+            return Q(pk__in=ids)
+        return found or name_is("user_id", text)
+
+    def means_account(self, text: str) -> bool:
+        """Whether a search is for an account's name, and not for a request's id."""
+        return not RequestLog.objects.filter(pk=text).exists() and not is_id_beginning(text)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BigChangeList]:
+        return RequestChangeList
+
+    def get_sortable_by(self, request: HttpRequest) -> tuple[str, ...]:
+        """By cost, within what a search finds: no index sorts all requests by it."""
+        return ("cost_usd",) if request.GET.get(SEARCH_VAR, "").strip() else ()
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The id of a refused request, or its beginning, leads to the refusal: there is no log of it."""
+        text = request.GET.get(SEARCH_VAR, "")
+        may_see = cast(User, request.user).has_perm("proxy.view_refusedrequest")
+        if is_id_beginning(text) and may_see and not logs_beginning(text) and (ids := refusals_beginning(text)):
+            page = f"admin:{RefusedRequest._meta.app_label}_{RefusedRequest._meta.model_name}_change"
+            one = reverse(page, args=(document_key(ids[0]),))
+            return HttpResponseRedirect(one if len(ids) == 1 else list_url(RefusedRequest, q=clean_id(text)))
+        response: HttpResponse = super().changelist_view(request, extra_context)
+        return response
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        log = kwargs.get("obj")
+        context["similar"] = answer_of(log) if log is not None else None
+        response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return response
 
 
 def _first_unreadable(log: RequestLog, names: Iterable[str]) -> str | None:

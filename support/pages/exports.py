@@ -17,7 +17,7 @@ from accounts.errors import InvalidApiKey
 from accounts.keys import mask_key, mask_keys_in
 from accounts.models import Account, LedgerEntry
 from payments.models import Payment, WebhookEvent
-from proxy.models import RequestLog
+from proxy.models import RefusedRequest, RequestLog
 from support.admin.display import list_url
 from support.audit.actors import actor_of
 from support.audit.trail import record
@@ -93,6 +93,20 @@ COLUMNS: dict[type[Model], tuple[str, ...]] = {
         "status_code",
         "is_success",
         "latency_ms",
+    ),
+    RefusedRequest: (
+        "created_at",
+        "id",
+        "user_id",
+        "upstream",
+        "endpoint",
+        "model",
+        "status_code",
+        "code",
+        "needed",
+        "available",
+        "held",
+        "message",
     ),
     AuditEntry: ("at", "actor", "action", "target", "reason", "outcome", "error"),
 }

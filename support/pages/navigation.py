@@ -94,6 +94,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "separator": True,
             "items": [
                 _list("Requests", "swap_horiz", "proxy.requestlog"),
+                _list("Refusals", "block", "proxy.refusedrequest"),
                 _list("Prices", "sell", "proxy.modelprice"),
             ],
         },

@@ -2,10 +2,12 @@
 
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 from django import template
 
 from money.amounts import format_usd
+from support.access.roles import roles_with, who_may
 
 register = template.Library()
 
@@ -14,6 +16,21 @@ register = template.Library()
 def usd(value: Decimal | None) -> str:
     """`$1.23`; a dash for nothing."""
     return "–" if value is None else format_usd(value)
+
+
+@register.filter
+def grouped(value: int) -> str:
+    """A count with its thousands apart: `1,234,567`."""
+    return f"{value:,}"
+
+
+@register.simple_tag(takes_context=True)
+def request_totals(context: dict[str, Any], changelist: Any) -> Any:
+    """What the filtered requests of an account come to, and links to its usual days."""
+    # Django imports tag libraries while the admin is still being imported.
+    from support.admin.request_totals import totals_of
+
+    return totals_of(context["request"], changelist)
 
 
 @register.filter
@@ -27,18 +44,41 @@ def document_key(key: object) -> str:
 
 @register.inclusion_tag("support/action_links.html", takes_context=True)
 def action_links(context: dict[str, Any], kind: str, target: Any) -> dict[str, Any]:
-    """Buttons for what this staff member may do to `target` now."""
+    """Buttons for what can be done to `target` now; those that are not this staff member's say whose they are."""
     # Django imports tag libraries while the admin is still being imported.
     from support.actions.dialogs import KINDS, dialog_url
 
     user = context["request"].user
     key = str(getattr(target, "pk", target))
-    links = [
-        (action, dialog_url(kind, key, action))
-        for action in KINDS[kind].actions.values()
-        if user.has_perm(action.permission) and action.is_offered(target)
-    ]
-    return {"links": links}
+    offered = [action for action in KINDS[kind].actions.values() if action.is_offered(target)]
+    links = [(action, dialog_url(kind, key, action)) for action in offered if user.has_perm(action.permission)]
+    others = [action for action in offered if not user.has_perm(action.permission)]
+    roles = roles_with(action.permission for action in others) if others else {}
+    return {"links": links, "others": [(action, who_may(roles[action.permission])) for action in others]}
+
+
+@register.inclusion_tag("support/extend_links.html", takes_context=True)
+def extend_links(context: dict[str, Any], account: Any) -> dict[str, Any]:
+    """Beside the date at which credits expire: some days more, for who may set it, or who may."""
+    # Django imports tag libraries while the admin is still being imported.
+    from support.actions.account import ACTIONS, LATER
+    from support.actions.dialogs import dialog_url
+
+    action = ACTIONS["expiry"]
+    may = context["request"].user.has_perm(action.permission)
+    address = dialog_url("account", str(account.pk), action)
+    days = [(count, f"{address}?{urlencode({'choice': f'{LATER}{count}'})}") for count in (3, 7)]
+    who = "" if may else who_may(roles_with([action.permission])[action.permission])
+    return {"days": days if account.expiry is not None else [], "may": may, "who": who}
+
+
+@register.inclusion_tag("support/account_lists.html", takes_context=True)
+def account_lists(context: dict[str, Any], account: Any) -> dict[str, Any]:
+    """Where an account's requests and refusals are listed, for who may see them."""
+    # Django imports tag libraries while the admin is still being imported.
+    from support.admin.request_totals import lists_of_account
+
+    return {"lists": lists_of_account(account.pk, context["request"].user)}
 
 
 @register.inclusion_tag("support/key_list.html", takes_context=True)

@@ -13,6 +13,7 @@ from django.test import override_settings
 from accounts.registration import create_account
 from billing_site.checks import (
     check_hold_age,
+    check_kept_refusals,
     check_missing_endpoints,
     check_most_keys,
     check_plain_keys,
@@ -177,6 +178,13 @@ def test_the_largest_body_must_find_room() -> None:
     assert check_room_for_bodies(None) == []
     with override_settings(MAX_REQUEST_BYTES=64 * 1024 * 1024, BODIES_IN_FLIGHT_BYTES=100 * 1024 * 1024):
         assert ids(check_room_for_bodies(None)) == {"billing.E007"}
+
+
+def test_what_is_kept_of_refusals_is_bounded() -> None:
+    assert check_kept_refusals(None) == []
+    for name, value in (("DAYS", 0), ("DAYS", 401), ("PER_MINUTE", -1), ("PER_DAY", -1)):
+        with override_settings(**{f"REFUSALS_KEPT_{name}": value}):
+            assert ids(check_kept_refusals(None)) == {"billing.E019"}
 
 
 def test_how_many_keys_an_account_may_have_is_bounded() -> None:

@@ -82,6 +82,7 @@ NEW_INDEXES = {
     "payments": {"payment_charge"},
     "webhook_events": {"webhook_event_source", "webhook_event_money", "webhook_event_reference"},
     "idempotent_requests": {"idempotent_request_id"},
+    "request_logs": {"log_account_cost"},
 }
 """What versions after the dump's added."""
 

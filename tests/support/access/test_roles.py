@@ -24,7 +24,7 @@ from accounts.models import Account, LedgerEntry
 from books.reconciliation import reconcile_account
 from payments import orders
 from payments.models import Payment, Promotion, WebhookEvent
-from proxy.models import ModelPrice, RequestLog
+from proxy.models import ModelPrice, RefusedRequest, RequestLog
 from support.actions.bulk import BULK_ACTIONS
 from support.actions.dialogs import KINDS
 from support.audit.trail import record
@@ -70,6 +70,7 @@ MODELS: dict[type[Model], Rights] = {
     WebhookEvent: Rights(view=ALL),
     Promotion: Rights(view=ALL, add=BILLING, change=BILLING),
     RequestLog: Rights(view=ALL),
+    RefusedRequest: Rights(view=ALL),
     ModelPrice: Rights(view=ALL, add=BILLING, change=BILLING),
     AuditEntry: Rights(view=ALL),
     SecondFactor: Rights(view=ROOT, delete=ROOT),
@@ -171,6 +172,9 @@ def keys(insert_user: InsertUser, prices: None) -> Iterator[Keys]:
     paid = orders.create_order(account=Account.objects.get(pk="alice"), credits=20)
     event = send_money(str(paid.order_code))
     connection.database["request_logs"].insert_one({"_id": "r1", "userId": "alice", "createdAt": timezone.now()})
+    connection.database["refused_requests"].insert_one(
+        {"_id": "req_refused", "userId": "alice", "upstream": "openhands", "code": "x", "createdAt": timezone.now()}
+    )
     record(actor="staff:other", action="export", target="Account")
     other = User.objects.create_user("other", password=PASSWORD, is_staff=True)
     now = timezone.now()
@@ -182,6 +186,7 @@ def keys(insert_user: InsertUser, prices: None) -> Iterator[Keys]:
         WebhookEvent: str(event.pk),
         Promotion: str(Promotion.objects.create(**fields).pk),
         RequestLog: "r1",
+        RefusedRequest: "req_refused",
         ModelPrice: str(ModelPrice.objects.all()[0].pk),
         AuditEntry: AuditEntry.objects.get(action="export").pk,
         SecondFactor: SecondFactor.objects.create(pk="x", username="gone", secret="A" * 32, confirmed_at=now).pk,

@@ -305,7 +305,7 @@ def test_every_role_does_what_it_may_and_nothing_else_by_direct_post(
     client = log_in(role)
     before = usersnew.find_one()
     may = slug in ALLOWED[role]
-    shown = page(client, "/admin/accounts/account/alice/change/")
+    shown = client.get("/admin/accounts/account/alice/change/").content.decode()
     assert client.get(url(slug)).status_code == (200 if may else 403)
     if may:
         assert do(client, slug).status_code in (200, 302)
@@ -315,7 +315,7 @@ def test_every_role_does_what_it_may_and_nothing_else_by_direct_post(
         assert response.status_code == 403
         assert usersnew.find_one() == before
         assert done_to_accounts().get().outcome == "refused"
-        assert ("Transfer credits" in shown) == ("transfer" in ALLOWED[role])
+        assert (f'href="{url("transfer")}"' in shown) == ("transfer" in ALLOWED[role])
 
 
 def test_strangers_are_sent_to_the_log_in_page(client: Client, alice: str) -> None:
@@ -388,3 +388,59 @@ def test_an_expired_account_is_adjusted_after_its_expiry_is_set(admin_client: Cl
     do(admin_client, "expiry", choice="7")
     do(admin_client, "adjust")
     assert balances() == (4, 0)
+
+
+def test_some_days_more_are_added_to_the_expiry_that_is_set(
+    admin_client: Client, insert_user: InsertUser, usersnew: Any
+) -> None:
+    until = (timezone.now() + timedelta(days=2)).replace(microsecond=123_000)
+    insert_user("alice", creditsNew=2.5, expiresAt=until)
+    opened = admin_client.get(f"{url('expiry')}?choice=%2B3").content.decode()
+    assert '<option value="+3" selected>' in opened
+    shown = preview(admin_client, "expiry", choice="+3")
+    assert credits.format_time(until) in text_of(shown)
+    assert credits.format_time(until + timedelta(days=3)) in text_of(shown)
+    assert admin_client.post(url("expiry"), confirmed(shown)).status_code == 302
+    assert Account.objects.get(pk="alice").expiry == until + timedelta(days=3)
+    # A purchase after the preview is not undone.
+    shown = preview(admin_client, "expiry", choice="+7")
+    usersnew.update_one({"_id": "alice"}, {"$set": {"expiresAt": until + timedelta(days=60)}})
+    assert "Look at it again" in text_of(admin_client.post(url("expiry"), confirmed(shown)))
+    assert Account.objects.get(pk="alice").expiry == until + timedelta(days=60)
+
+
+def test_some_days_more_than_never_or_than_what_has_passed(admin_client: Client, insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=2.5)
+    assert "never expire, so there is no date to move" in text_of(preview(admin_client, "expiry", choice="+3"))
+    assert "+3 days" not in page(admin_client, "/admin/accounts/account/alice/change/")
+    insert_user("bob", creditsNew=2.5, expiresAt=timezone.now() - timedelta(days=9))
+    token = field(admin_client.get(url("expiry", "bob")), "token")
+    shown = admin_client.post(url("expiry", "bob"), {"choice": "+3", "reason": "asked", "token": token})
+    assert "$2.50 $0.00" in text_of(shown)  # Credits that have expired do not come back.
+    assert admin_client.post(url("expiry", "bob"), confirmed(shown)).status_code == 302
+    left = Account.objects.get(pk="bob").expiry
+    assert left is not None
+    assert timedelta(days=2, hours=23) < left - timezone.now() <= timedelta(days=3)
+
+
+def test_who_may_is_said_on_what_one_may_not(log_in: LogIn, insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=2.5, expiresAt=timezone.now() + timedelta(days=2))
+    address = "/admin/accounts/account/alice/change/"
+    shown = page(log_in("Support", "sue"), address)
+    assert "+3 days +7 days Billing admin only" in shown
+    assert "Set the expiry Billing admin only" in shown
+    assert "Add or deduct credits Billing admin only" in shown
+    viewed = page(log_in("Viewer", "vera"), address)
+    assert "Transfer credits Billing admin or Support only" in viewed
+    assert " only" not in page(log_in("Billing admin", "bill"), address).split("API keys")[0].split("+7 days")[1]
+    group = Group.objects.create(name="Night shift")
+    group.permissions.add(Permission.objects.get(codename="set_expiry"))
+    try:
+        assert "Set the expiry Billing admin or Night shift only" in page(log_in("Support", "sid"), address)
+    finally:
+        group.delete()
+    Group.objects.get(name="Billing admin").permissions.remove(Permission.objects.get(codename="set_expiry"))
+    try:
+        assert "Set the expiry Superusers only" in page(log_in("Support", "sal"), address)
+    finally:
+        Group.objects.get(name="Billing admin").permissions.add(Permission.objects.get(codename="set_expiry"))

@@ -159,3 +159,15 @@ def test_roles(log_in: LogIn, three: list[str]) -> None:
 def test_what_is_not_for_selections_or_selects_nothing_is_not_there(admin_client: Client, three: list[str]) -> None:
     assert admin_client.get("/admin/support/bulk/rotate-key/?account=alice").status_code == 404
     assert admin_client.get("/admin/support/bulk/disable/?account=nobody").status_code == 404
+
+
+def test_some_days_more_are_each_accounts_own(admin_client: Client, insert_user: InsertUser) -> None:
+    now = timezone.now().replace(microsecond=0)
+    insert_user("alice", creditsNew=1, expiresAt=now + timedelta(days=1))
+    insert_user("bob", creditsNew=1, expiresAt=now + timedelta(days=2))
+    insert_user("carol", creditsNew=1)
+    shown = preview(admin_client, "expiry", ["alice", "bob", "carol"], choice="+3", reason="an outage")
+    assert "carol These credits never expire, so there is no date to move." in text_of(shown)
+    confirm(admin_client, "expiry", shown)
+    expected = {"alice": now + timedelta(days=4), "bob": now + timedelta(days=5), "carol": None}
+    assert {account.pk: account.expiry for account in Account.objects.all()} == expected

@@ -1,0 +1,206 @@
+"""What customers ask support about requests and days, answered in a browser in so many clicks, as the role that may.
+
+A click is a press of the mouse, or the Enter that sends a search. Each question begins on the dashboard, or where it
+says. Pictures are kept in `var/screenshots/`.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import Group, User
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from accounts.models import Account
+from support.models import AuditEntry
+from tests.e2e.test_admin_browser import WINDOWS, picture
+from tests.factories import InsertUser
+from tests.proxy.requests import chat, post
+from tests.serving import Server
+
+
+@dataclass
+class Desk:
+    """A member of staff at work, who counts the clicks."""
+
+    page: Page
+    clicks: int = 0
+
+    def click(self, thing: Locator) -> None:
+        thing.click()
+        self.clicks += 1
+
+    def search(self, text: str) -> None:
+        self.page.locator("#searchbar").fill(text)
+        self.page.keyboard.press("Enter")
+        self.clicks += 1
+
+    def sidebar(self, name: str) -> None:
+        self.click(self.page.locator("#nav-sidebar-apps").get_by_role("link", name=re.compile(rf"\b{name}$")))
+
+    def pictures(self, name: str) -> None:
+        """The page as it looks on a desk and on a phone, where nothing is wider than the window."""
+        for window in ("phone", "desk"):
+            self.page.set_viewport_size(WINDOWS[window])
+            overflow = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+            assert overflow <= 1, f"{name} is {overflow} pixels too wide on a {window}"
+            picture(self.page, f"{name}-{WINDOWS[window]['width']}")
+
+
+@pytest.fixture
+def desk_of(browser: Browser, server: Server) -> Iterator[Callable[[str], Desk]]:
+    """The dashboard of a new member of staff with a role; in the end, nothing went wrong in the browser."""
+    contexts, problems = [], []
+
+    def run(role: str) -> Desk:
+        user = User.objects.create_user(role.replace(" ", ""), password="x", is_staff=True)
+        user.groups.add(Group.objects.get(name=role))
+        client = Client()
+        client.force_login(user)
+        cookie = client.cookies[settings.SESSION_COOKIE_NAME]
+        context = browser.new_context(viewport=WINDOWS["desk"], base_url=server.site)
+        context.set_default_timeout(15_000)
+        context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": server.site}])
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto("/admin/")
+        return Desk(page)
+
+    yield run
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def log(request_id: str, *, seconds: float = 0, **fields: Any) -> str:
+    """A request of yesterday noon by alice."""
+    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    document = {
+        "_id": request_id,
+        "userId": "alice",
+        "creditType": "openhands",
+        "endpoint": "/v1/chat/completions",
+        "model": "claude-haiku-4-5",
+        "inputTokens": 1200,
+        "outputTokens": 50,
+        "creditsCost": 0.02,
+        "statusCode": 200,
+        "isSuccess": True,
+        "outcome": "ok",
+        "latencyMs": 2000,
+        "createdAt": noon + timedelta(seconds=seconds),
+    }
+    connection.database["request_logs"].insert_one(document | fields)
+    return request_id
+
+
+def test_402_though_i_have_25_dollars(desk_of: Callable[[str], Desk], server: Server, insert_user: InsertUser) -> None:
+    hold = {"balance": "openhands", "amount": 0.5, "at": timezone.now()}
+    insert_user("alice", creditsNew=0.001, credits=25, holds={"req_runs": hold})
+    refused = post(server, chat(max_tokens=5000))
+    assert refused.status == 402
+    request_id = refused.headers["X-Request-Id"]
+
+    desk = desk_of("Support")
+    desk.sidebar("Requests")
+    desk.search(request_id)
+    why = desk.page.get_by_label("Why this request was refused")
+    expect(why).to_contain_text("The OpenHands balance was short by $0.02")
+    expect(why).to_contain_text("Another $0.50 of it was held by 1 request that ran then")
+    expect(why).to_contain_text("The OhMyGPT balance had $25.00 then, which pays for OhMyGPT requests only.")
+    expect(why).to_contain_text("5,000 output tokens")
+    expect(why.get_by_role("row", name=re.compile("req_runs"))).to_contain_text("still holds it")
+    assert desk.clicks <= 3
+    desk.pictures("refusal")
+
+    # The other way: from the account, by its timeline.
+    desk.page.goto("/admin/accounts/account/alice/change/")
+    timeline = desk.page.locator("#timeline")
+    timeline.get_by_label("Kind").select_option("Refused")
+    row = timeline.get_by_role("row", name=re.compile("insufficient credits"))
+    expect(row).to_be_visible()
+    desk.pictures("account-refused")
+    row.get_by_role("link", name=re.compile("Refused: ")).click()
+    expect(why).to_contain_text("The OpenHands balance was short")
+    desk.sidebar("Refusals")
+    expect(desk.page.get_by_role("row", name=re.compile("alice"))).to_contain_text("402 Too little on the balance")
+    desk.pictures("refusals")
+
+
+def test_charged_twice(desk_of: Callable[[str], Desk], insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=5)
+    first = log("req_" + "1a2b3c4d" * 4, outcome="client_disconnected")
+    second = log("req_" + "5e6f7a8b" * 4, seconds=12.5)
+    log("req_" + "99999999" * 4, seconds=20, inputTokens=3)
+
+    desk = desk_of("Support")
+    desk.sidebar("Requests")
+    desk.search(first[:12])
+    desk.click(desk.page.locator("#result_list tbody tr").get_by_role("link").first)
+    twice = desk.page.get_by_label("Was it charged twice?")
+    expect(twice).to_contain_text("One request, sent twice by the client: each sending was answered and charged, $0.04")
+    row = twice.get_by_role("row", name=re.compile(second[:12]))
+    expect(row).to_contain_text("12.5 s later")
+    expect(row).to_contain_text("the same request, sent again by the client")
+    assert desk.clicks <= 3
+    desk.pictures("charged-twice")
+
+
+def test_what_cost_me_5_dollars_yesterday(desk_of: Callable[[str], Desk], insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=5)
+    for number in range(60):
+        log(f"req_{number:032d}", seconds=number, creditsCost=0.01)
+    dear = log("req_" + "dead" * 8, creditsCost=4.4, model="claude-opus-4-5", seconds=-30)
+    log("req_today", createdAt=timezone.now(), creditsCost=9)
+
+    desk = desk_of("Support")
+    desk.sidebar("Requests")
+    desk.search("alice")
+    desk.click(desk.page.get_by_role("link", name="Yesterday", exact=True))
+    desk.click(desk.page.get_by_role("link", name="Dearest first"))
+    totals = desk.page.get_by_label("Totals of these requests")
+    expect(totals).to_contain_text("$5.00")
+    expect(totals).to_contain_text("claude-opus-4-5 $4.40 (1) · claude-haiku-4-5 $0.60 (60)")
+    expect(desk.page.locator("#result_list tbody tr").first).to_contain_text(dear[:16])
+    assert desk.clicks <= 4
+    desk.pictures("requests-yesterday")
+
+
+def test_3_more_days_please(desk_of: Callable[[str], Desk], insert_user: InsertUser) -> None:
+    until = timezone.now().replace(microsecond=0) + timedelta(days=2)
+    insert_user("alice", creditsNew=5, expiresAt=until)
+    desk = desk_of("Billing admin")
+    desk.page.goto("/admin/accounts/account/alice/change/")
+    desk.click(desk.page.get_by_role("link", name="+3 days"))
+    dialog = desk.page.get_by_role("dialog")
+    dialog.get_by_label("Reason").fill("The customer asked for it")
+    desk.click(dialog.get_by_role("button", name="Preview"))
+    expect(dialog.get_by_role("row", name=re.compile("Expiry"))).to_contain_text(
+        f"{until + timedelta(days=3):%Y-%m-%d}"
+    )
+    picture(desk.page, "3-more-days")
+    desk.click(dialog.get_by_role("button", name="Set now"))
+    expect(desk.page.get_by_text("The credits now expire at")).to_be_visible()
+    assert desk.clicks <= 4
+    assert Account.objects.get(pk="alice").expiry == until + timedelta(days=3)
+    assert AuditEntry.objects.get(action="expiry").reason == "The customer asked for it"
+
+
+def test_support_sees_who_may_give_more_days(desk_of: Callable[[str], Desk], insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=5, expiresAt=timezone.now() + timedelta(days=2))
+    desk = desk_of("Support")
+    desk.page.goto("/admin/accounts/account/alice/change/")
+    summary = desk.page.get_by_label("Credits of this account")
+    expect(summary.get_by_role("button", name="+3 days")).to_be_disabled()
+    expect(summary).to_contain_text("Billing admin only")
+    expect(desk.page.get_by_role("button", name="Set the expiry")).to_be_disabled()
+    expect(desk.page.locator("#timeline table")).to_be_visible()
+    desk.pictures("account-of-support")
