@@ -86,7 +86,7 @@ _CALLS = Each(
     Fields(
         {
             **passing("id", "type", "index", "provider_specific_fields", "extra_content"),
-            "function": Fields(passing("name", "arguments", "provider_specific_fields")),
+            "function": Fields(passing("name", "arguments", "parsed_arguments", "provider_specific_fields")),
             "custom": Fields(passing("name", "input")),
             "cache_control": _CACHE_CONTROL,
         }
@@ -98,6 +98,7 @@ _MESSAGE = Fields(
         # What other vendors answer beside the content, and clients send back: text, which counts as text.
         **passing("reasoning", "reasoning_content", "reasoning_details", "thinking_blocks", "annotations", "phase"),
         **passing("provider_specific_fields", "images_seen", "is_error"),
+        "parsed": PASSES,  # What the official SDKs add to answers that they parsed; clients send them back as they are.
         "content": _CONTENT,
         "tool_calls": _CALLS,
         "function_call": Fields(passing("name", "arguments")),

@@ -141,7 +141,7 @@ _INPUT_PARTS: dict[str, Rule] = {
 }
 _PARTS: dict[str, Rule] = {
     **_INPUT_PARTS,
-    "output_text": Fields({**_MARKED, "text": Text(), **passing("annotations", "logprobs")}),
+    "output_text": Fields({**_MARKED, "text": Text(), **passing("annotations", "logprobs", "parsed")}),
     "text": Fields({**_MARKED, "text": Text()}),
     "refusal": Fields(passing("type", "refusal")),
     "reasoning_text": Fields(passing("type", "text")),
@@ -219,7 +219,8 @@ ITEMS = Items(
         "message": _item("role", "phase", content=Each(ByType(_PARTS), or_text=True), cache_control=_CACHE_CONTROL),
         "reasoning": _item("summary", "content", "encrypted_content"),
         "compaction": _item("encrypted_content"),
-        "function_call": _item("name", "namespace", "arguments", "async"),
+        # `parsed…` is what the official SDKs add to answers that they parsed, which clients send back as they are.
+        "function_call": _item("name", "namespace", "arguments", "parsed_arguments", "async"),
         "function_call_output": _item("name", "namespace", output=_OUTPUT_OF_TOOL),
         "custom_tool_call": _item("name", "namespace", "input", "async"),
         "custom_tool_call_output": _item("name", output=_OUTPUT_OF_TOOL),

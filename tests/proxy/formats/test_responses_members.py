@@ -55,6 +55,7 @@ def content(*parts: Any) -> dict[str, Any]:
         ({"metadata": {"tags": ["x"]}}, "metadata.tags"),
         ({"metadata": {"api_base": "x"}}, "metadata.api_base"),
         ({"metadata": {"litellm_x": "x"}}, "metadata.litellm_x"),
+        ({"metadata": {"session_id": "x"}}, "metadata.session_id"),
         ({"client_metadata": {"tags": ["x"]}}, "client_metadata.tags"),
         ({"metadata": {"deep": {"tags": []}}}, "metadata.deep"),
     ],
