@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test check fix clean reset machine bench bench-admin bench-compare faults flood
+.PHONY: help run test check fix clean reset machine bench bench-admin bench-compare clients faults flood
 
 # An environment whose Python has gone, as after an upgrade of the system, is none.
 $(shell test ! -e $(INSTALLED) || $(BIN)/python -c '' >/dev/null 2>&1 || rm -f $(INSTALLED))
@@ -40,6 +40,9 @@ faults: machine $(INSTALLED) ## break the platform under load and audit it: `mak
 	@exec $(BIN)/python -m faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(MEMBERS),--members $(MEMBERS)) $(if $(TIMES),--times $(TIMES)) $(if $(FREEZE),--freeze $(FREEZE)) \
 		$(if $(ROUND),--round $(ROUND)) $(foreach kind,$(ONLY),--only $(kind))
+
+clients: machine $(INSTALLED) ## run real SDKs and agents of Node.js and Python against it, and check every bill (`make clients ONLY=codex`)
+	@exec $(BIN)/python -m clients $(foreach name,$(ONLY),--only $(name))
 
 flood: machine $(INSTALLED) ## let thousands of silent, slow and greedy clients at it, and measure what others notice, in 4 minutes
 	@$(BIN)/python -m benchmarks.flood
@@ -81,6 +84,6 @@ $(INSTALLED): requirements.txt requirements-dev.txt | machine
 # What pip cannot install, before it installs anything.
 run: NEEDS = $(if $(DATABASE_URL),,database) curl
 test: NEEDS = database curl browser
-bench bench-admin bench-compare: NEEDS = database
+bench bench-admin bench-compare clients: NEEDS = database
 machine:
 	@sh development/prepare_machine.sh $(PYTHON) $$(test -e $(INSTALLED) || echo python) $(NEEDS)

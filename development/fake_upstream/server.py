@@ -97,6 +97,10 @@ class RecordedRequest:
     client_connected: bool | None = None
     counted: dict[str, int] | None = None
     """The tokens of the answer, in the words of the directives; None where nothing was generated."""
+    is_tool_call: bool = False
+    """Whether the answer is a call of a tool."""
+    model: str | None = None
+    """The model that answered."""
 
     def json(self) -> Any:
         """The body as JSON; raises ValueError if it is none, or longer than what is kept."""
@@ -309,7 +313,7 @@ class _Connection(socketserver.StreamRequestHandler):
             message = api.broke if directives.broke else message
             error = api.error(directives.status, message)
             return self._send_json(directives.status, error, headers)
-        request.counted = _counted(reply)
+        request.counted, request.is_tool_call, request.model = _counted(reply), reply.tool is not None, reply.model
         if payload.get("stream"):
             return self._send_stream(api.stream(reply, payload), reply)
         body = b"{not json" if directives.garbage else json.dumps(api.body(reply, payload)).encode()
