@@ -19,7 +19,8 @@ MODELS = ("claude-sonnet-4-5-20250929", UNUSED_MODEL, "never-used")
 ACCOUNTS, LEDGER, PAYMENTS = "/admin/accounts/account/", "/admin/accounts/ledgerentry/", "/admin/payments/payment/"
 EVENTS, REQUESTS, AUDIT = "/admin/payments/webhookevent/", "/admin/proxy/requestlog/", "/admin/support/auditentry/"
 LISTS = {"Accounts": ACCOUNTS, "Ledger": LEDGER, "Payments": PAYMENTS}
-LISTS |= {"Webhook events": EVENTS, "Requests": REQUESTS, "Audit": AUDIT}
+REFUSALS = "/admin/proxy/refusedrequest/"
+LISTS |= {"Webhook events": EVENTS, "Requests": REQUESTS, "Refusals": REFUSALS, "Audit": AUDIT}
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,12 @@ def filters_of(today: datetime) -> dict[str, dict[str, tuple[str, ...]]]:
             "result": ("failed", "ok"),
             **days("created_at"),
         },
+        "Refusals": {
+            "code": ("insufficient_credits", "rate_limit_exceeded", "key_expired"),
+            "upstream": ("openhands", "ohmygpt"),
+            "model": (MODELS[0], "never-used"),
+            **days("created_at"),
+        },
         "Audit": {"outcome__exact": ("done", "refused"), "action": ("transfer", "switch"), **days("at")},
     }
 
@@ -70,9 +77,12 @@ SEARCHES = {
     "Ledger": (ACCOUNT, HEAVY, "bench:77", "zzz"),
     "Payments": (ACCOUNT, "BENCH77", "bench77", "77", f"{10**17 + 43}", "zzz"),
     "Webhook events": ("bench77", "BENCH78", ACCOUNT, "zzz"),
-    "Requests": (ACCOUNT, HEAVY, "bench-000000077", "zzz"),
+    "Requests": (ACCOUNT, HEAVY, "bench-000000077", "req_00", "65a00000", "zzz"),
+    "Refusals": (ACCOUNT, HEAVY, "bench-refused-000000003", "req_00", "zzz"),
     "Audit": ("sam7", ACCOUNT, "bench:77", "zzz"),
 }
+DEAREST = "-4"
+"""The column of the cost in the list of requests."""
 ORDERS = {"Accounts": ("1", "-1", "5", "-5")}
 
 
@@ -104,6 +114,13 @@ def _list_pages(now: datetime) -> Iterator[Page]:
         yield Page("Export, first rows", address.replace("/admin/", "/admin/support/export/"), is_export=True)
     for query in _queries(filters_of(now)["Requests"], 1):
         yield Page("Requests: the heavy account, one filter", _with(REQUESTS, q=HEAVY, **query))
+    day = f"{now - timedelta(days=1):%Y-%m-%d}"
+    yesterday = {"created_at_from": day, "created_at_to": day}
+    dearest = {"q": HEAVY, "o": DEAREST}
+    yield Page("Requests: the heavy account, dearest first", _with(REQUESTS, **dearest))
+    yield Page("Requests: the heavy account, dearest first", _with(REQUESTS, **dearest, **yesterday))
+    yield Page("Requests: totals of the heavy account", _with(REQUESTS, q=HEAVY, p="1"))
+    yield Page("Requests: totals of the heavy account", _with(REQUESTS, q=HEAVY, p="1", **yesterday))
     for query in _queries(filters_of(now)["Requests"], 3):
         yield Page("Requests: three filters", _with(REQUESTS, **query))
 
@@ -122,7 +139,13 @@ def _account_pages(account: str, words: str, now: datetime) -> Iterator[Page]:
     for days in (1, 20, 50, 90, 200):
         before = (now - timedelta(days=days)).isoformat()
         yield Page(f"Timeline of {words}: older pages", _with(timeline, before=before))
-    for query in ({"kind": "purchase"}, {"kind": "use"}, {"kind": "chargeback"}, {"balance": "ohmygpt"}):
+    for query in (
+        {"kind": "purchase"},
+        {"kind": "use"},
+        {"kind": "chargeback"},
+        {"kind": "refused"},
+        {"balance": "ohmygpt"},
+    ):
         yield Page(f"Timeline of {words}: filters", _with(timeline, **query))
     day = {"first": f"{now - timedelta(days=2):%Y-%m-%d}", "last": f"{now - timedelta(days=1):%Y-%m-%d}"}
     use = {"balance": "ohmygpt", "model": MODELS[0]}
@@ -142,6 +165,7 @@ def _detail_pages(database: Database[dict[str, Any]]) -> Iterator[Page]:
     yield Page("Detail pages", f"{PAYMENTS}{payment}/change/")
     yield Page("Detail pages", f"{EVENTS}{event}/change/")
     yield Page("Detail pages", f"{REQUESTS}{key_of('request_logs', userId=HEAVY)}/change/")
+    yield Page("Detail pages", f"{REFUSALS}{key_of('refused_requests', userId=HEAVY)}/change/")
     yield Page("Detail pages", f"{AUDIT}{_quoted('bench:77')}/change/")
     for action in ("match-event", "credit-event", "dismiss-event", "replay-event"):
         yield Page("Dialogs", f"/admin/support/do/event/{event}/{action}/")

@@ -7,7 +7,15 @@ from typing import Any
 
 from pymongo.database import Database
 
-BIG_COLLECTIONS = ("usersNew", "ledger_entries", "payments", "webhook_events", "audit_entries", "request_logs")
+BIG_COLLECTIONS = (
+    "usersNew",
+    "ledger_entries",
+    "payments",
+    "webhook_events",
+    "audit_entries",
+    "request_logs",
+    "refused_requests",
+)
 PROFILE = "system.profile"
 PROFILE_BYTES = 64 * 1024 * 1024
 TIME_IS_OVER = 50

@@ -13,13 +13,14 @@ from django.utils import timezone
 from accounts.models import Account, Balance, LedgerEntry
 from mongo.collections import Document
 from payments.models import Payment, WebhookEvent
-from proxy.models import RequestLog
+from proxy.models import RefusedRequest, RequestLog
 from support.models import AuditEntry
 
 HEAVY = "bench-heavy"
 """An account that is used a thousand times a day."""
 HEAVY_REQUESTS, HEAVY_ENTRIES, HEAVY_TIME = 100_000, 3000, timedelta(days=100)
 YEAR = timedelta(days=365)
+KEPT_TIME = timedelta(days=30)
 LEGACY_EVERY = 20
 """One document of so many is as the replaced system left it: without the fields that came later."""
 REVIEW_EVERY = 2000
@@ -64,6 +65,7 @@ class History:
         yield WebhookEvent, self._events()
         yield AuditEntry, self._audit()
         yield RequestLog, self._logs()
+        yield RefusedRequest, self._refusals()
 
     def _at(self, index: int, count: int, span: timedelta = YEAR) -> datetime:
         """When the `index`th of `count` things happened, evenly spread up to now."""
@@ -172,6 +174,13 @@ class History:
         for index in range(self._heavy_requests):
             yield _log(HEAVY, self._requests + index, self._at(index, self._heavy_requests, HEAVY_TIME))
 
+    def _refusals(self) -> Iterator[Document]:
+        """One of fifty requests of the last month, half of them of the heavy account."""
+        count = self._requests // 50
+        for index in range(count):
+            account = HEAVY if index % 2 else name_of(random.randrange(self._accounts))
+            yield _refusal(account, index, self._at(index, count, KEPT_TIME))
+
 
 def _entry(account: str, index: int, at: datetime) -> Document:
     balance, kind, amount = KINDS[index % len(KINDS)]
@@ -209,4 +218,27 @@ def _log(account: str, index: int, at: datetime) -> Document:
         "creditType": (Balance.OPENHANDS if is_openhands else Balance.OHMYGPT).value,
         "model": OPENHANDS_MODEL if is_openhands and index % 3 == 0 else MODELS[index % 2],
         "hold": 0.2,
+    }
+
+
+def _refusal(account: str, index: int, at: datetime) -> Document:
+    is_limit = index % 5 == 0
+    return {
+        "_id": f"bench-refused-{index:09}",
+        "userId": account,
+        "createdAt": at,
+        "upstream": (Balance.OHMYGPT if index % 3 else Balance.OPENHANDS).value,
+        "endpoint": "/v1/messages",
+        "model": MODELS[index % 2],
+        "code": "rate_limit_exceeded" if is_limit else "insufficient_credits",
+        "statusCode": 429 if is_limit else 402,
+        "message": "insufficient credits for request. Cost: $0.20, Balance: $0.05.",
+        "needed": 0.2,
+        "available": 0.05,
+        "held": 0.0,
+        "balances": {"openhands": "0.05000000", "ohmygpt": "0.05000000"},
+        "holds": [],
+        "holdsCount": 0,
+        "apiKeyPrefix": "sk-trollllm-0000",
+        "expiresAt": at + KEPT_TIME * 2,
     }

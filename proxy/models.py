@@ -297,6 +297,7 @@ class RefusedRequest(models.Model):
 
     class Meta:
         db_table = "refused_requests"
+        default_permissions = ("view",)
         ordering = ("-created_at",)
         indexes = (
             models.Index(fields=["-created_at"], name="refused_time"),
@@ -320,6 +321,7 @@ class RefusalCount(models.Model):
 
     class Meta:
         db_table = "refusal_counts"
+        default_permissions = ()
 
     def __str__(self) -> str:
         return str(self.id)

@@ -17,6 +17,7 @@ from django.utils import timezone
 from pymongo import ReturnDocument
 
 from accounts.at_refusal import AccountAtRefusal, account_at_refusal
+from accounts.authentication import adopt_key
 from accounts.errors import BillingError, InvalidApiKey, KeyBudgetReached
 from accounts.keys import hash_key, key_filter, mask_key, mask_keys_in
 from accounts.models import Account, Balance
@@ -126,6 +127,8 @@ def _account_of(api_key: str) -> AccountAtRefusal | None:
     """The account with this key, which the refusal itself did not read."""
     try:
         document = collection_of(Account).find_one(key_filter(api_key))
+        if document is None and adopt_key(api_key):
+            document = collection_of(Account).find_one(key_filter(api_key))
     except InvalidApiKey:
         return None
     return None if document is None else account_at_refusal(document)

@@ -25,6 +25,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "refusal_counts",
+                "default_permissions": (),
             },
         ),
         migrations.CreateModel(
@@ -67,6 +68,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "refused_requests",
+                "default_permissions": ("view",),
                 "ordering": ("-created_at",),
             },
         ),

@@ -58,12 +58,12 @@ class RefusedRequestAdmin(ReadOnlyAdmin):
         "time",
         "request_key",
         "account",
-        "upstream_name",
-        "model_name",
         "why",
         "needed_usd",
         "available_usd",
         "held_usd",
+        "upstream_name",
+        "model_name",
     )
     list_display_links = ("time",)
     list_filter = (CodeFilter, RefusedUpstreamFilter, RefusedModelFilter, ("created_at", DayRangeFilter))
@@ -71,12 +71,13 @@ class RefusedRequestAdmin(ReadOnlyAdmin):
     list_before_template = "admin/proxy/refusals_not_kept.html"
     change_form_outer_before_template = "admin/proxy/refusal_why.html"
     fields = (
-        ("id", "time"),
-        ("account", "api_key_prefix"),
+        "id",
+        ("time", "account"),
         ("upstream_name", "model_name"),
         ("endpoint", "why"),
         ("needed_usd", "available_usd"),
-        ("held_usd", "expires"),
+        ("held_usd", "api_key_prefix"),
+        "expires",
         "message",
     )
     readonly_fields = (
@@ -166,8 +167,13 @@ def _balance_was_short(refused: RefusedRequest) -> list[SafeString | str]:
     count = refused.holds_count or 0
     if refused.held and count:
         requests = "1 request that ran then" if count == 1 else f"{count} requests that ran then"
+        without = "it" if count == 1 else "them"
         enough = (refused.available or 0) + (refused.held or 0) >= (refused.needed or 0)
-        end = "without them it would have passed." if enough else "even with that it would have been too little."
+        end = (
+            f"without {without} this one would have passed."
+            if enough
+            else "even with that it would have been too little."
+        )
         second = f"Another {held} of it was held by {requests}; {end}"
     else:
         second = "Nothing of it was held by other requests."
@@ -202,7 +208,8 @@ def _balances_then(refused: RefusedRequest) -> str:
         else f"an {balance.label} balance that cannot be read"
         for balance in Balance
     ]
-    return f"The account had {' and '.join(parts)} credits available then."
+    expired = ", all of which had expired: none of it can be spent" if refused.code == "credits_expired" else ""
+    return f"The account had {' and '.join(parts)} credits then{expired}."
 
 
 def _worst_case(refused: RefusedRequest) -> list[SafeString | str]:
@@ -220,11 +227,12 @@ def _worst_case(refused: RefusedRequest) -> list[SafeString | str]:
         f"Before a request runs, the balance must cover {worst['text']}. {asked} What is not used is given back."
     ]
     if price.get("input") is not None:
-        multiplier = price.get("multiplier")
-        times = f", times {multiplier}" if multiplier not in (None, "1") else ""
+        rates = {name: format_usd(Decimal(price.get(name) or 0)) for name in ("input", "output")}
+        multiplier = Decimal(price.get("multiplier") or 1)
+        times = f", times {multiplier.normalize():f}" if multiplier != 1 else ""
         sentences.append(
-            f"The price of {refused.model} was ${price['input']} for a million input tokens and ${price.get('output')} "
-            f"for a million output tokens{times}; the input counts at its dearest rate."
+            f"The price of {refused.model} was {rates['input']} for a million input tokens and {rates['output']} for a "
+            f"million output tokens{times}; the input counts at its dearest rate."
         )
     return sentences
 

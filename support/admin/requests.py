@@ -61,11 +61,11 @@ class RequestLogAdmin(ReadOnlyAdmin):
         "time",
         "request_key",
         "account",
-        "upstream",
         "model_name",
+        "cost_usd",
         "tokens_in",
         "tokens_out",
-        "cost_usd",
+        "upstream",
         "uncollected_usd",
         "result",
         "latency",
@@ -74,8 +74,8 @@ class RequestLogAdmin(ReadOnlyAdmin):
     list_filter = (UpstreamFilter, ModelFilter, ResultFilter, ("created_at", DayRangeFilter), UnreadableFilter)
     ordering = ("-created_at",)
     fields = (
-        ("id", "time"),
-        "account",
+        "id",
+        ("time", "account"),
         ("api_key_prefix", "key_id"),
         ("upstream", "model_name"),
         ("endpoint", "is_stream"),

@@ -34,6 +34,7 @@ SCREENS = {
     "payments": ("admin:payments_payment_changelist", ""),
     "review": ("admin:payments_webhookevent_changelist", "?queue=waiting"),
     "requests": ("admin:proxy_requestlog_changelist", ""),
+    "refusals": ("admin:proxy_refusedrequest_changelist", ""),
     "audit": ("admin:support_auditentry_changelist", ""),
 }
 

@@ -12,7 +12,15 @@ from books.reconciliation import read_reconciliation
 from development.invented_history import HEAVY, OPENHANDS_MODEL
 from development.management.commands import load_history
 
-COLLECTIONS = ("usersNew", "ledger_entries", "payments", "webhook_events", "audit_entries", "request_logs")
+COLLECTIONS = (
+    "usersNew",
+    "ledger_entries",
+    "payments",
+    "webhook_events",
+    "audit_entries",
+    "request_logs",
+    "refused_requests",
+)
 
 
 def load(*options: str) -> str:
@@ -32,14 +40,14 @@ def test_every_document_is_inserted_and_a_second_run_is_refused(monkeypatch: pyt
     with override_settings(ENVIRONMENT="development"):
         load()
         # Each account has an entry; the heavy one has a tenth as many on top, and its two opening ones.
-        assert counts() == [205, 225, 203, 101, 20, 111]
+        assert counts() == [205, 225, 203, 101, 20, 111, 2]
         assert [result.drift for result in read_reconciliation(HEAVY)] == [0, 0]
         assert not LedgerEntry.objects.filter(kind="purchase", balance="ohmygpt").exists()
         assert not connection.database["request_logs"].find_one({"creditType": "ohmygpt", "model": OPENHANDS_MODEL})
         with pytest.raises(CommandError, match="--replace"):
             load()
         load("--replace")
-    assert counts() == [205, 225, 203, 101, 20, 111]
+    assert counts() == [205, 225, 203, 101, 20, 111, 2]
 
 
 @pytest.mark.django_db

@@ -85,13 +85,29 @@ NEW_INDEXES = {
     "request_logs": {"log_account_cost"},
 }
 """What versions after the dump's added."""
+NEW_RIGHTS = {
+    "django_content_type": {"refusedrequest", "refusalcount"},
+    "auth_permission": {"view_refusedrequest"},
+}
+"""The models that they added, and the rights to them, which every role has got."""
 
 
 def test_migrate_changes_no_document_and_no_index(before: Any) -> None:
     documents = read_all(before)
     indexes = {name: before[name].index_information() for name in documents}
     manage("migrate", "--noinput")
-    assert read_all(before) == documents
+    after = read_all(before)
+    added = {name: [one for one in found if one not in documents.get(name, [])] for name, found in after.items()}
+    assert {name: [one for one in found if one not in added[name]] for name, found in after.items()} == {
+        name: documents.get(name, []) for name in after
+    }
+    assert documents.keys() <= after.keys()
+    named = {name: {one.get("model") or one.get("codename") for one in found} for name, found in added.items() if found}
+    assert named.pop("auth_group_permissions", None) == {None}
+    assert named == NEW_RIGHTS
+    (view,) = added["auth_permission"]
+    granted = {(one["group_id"], one["permission_id"]) for one in added["auth_group_permissions"]}
+    assert granted == {(role["_id"], view["_id"]) for role in documents["auth_group"]}
     for name, old in indexes.items():
         now = before[name].index_information()
         assert {index: now[index] for index in old} == old

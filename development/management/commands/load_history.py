@@ -16,7 +16,7 @@ from books.reconciliation import reconcile_account
 from development.invented_history import HEAVY, History
 from mongo.collections import Document, collection_of
 from payments.models import Payment, WebhookEvent
-from proxy.models import RequestLog
+from proxy.models import RefusedRequest, RequestLog
 from support.models import AuditEntry
 
 BATCH = 5000
@@ -30,6 +30,7 @@ OWN: dict[type[Model], Document] = {
     Payment: {"userId": {"$gte": "bench", "$lt": "benci"}},
     WebhookEvent: {"eventId": {"$gte": "bench", "$lt": "benci"}},
     RequestLog: {"userId": {"$gte": "bench", "$lt": "benci"}},
+    RefusedRequest: {"userId": {"$gte": "bench", "$lt": "benci"}},
     AuditEntry: {"_id": {"$gte": "bench", "$lt": "benci"}},
 }
 

@@ -102,6 +102,11 @@ def test_every_refusal_of_a_known_account_is_kept(server: Server, insert_user: I
         assert (found.user_id, found.status_code, found.code) == (owner, status, code)
         assert found.message == response.json()["error"]["message"]
     assert kept(post(server, DEAR, username="odd")).balances == {"openhands": None, "ohmygpt": "0.00000000"}
+    free = server.http.request(
+        "GET", f"{server.openhands}/v1/balance", headers={"Authorization": f"Bearer {key_of('gone')}"}
+    )
+    assert free.status == 403
+    assert (kept(free).user_id, kept(free).endpoint, kept(free).model) == ("gone", "/v1/balance", None)
     before = RefusedRequest.objects.count()
     assert post(server, DEAR, username="nobody").status == 401
     assert post(server, chat(model="no-such-model"), username="keyed").status == 404

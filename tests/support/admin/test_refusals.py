@@ -87,7 +87,7 @@ def test_the_page_says_in_words_why(admin_client: Client, refusals: Any) -> None
         "The OhMyGPT balance had $25.00 then, which pays for OhMyGPT requests only.",
         "the most that this request can come to: 100 input tokens and 5,000 output tokens",
         "The client set its output limit to 5,000 tokens.",
-        "$1 for a million input tokens and $5 for a million output tokens, times 1.1",
+        "$1.00 for a million input tokens and $5.00 for a million output tokens, times 1.1;",
         "It was not forwarded, and cost nothing.",
         "cost $0.004, the rest was given back",
         "insufficient credits for request. Cost: $0.08",
@@ -103,6 +103,10 @@ def test_what_is_not_known_is_not_claimed(admin_client: Client, refusals: Any) -
     text = page(admin_client, f"{REFUSALS}{OTHER.replace('_', '_5F')}/change/")
     assert "Too many requests." in text
     assert "It was refused before its body was read, so its model is not known." in text
+    refusals.update_one({"_id": OTHER}, {"$set": {"code": "credits_expired"}})
+    text = page(admin_client, f"{REFUSALS}{OTHER.replace('_', '_5F')}/change/")
+    expired = "The account had $0.02 OpenHands and $25.00 OhMyGPT credits then, all of which had expired"
+    assert expired in text
     refusals.insert_one({"_id": "req_bare", "userId": "alice", "upstream": "openhands", "code": "new_code"})
     assert "new_code" in page(admin_client, f"{REFUSALS}req_5Fbare/change/")
 
