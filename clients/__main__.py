@@ -63,7 +63,7 @@ def _install(chosen: list[Client]) -> tuple[list[Client], list[str]]:
 def _run(client: Client, platform: Platform, directory: Path) -> Result:
     say(f"{client.name} ...")
     result = run_client(client, platform, directory)
-    say(f"  {result.requests} requests, ${result.cost}, {'not ok' if result.problems else 'ok'}")
+    say(f"  {result.requests} requests, ${result.cost:.8f}, {'not ok' if result.problems else 'ok'}")
     return result
 
 
@@ -75,7 +75,7 @@ def render(results: list[Result]) -> str:
     ]
     for result in results:
         told = "no" if result.problems else "yes" if result.client.sentence is None else "yes: told what to change"
-        cells = (result.client.name, result.version, result.requests, result.tool_turns, f"${result.cost}", told)
+        cells = (result.client.name, result.version, result.requests, result.tool_turns, f"${result.cost:.8f}", told)
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 

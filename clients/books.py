@@ -12,8 +12,6 @@ from development.fake_upstream.server import RecordedRequest
 PLACES = Decimal("0.00000001")
 FREE = "/v1/messages/count_tokens"
 """Forwarded, and recorded at no cost."""
-SETTLE_SECONDS = 30.0
-"""How long what a client left behind may take to be recorded and settled."""
 BALANCES = {"openhands": "creditsNew", "ohmygpt": "credits"}
 """The member of an account for each balance."""
 
@@ -29,10 +27,18 @@ class Bill:
     problems: list[str]
 
 
-def check_bill(database: Any, *, account: str, balance: str, opening: Decimal, seen: Iterable[RecordedRequest]) -> Bill:
+def check_bill(
+    database: Any,
+    *,
+    account: str,
+    balance: str,
+    opening: Decimal,
+    seen: Iterable[RecordedRequest],
+    patience: float = 30,
+) -> Bill:
     """Compare an account that had `opening` USD on each balance, and used this one, with what the upstream has seen.
 
-    Waits for what is still being settled. Costs must agree to the 8th place, request by request.
+    Costs must agree to the 8th place, request by request. Waits `patience` seconds for what is still being settled.
     """
     rows = list(database["model_pricing"].find({"upstream": balance}))
     expected: Counter[str] = Counter()
@@ -41,7 +47,7 @@ def check_bill(database: Any, *, account: str, balance: str, opening: Decimal, s
             expected[_line(request.path, _usage(request.path, request.counted), _cost(rows, request))] += 1
         elif request.path.startswith(FREE):
             expected[_line(request.path, (0, 0, 0, 0), Decimal(0))] += 1
-    _wait_until_settled(database, account, expected.total())
+    _wait_until_settled(database, account, expected.total(), patience)
     logs = list(database["request_logs"].find({"userId": account}))
     billed = Counter(_billed_line(log) for log in logs)
     problems = [f"not billed: {line}" for line in (expected - billed).elements()]
@@ -87,8 +93,8 @@ def _line(path: str, tokens: tuple[int, ...], cost: Decimal) -> str:
     return f"{path.partition('?')[0]}: {fresh} in, {output} out, {written} written, {read} read: ${cost:.8f}"
 
 
-def _wait_until_settled(database: Any, account: str, requests: int) -> None:
-    deadline = time.monotonic() + SETTLE_SECONDS
+def _wait_until_settled(database: Any, account: str, requests: int, patience: float) -> None:
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         holds = database["usersNew"].find_one({"_id": account}).get("holds")
         if not holds and database["request_logs"].count_documents({"userId": account}) >= requests:

@@ -52,7 +52,8 @@ class Client:
             return [str(NODE / "node_modules/.bin/claude"), "--print", self.prompt, "--output-format", "json", *tools]
         if self.requirements is not None:
             return [str(python_of(self.requirements)), str(SOURCES / "python" / self.program)]
-        return ["node", str(NODE / self.program)]
+        name, *arguments = self.program.split()
+        return ["node", str(NODE / name), *arguments]
 
 
 def _codex(client: Client, base_url: str, home: Path) -> list[str]:
@@ -78,9 +79,8 @@ _PIP = "requirements.txt"
 CLIENTS = (
     Client("OpenAI SDK, Node", "openai", "openhands", "openai_sdk.mjs", {CHAT: 1, RESPONSES: 1, EMBEDDINGS: 0}),
     Client("Anthropic SDK, Node", "@anthropic-ai/sdk", "ohmygpt", "anthropic_sdk.mjs", {MESSAGES: 1}),
-    Client("AI SDK, OpenAI", "ai", "openhands", "ai_sdk.mjs", {RESPONSES: 2}, environment={"STORE": "false"}),
-    Client("AI SDK, OpenAI, as it is", "ai", "openhands", "ai_sdk.mjs", {RESPONSES: 0}, sentence="'store': false"),
-    Client("AI SDK, Anthropic", "ai", "ohmygpt", "ai_sdk.mjs", {MESSAGES: 2}, environment={"PROVIDER": "anthropic"}),
+    Client("AI SDK, OpenAI", "ai", "openhands", "ai_sdk.mjs openai", {RESPONSES: 2}),
+    Client("AI SDK, Anthropic", "ai", "ohmygpt", "ai_sdk.mjs anthropic", {MESSAGES: 2}),
     Client("Codex CLI", "@openai/codex", "openhands", "codex", {RESPONSES: 1}, call="exec_command"),
     Client(
         "Claude Code",

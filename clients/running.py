@@ -65,9 +65,6 @@ def _execute(client: Client, base_url: str, key: str, home: Path) -> tuple[int |
         "OPENAI_API_KEY": key,
         "ANTHROPIC_BASE_URL": base_url,
         "ANTHROPIC_AUTH_TOKEN" if client.program == "claude" else "ANTHROPIC_API_KEY": key,
-        "MODEL": client.model,
-        "PROMPT": client.prompt,
-        "TURNS": str(TURNS),
         # Nothing leaves this machine: everything but the platform is asked for where nobody listens.
         "HTTPS_PROXY": "http://127.0.0.1:9",
         "HTTP_PROXY": "http://127.0.0.1:9",
@@ -76,6 +73,8 @@ def _execute(client: Client, base_url: str, key: str, home: Path) -> tuple[int |
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         **client.environment,
     }
+    asked = {"model": client.model, "prompt": client.prompt, "turns": TURNS, "base_url": base_url, "api_key": key}
+    (home / "asked.json").write_text(json.dumps(asked))
     log_path = home / "output.txt"
     with log_path.open("wb") as log:
         process = subprocess.Popen(

@@ -1,20 +1,16 @@
 // The AI SDK with the default of its provider for OpenAI, which is responses, or with Anthropic's; plain, then streamed.
-// STORE=false says that nothing is stored, as its users must say where nothing is.
 import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
 import { generateText, jsonSchema, stepCountIs, streamText, tool } from "ai";
-import { add, bound, demand, env, model, prompt, schema } from "./dialogue.mjs";
+import { add, baseUrl, bound, demand, model, prompt, schema } from "./dialogue.mjs";
 
-const provider = env.PROVIDER === "anthropic"
-  ? createAnthropic({ baseURL: `${env.ANTHROPIC_BASE_URL}/v1` })
-  : createOpenAI();
+const provider = process.argv[2] === "anthropic" ? createAnthropic({ baseURL: `${baseUrl}/v1` }) : createOpenAI();
 const asked = {
   model: provider(model),
   prompt,
   tools: { add: tool({ inputSchema: jsonSchema(schema), execute: async (input) => add(input) }) },
   stopWhen: stepCountIs(bound),
   maxRetries: 0,
-  ...(env.STORE === "false" && { providerOptions: { openai: { store: false } } }),
 };
 
 demand((await generateText(asked)).text.length, "plain: no text in the end");

@@ -1,9 +1,8 @@
 // What the programs share: what the command says to them, and a sum of the tools that are called.
 
-export const env = process.env;
-export const model = env.MODEL;
-export const prompt = env.PROMPT;
-export const turns = Number(env.TURNS);
+import { readFileSync } from "node:fs";
+
+export const { model, prompt, turns, base_url: baseUrl } = JSON.parse(readFileSync("asked.json"));
 
 // More than the turns that are wanted: a client that goes on for longer is in a loop.
 export const bound = turns + 5;

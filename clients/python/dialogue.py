@@ -1,12 +1,13 @@
 """What the programs share: what the command says to them, and a sum of the tools that are called."""
 
-import os
+import json
+from pathlib import Path
 from typing import Any
 
-MODEL = os.environ["MODEL"]
-PROMPT = os.environ["PROMPT"]
-TURNS = int(os.environ["TURNS"])
-BOUND = TURNS + 5
+ASKED = json.loads(Path("asked.json").read_text())
+MODEL, PROMPT = ASKED["model"], ASKED["prompt"]
+KEY, BASE_URL = ASKED["api_key"], ASKED["base_url"]
+BOUND = ASKED["turns"] + 5
 """More than the turns that are wanted: a client that goes on for longer is in a loop."""
 
 SCHEMA: dict[str, Any] = {

@@ -1,20 +1,18 @@
 """The SDK of LiteLLM by its three names for us: `litellm_proxy/` with a bare host, `openai/`, `anthropic/`."""
 
-import os
 from typing import Any
 
 import litellm
-from dialogue import BOUND, MODEL, PROMPT, SCHEMA, demand
+from dialogue import BASE_URL, BOUND, KEY, MODEL, PROMPT, SCHEMA, demand
 
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": SCHEMA}}]
-KEY, BARE = os.environ["OPENAI_API_KEY"], os.environ["ANTHROPIC_BASE_URL"]
 
 
 def dialogue() -> Any:
     messages: list[Any] = [{"role": "user", "content": PROMPT}]
     for turn in range(BOUND):
         asked: Any = {"messages": messages, "tools": TOOLS, "api_key": KEY, "num_retries": 0}
-        name, base = [("litellm_proxy", BARE), ("openai", f"{BARE}/v1"), ("anthropic", BARE)][turn % 3]
+        name, base = [("litellm_proxy", BASE_URL), ("openai", f"{BASE_URL}/v1"), ("anthropic", BASE_URL)][turn % 3]
         message: Any = litellm.completion(f"{name}/{MODEL}", api_base=base, **asked).choices[0].message
         if not message.tool_calls:
             return message.content

@@ -1,17 +1,16 @@
 """LlamaIndex's OpenAILike: completions of prompts, its default, and chat with tools; plain and streamed."""
 
-import os
 from typing import Any
 
-from dialogue import BOUND, MODEL, PROMPT, demand
+from dialogue import BASE_URL, BOUND, KEY, MODEL, PROMPT, demand
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.openai_like import OpenAILike
 
 PLACE: dict[str, Any] = {
     "model": MODEL,
-    "api_base": os.environ["OPENAI_BASE_URL"],
-    "api_key": os.environ["OPENAI_API_KEY"],
+    "api_base": f"{BASE_URL}/v1",
+    "api_key": KEY,
     "max_retries": 0,
 }
 
