@@ -65,7 +65,7 @@ def _execute(client: Client, base_url: str, key: str, home: Path) -> tuple[int |
         "OPENAI_API_KEY": key,
         "ANTHROPIC_BASE_URL": base_url,
         "ANTHROPIC_AUTH_TOKEN" if client.program == "claude" else "ANTHROPIC_API_KEY": key,
-        # Nothing leaves this machine: everything but the platform is asked for where nobody listens.
+        # Other hosts, as for telemetry, are asked for at a proxy where nobody listens.
         "HTTPS_PROXY": "http://127.0.0.1:9",
         "HTTP_PROXY": "http://127.0.0.1:9",
         "NO_PROXY": "127.0.0.1",
