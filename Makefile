@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test check fix clean reset machine bench bench-admin bench-compare clients faults flood
+.PHONY: help run test check fix clean reset machine bench bench-admin bench-compare clients faults flood takeover
 
 # An environment whose Python has gone, as after an upgrade of the system, is none.
 $(shell test ! -e $(INSTALLED) || $(BIN)/python -c '' >/dev/null 2>&1 || rm -f $(INSTALLED))
@@ -46,6 +46,10 @@ clients: machine $(INSTALLED) ## run real SDKs and agents of Node.js and Python 
 
 flood: machine $(INSTALLED) ## let thousands of silent, slow and greedy clients at it, and measure what others notice, in 4 minutes
 	@$(BIN)/python -m benchmarks.flood
+
+takeover: machine $(INSTALLED) ## take over, use, go back, come again, and compare every cent: `make takeover ACCOUNTS=10000 SEED=1`
+	@TAKEOVER_ACCOUNTS=$(or $(ACCOUNTS),1000) TAKEOVER_SEED=$(or $(SEED),1) \
+		$(BIN)/python -m pytest -q -s tests/takeover/test_cycle.py </dev/null
 
 check: $(INSTALLED) ## style, types, directions of imports
 	@sh development/check_owner.sh $(CACHES)
@@ -84,6 +88,6 @@ $(INSTALLED): requirements.txt requirements-dev.txt | machine
 # What pip cannot install, before it installs anything.
 run: NEEDS = $(if $(DATABASE_URL),,database) curl
 test: NEEDS = database curl browser
-bench bench-admin bench-compare clients: NEEDS = database
+bench bench-admin bench-compare clients takeover: NEEDS = database
 machine:
 	@sh development/prepare_machine.sh $(PYTHON) $$(test -e $(INSTALLED) || echo python) $(NEEDS)

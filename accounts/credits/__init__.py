@@ -13,7 +13,7 @@ from accounts.credits.going_back import (
     drop_empty_fields,
     drop_openhands,
     store_as_doubles,
-    wide_numbers_of,
+    unlike_doubles,
 )
 from accounts.credits.holds import Hold, Settlement, check_may_hold, hold, settle
 from accounts.credits.movements import (
@@ -61,8 +61,8 @@ __all__ = [
     "take_over_without_movement",
     "top_up",
     "transfer",
+    "unlike_doubles",
     "watch",
-    "wide_numbers_of",
     "without_ledger",
     "write_corrections",
 ]

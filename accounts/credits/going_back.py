@@ -26,24 +26,27 @@ NUMBERS = (
     "totalInputTokens",
     "totalOutputTokens",
 )
-"""Fields of an account that the replaced proxy decodes as 64-bit numbers. With a Decimal128 it refuses the account."""
+"""Fields of an account that the replaced proxy decodes as 64-bit numbers. With a Decimal128 it refuses the account.
+
+To a null the replaced programs can add nothing: what is bought there then is lost.
+"""
 OPENHANDS_FIELDS = ("creditsNew", "tokensUserNew")
 """What the dual credits brought: the fields that a roll-back may remove."""
 
 
-def wide_numbers_of(document: Mapping[str, Any]) -> list[str]:
-    """The fields of a raw account that hold a Decimal128 and can be stored as a double."""
-    return [field for field in NUMBERS if isinstance(document.get(field), Decimal128)]
+def unlike_doubles(document: Mapping[str, Any]) -> list[str]:
+    """The fields of a raw account that hold a Decimal128, or null for 0, and can be stored as a double."""
+    return [field for field in NUMBERS if field in document and isinstance(document[field], Decimal128 | None)]
 
 
 def store_as_doubles(*, username: str) -> list[str]:
-    """Store every Decimal128 of an account as a double of 8 places, the value that it is read as; returns the fields.
+    """Store every Decimal128 and null of an account as a double of 8 places, as it is read; returns the fields.
 
     No credit moves: what is read stays the same. Raises `AccountNotFound` and `AccountNeedsRepair`. Safe to repeat.
     """
 
     def run() -> list[str]:
-        fields = wide_numbers_of(read_account(username))
+        fields = unlike_doubles(read_account(username))
         if fields:
             doubles = {field: number(field) for field in fields}
             accounts().update_one({"_id": username}, [{"$set": doubles}], session=current_session())

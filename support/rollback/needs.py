@@ -84,7 +84,7 @@ def account_rows() -> dict[str, Row]:
             " (with --expires-in DAYS for those without an expiry date).",
         ),
         "debts": Row("OpenHands debts", "the old programs do not see them; they wait here."),
-        "numbers": Row("Decimal128 numbers, stored as doubles"),
+        "numbers": Row("Numbers that are Decimal128 or null, stored as doubles"),
         "odd": Row(
             "Fields that the old proxy cannot decode", "it refuses these accounts. Repair the documents by hand."
         ),
@@ -125,7 +125,7 @@ def needs_of(document: Document, deed: Deed, options: Options, *, new_key: Calla
     odd = odd_numbers_of(document)
     needs = [Need("unopened", do=partial(reconcile_account, username))] if not credits.is_ledger_open(username) else []
     needs += _money(document, deed, options)
-    if credits.wide_numbers_of(document):
+    if credits.unlike_doubles(document):
         needs.append(Need("numbers", do=partial(credits.store_as_doubles, username=username)))
     if odd:
         needs.append(Need("odd", present))

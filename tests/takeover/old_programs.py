@@ -115,6 +115,8 @@ def authenticate(db: Database, key: str) -> dict[str, Any]:
     for name in NUMBERS:
         if isinstance(account.get(name), Decimal128 | str | bool | list | dict):
             raise Refused(f"{name} cannot be decoded as a float64")
+    if isinstance(account.get("isActive"), str | list | dict):
+        raise Refused("isActive cannot be decoded as a bool")
     if not account.get("isActive"):
         raise Refused("the account is inactive")
     if account.get("migration") is not True:

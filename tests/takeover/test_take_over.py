@@ -14,7 +14,6 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from bson.decimal128 import Decimal128
 from django.core.management import CommandError, call_command
 from django.db import connection
 
@@ -22,7 +21,7 @@ from accounts import credits
 from accounts.expiry import sweep_expired_accounts
 from accounts.models import LedgerEntry
 from accounts.registration import create_account
-from accounts.takeover import Decisions, Expiry, Inactive, Referral, Unmigrated, WithoutMigration
+from accounts.takeover import Decisions, Referral, Unmigrated
 from books.reconciliation import reconcile_all
 from support.models import AuditEntry
 from support.takeover.run import Order, Prices, UserKeysAnswer, take_over
@@ -30,37 +29,9 @@ from tests.factories import InThreads
 from tests.serving import ROOT
 from tests.takeover.conftest import contents
 from tests.takeover.database import OldDatabase, old_database
+from tests.takeover.model import CONVERTING, GENEROUS, STRICT, UNREADABLE, expected, found, options_of, usd
 
 SIZE = 100
-GENEROUS = Decisions(
-    expiry=Expiry.LATER,
-    referral=Referral.ADD,
-    unmigrated=Unmigrated.CONVERT,
-    without_migration=WithoutMigration.KEEP,
-    inactive=Inactive.ENABLE,
-)
-STRICT = Decisions(
-    expiry=Expiry.LATER,
-    referral=Referral.LEAVE,
-    unmigrated=Unmigrated.BLOCK,
-    without_migration=WithoutMigration.BLOCK,
-    inactive=Inactive.DISABLE,
-)
-CONVERTING = Decisions(
-    expiry=Expiry.LATER,
-    referral=Referral.ADD,
-    unmigrated=Unmigrated.CONVERT,
-    without_migration=WithoutMigration.CONVERT,
-    inactive=Inactive.ENABLE,
-)
-OPTIONS = {
-    "expiry": "--expiry",
-    "referral": "--referral",
-    "unmigrated": "--unmigrated",
-    "without_migration": "--without-migration",
-    "inactive": "--inactive",
-}
-UNREADABLE = ("text number", "isActive text")
 
 
 @pytest.fixture
@@ -72,53 +43,8 @@ def made(database: Any) -> OldDatabase:
 
 def run(decisions: Decisions, *more: str) -> str:
     out = StringIO()
-    chosen = [part for name, option in OPTIONS.items() for part in (option, str(getattr(decisions, name)))]
-    call_command("take_over", *chosen, "--user-keys", "leave", "--stop-old-prices", *more, stdout=out)
+    call_command("take_over", *options_of(decisions), "--user-keys", "leave", "--stop-old-prices", *more, stdout=out)
     return out.getvalue()
-
-
-def usd(value: Any) -> Decimal:
-    """A stored amount, to 8 places."""
-    if isinstance(value, Decimal128):
-        return value.to_decimal()
-    return Decimal("0") if value is None else round(Decimal(value), 8)
-
-
-def expected(account: Mapping[str, Any], kind: str, decisions: Decisions, now: datetime) -> dict[str, Any]:
-    """The rules, as a person would write them down for one account."""
-    ohmygpt, openhands, referral = (usd(account.get(name)) for name in ("credits", "creditsNew", "refCredits"))
-    dates = [date for date in (account.get("expiresAt"), account.get("expiresAtNew")) if date is not None]
-    expires_at = max(dates, default=None)
-    migration = account.get("migration")
-    if (migration is False and decisions.unmigrated == "convert") or (
-        migration is None and decisions.without_migration == "convert"
-    ):
-        ohmygpt, migration = round(ohmygpt / Decimal("2.5"), 8), True
-    elif migration is None and decisions.without_migration == "block":
-        migration = False
-    is_usable = migration is not False and (expires_at is None or expires_at > now)
-    if decisions.referral == "add" and is_usable:
-        ohmygpt, referral = ohmygpt + referral, Decimal(0)
-    status = account.get("isActive")
-    status = decisions.inactive == "enable" if status in (None, 0) and status is not False else status
-    return {
-        "credits": ohmygpt,
-        "creditsNew": openhands,
-        "refCredits": referral,
-        "expiresAt": expires_at,
-        "migration": migration,
-        "isActive": status,
-    }
-
-
-def found(account: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of a stored account."""
-    expires_at = account.get("expiresAt")
-    return {name: usd(account.get(name)) for name in ("credits", "creditsNew", "refCredits")} | {
-        "expiresAt": expires_at and expires_at.replace(tzinfo=UTC),
-        "migration": account.get("migration"),
-        "isActive": account.get("isActive"),
-    }
 
 
 def check_against_the_model(database: Any, made: OldDatabase, decisions: Decisions) -> None:
@@ -133,7 +59,7 @@ def check_against_the_model(database: Any, made: OldDatabase, decisions: Decisio
         if kind == "referral as text":
             assert (after["refCredits"], after["credits"]) == ("5", account["credits"])
             continue
-        assert found(after) == expected(account, kind, decisions, now), kind
+        assert found(after) == expected(account, decisions, now), kind
         untouched = account.keys() - {"credits", "refCredits", "expiresAt", "migration", "isActive"}
         assert {name: after[name] for name in untouched} == next(iter(after_insertion(account, *untouched)))
 
@@ -247,7 +173,7 @@ def test_nothing_expires_wrongly_before_and_all_that_has_expired_does_after(data
         kind = made.kinds[account["_id"]]
         if kind in UNREADABLE or "referral" in kind:
             continue
-        model = expected(account, kind, GENEROUS, now)
+        model = expected(account, GENEROUS, now)
         after = found(database["usersNew"].find_one({"_id": account["_id"]}))
         is_over = model["expiresAt"] is not None and model["expiresAt"] <= now
         for name in ("credits", "creditsNew"):
@@ -282,9 +208,17 @@ def test_a_run_that_is_interrupted_anywhere_is_finished_by_the_next(
 
 @pytest.mark.parametrize("changes", [1, 9])
 def test_a_run_that_is_killed_is_finished_by_the_next(database: Any, made: OldDatabase, changes: int) -> None:
-    chosen = [part for name, option in OPTIONS.items() for part in (option, str(getattr(GENEROUS, name)))]
     process = subprocess.Popen(
-        [sys.executable, "manage.py", "take_over", *chosen, "--user-keys", "leave", "--stop-old-prices", "--yes"],
+        [
+            sys.executable,
+            "manage.py",
+            "take_over",
+            *options_of(GENEROUS),
+            "--user-keys",
+            "leave",
+            "--stop-old-prices",
+            "--yes",
+        ],
         cwd=ROOT,
         env={**os.environ, "DATABASE_NAME": connection.settings_dict["NAME"]},
         stdout=subprocess.DEVNULL,

@@ -11,6 +11,7 @@ import pytest
 from bson import Decimal128, ObjectId
 from django.core.management import CommandError, call_command
 from django.db import connection
+from pymongo.errors import WriteError
 
 from accounts import credits
 from accounts.models import Account, LedgerEntry
@@ -218,6 +219,19 @@ def test_wide_numbers_become_doubles_of_the_same_value(insert_user: InsertUser, 
     assert {name: document()[name] for name in credits.NUMBERS} == dict.fromkeys(credits.NUMBERS, 1.23456789)
     old_programs.authenticate(connection.database, key_of("alice"))
     assert [result.drift for result in reconcile_account("alice")] == [0, 0]
+
+
+def test_null_becomes_zero_so_that_a_purchase_there_is_not_lost(insert_user: InsertUser, run: Run) -> None:
+    insert_user("alice", migration=True, isActive=True, credits=None, creditsNew=None, refCredits=None, **SOON)
+    now = datetime.now(UTC).replace(tzinfo=None)
+    memo = old_programs.order(connection.database, "alice", 25, now)
+    with pytest.raises(WriteError, match="non-numeric"):
+        old_programs.receive_webhook(connection.database, memo, now)
+    assert counts(run(yes=True), "numbers") == (1, 1, 0)
+    assert (document()["credits"], document()["creditsNew"], document()["refCredits"]) == (0.0, 0.0, 0.0)
+    memo = old_programs.order(connection.database, "alice", 25, now)
+    assert old_programs.receive_webhook(connection.database, memo, now)
+    assert document()["credits"] == 25
 
 
 def test_what_cannot_be_decoded_is_told(insert_user: InsertUser, run: Run) -> None:
