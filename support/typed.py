@@ -13,6 +13,8 @@ from django.core.exceptions import ValidationError
 from django.forms.utils import from_current_timezone
 from django.utils import timezone
 
+from accounts.keys import mask_keys_in
+
 DAY_EXAMPLE, CLOCK_EXAMPLE = "2026-11-27", "14:05"
 MOMENT_EXAMPLE = f"{DAY_EXAMPLE} {CLOCK_EXAMPLE}"
 LONGEST = 60
@@ -37,12 +39,12 @@ def read_day(text: str) -> date:
     text = _plain(text, how_to_write_a_day())
     found = _ISO_DAY.fullmatch(text) or (_DAY_FIRST.fullmatch(text) if _reads_day_first() else None)
     if found is None:
-        raise NotUnderstood(f"“{text}” is not read as a date. {how_to_write_a_day()}")
+        raise NotUnderstood(f"“{shorten(text)}” is not read as a date. {how_to_write_a_day()}")
     try:
         return date(int(found["year"]), int(found["month"]), int(found["day"]))
     except ValueError:
         problem = f"there is no month {found['month']}" if not 1 <= int(found["month"]) <= 12 else "it has no such day"
-        raise NotUnderstood(f"“{text}” is no date: {problem}. {how_to_write_a_day()}") from None
+        raise NotUnderstood(f"“{shorten(text)}” is no date: {problem}. {how_to_write_a_day()}") from None
 
 
 def read_clock(text: str) -> time:
@@ -54,7 +56,7 @@ def read_clock(text: str) -> time:
             return time(int(found["hour"]), int(found["minute"]), int(found["second"] or 0), int(part))
         except ValueError:
             pass
-    raise NotUnderstood(f"“{text}” is not read as a time of day. Write {CLOCK_EXAMPLE}, on the 24-hour clock.")
+    raise NotUnderstood(f"“{shorten(text)}” is not read as a time of day. Write {CLOCK_EXAMPLE}, on the 24-hour clock.")
 
 
 def read_moment(text: str) -> datetime:
@@ -63,14 +65,14 @@ def read_moment(text: str) -> datetime:
     text = _plain(text, how)
     found = _MOMENT.fullmatch(text)
     if found is None:
-        raise NotUnderstood(f"“{text}” is not read as a date and time. {how}")
+        raise NotUnderstood(f"“{shorten(text)}” is not read as a date and time. {how}")
     naive = datetime.combine(read_day(found["day"]), read_clock(found["clock"]))
     if found["zone"]:
         zone = "+00:00" if found["zone"] in ("Z", "UTC") else found["zone"]
         try:
             return datetime.fromisoformat(f"{naive.isoformat()}{zone}")
         except ValueError:
-            raise NotUnderstood(f"“{text}” has no time zone that is known. {how}") from None
+            raise NotUnderstood(f"“{shorten(text)}” has no time zone that is known. {how}") from None
     try:
         aware: datetime = from_current_timezone(naive)
     except ValidationError as error:  # The clocks were put forward or back.
@@ -84,19 +86,19 @@ def read_amount(text: str) -> Decimal:
     text = _plain(text, how)
     has_comma = settings.DECIMAL_COMMA
     if re.search(r"[0-9][eE][+-]?[0-9]", text):
-        raise NotUnderstood(f"“{text}” has an exponent. Write all its digits. {how}")
+        raise NotUnderstood(f"“{shorten(text)}” has an exponent. Write all its digits. {how}")
     if has_comma and _GROUPED.fullmatch(text):
         if text.count(".") == 1 and "," not in text:
-            raise NotUnderstood(f"“{text}” can mean two numbers. {how}")
+            raise NotUnderstood(f"“{shorten(text)}” can mean two numbers. {how}")
         number = text.replace(".", "").replace(",", ".")
     elif has_comma and _COMMA.fullmatch(text):
         number = text.replace(",", ".")
     elif _NUMBER.fullmatch(text):
         number = text
     elif "," in text:
-        raise NotUnderstood(f"“{text}” has a comma, which can mean two things. {how}")
+        raise NotUnderstood(f"“{shorten(text)}” has a comma, which can mean two things. {how}")
     else:
-        raise NotUnderstood(f"“{text}” is not read as a number. Enter a number. {how}")
+        raise NotUnderstood(f"“{shorten(text)}” is not read as a number. Enter a number. {how}")
     amount = Decimal(number)
     return amount if amount else abs(amount)
 
@@ -106,7 +108,7 @@ def read_whole_number(text: str) -> int:
     how = "Enter a whole number: 1500, without points, commas and spaces."
     text = _plain(text, how)
     if not _WHOLE.fullmatch(text):
-        raise NotUnderstood(f"“{text}” is not read as a whole number. {how}")
+        raise NotUnderstood(f"“{shorten(text)}” is not read as a whole number. {how}")
     return int(text)
 
 
@@ -148,7 +150,8 @@ def how_to_write_an_amount() -> str:
 
 
 def shorten(text: str) -> str:
-    """What was typed, as a sentence may repeat it."""
+    """What was typed, as a sentence may repeat it: without keys, and not too long."""
+    text = mask_keys_in(text)
     return text if len(text) <= LONGEST else text[:LONGEST] + "…"
 
 
@@ -162,5 +165,5 @@ def _plain(text: str, how: str) -> str:
     if len(text) > LONGEST:
         raise NotUnderstood(f"“{shorten(text)}” is too long. {how}")
     if not text.isascii() or "_" in text:
-        raise NotUnderstood(f"“{text}” is not read. Use the digits 0 to 9. {how}")
+        raise NotUnderstood(f"“{shorten(text)}” is not read. Use the digits 0 to 9. {how}")
     return text

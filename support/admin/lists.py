@@ -71,6 +71,11 @@ class CheckedChangeList(ChangeList):
             super().get_results(request)
 
     @property
+    def searched(self) -> str:
+        """What was searched, as a sentence may repeat it."""
+        return shorten(self.query)
+
+    @property
     def asked(self) -> list[str]:
         """The filters of this list, in words."""
         asked = [words for one in self.filter_specs if (words := getattr(one, "in_words", ""))]

@@ -287,6 +287,8 @@ class PromotionAdmin(PreviewedEdits, BigCollectionAdmin):
     ordering = ("-starts_at",)
     fields = ("name", "percent", "starts_at", "ends_at", "is_active")
 
+    names_left_out = ("starts_at", "ends_at")  # The preview has them in one line.
+
     starts = time_of("starts_at", "starts (UTC)")
     ends = time_of("ends_at", "ends (UTC)")
 

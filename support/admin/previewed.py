@@ -4,6 +4,7 @@ A first POST shows it, a second (`confirm`) saves it. Saved is what was shown, o
 that somebody else has changed since the form was opened, are shown and asked about again.
 """
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -228,6 +229,8 @@ def in_words(value: Any) -> str:
             return write_amount(value)
         case datetime():
             return moment_in_words(value)
+        case list() | dict():
+            return json.dumps(value, ensure_ascii=False)
     return str(value)
 
 

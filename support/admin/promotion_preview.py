@@ -33,7 +33,7 @@ def _window(promotion: Promotion | None) -> str:
         return "–"
     length = in_words(promotion.ends_at - promotion.starts_at).removeprefix("in ")
     first, end = moment_in_words(promotion.starts_at), moment_in_words(promotion.ends_at)
-    return f"from {first} to {end}, the first moment without it: {length}"
+    return f"from {first} until {end}: {length}"
 
 
 def _state(promotion: Promotion | None, now: datetime) -> str:

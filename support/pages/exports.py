@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from typing import Any, cast
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import PAGE_VAR
@@ -123,9 +124,9 @@ def export_list(request: HttpRequest, app: str, model: str) -> StreamingHttpResp
         raise PermissionDenied
     shown = _filtered(request, model_admin)
     if shown.problems:
-        messages.error(request, f"Nothing was exported. {' '.join(shown.problems)}")
-        query = "" if shown.has_undeclared else f"?{request.GET.urlencode()}"
-        return HttpResponseRedirect(list_url(found) + query)
+        messages.error(request, _without_keys(f"Nothing was exported. {' '.join(shown.problems)}"))
+        asked = [(name, _without_keys(value)) for name, values in request.GET.lists() for value in values]
+        return HttpResponseRedirect(list_url(found) + ("" if shown.has_undeclared else f"?{urlencode(asked)}"))
     queryset = shown.queryset
     asked = [(name, value) for name, values in request.GET.lists() for value in values]
     filters = "&".join(f"{_without_keys(name)}={_without_keys(value)}" for name, value in asked)

@@ -25,7 +25,7 @@ from accounts.key_entry import BudgetPeriod
 from accounts.models import Account
 from payments import orders
 from payments.inbox import review
-from payments.models import Payment, WebhookEvent
+from payments.models import Payment, Promotion, WebhookEvent
 from support.models import AuditEntry
 from tests.conftest import key_of
 from tests.factories import InsertUser
@@ -499,3 +499,64 @@ def test_keys_of_an_account(staff: Page, alice: str) -> None:
     expect(dialog.locator("code.whole-key")).to_contain_text("sk-trollllm-")
     dialog.get_by_role("link", name="I have copied it").click()
     expect(staff.locator(".key-list tr", has_text="laptop")).to_be_visible()
+
+
+# --- What staff type -------------------------------------------------------------------------------------------------
+
+
+def check_fit(page: Page, name: str) -> None:
+    """Nothing is wider than the window, on a phone or a desk."""
+    for kind, size in WINDOWS.items():
+        page.set_viewport_size(size)
+        for is_dark in (True, False):
+            assert page.evaluate(SWITCH_AND_MEASURE, is_dark) <= 1, f"{name} is too wide on a {kind}"
+        picture(page, f"{name}-{size['width']}")
+
+
+def test_a_comma_in_a_dialog_is_not_dropped(staff: Page, alice: str) -> None:
+    staff.goto("/admin/accounts/account/alice/change/")
+    start_transfer(staff, "1,5")
+    expect(staff.get_by_role("dialog").get_by_text("“1,5” has a comma, which can mean two things.")).to_be_visible()
+    expect(staff.get_by_role("dialog").get_by_label("Amount (USD)")).to_have_value("1,5")
+    picture(staff, "typed-comma")
+    assert Account.objects.get().credits == 10
+
+
+def test_a_promotion_begins_when_it_was_said_to(staff: Page) -> None:
+    staff.goto("/admin/payments/promotion/add/")
+    staff.get_by_label("Name").fill("Christmas")
+    staff.get_by_label("Percent").fill("20")
+    for name, day in (("starts_at", "01/12/2099"), ("ends_at", "12/31/2099")):
+        staff.locator(f"[name={name}_0]").fill(day)
+        staff.locator(f"[name={name}_1]").fill("00:00")
+    staff.get_by_label("Reason").fill("It is December")
+    staff.get_by_role("button", name="Preview").click()
+    expect(staff.get_by_text("“12/31/2099” is no date: there is no month 31.")).to_be_visible()
+    check_fit(staff, "promotion-refused")
+    staff.locator("[name=ends_at_0]").fill("31/12/2099")
+    staff.get_by_role("button", name="Preview").click()
+    expect(staff.get_by_text("from Tuesday, 1 December 2099, 00:00 UTC")).to_be_visible()
+    check_fit(staff, "promotion-preview")
+    staff.get_by_role("button", name="Save now").click()
+    expect(staff.get_by_text("was added successfully")).to_be_visible()
+    assert (Promotion.objects.get().starts_at.month, Promotion.objects.get().percent) == (12, Decimal(20))
+
+
+def test_lists_and_timelines_that_show_nothing_say_why(staff: Page, alice: str) -> None:
+    staff.goto("/admin/accounts/ledgerentry/?created_at_from=11/27/2026&kind__exact=refund")
+    expect(staff.get_by_role("status").get_by_text("there is no month 27")).to_be_visible()
+    check_fit(staff, "list-unread")
+    staff.get_by_role("link", name="Clear the search and the filters").click()
+    expect(staff.locator("#result_list")).to_be_visible()
+    staff.goto("/admin/accounts/ledgerentry/?created_at_from=2099-11-27&q=zoe")
+    expect(staff.get_by_text("Searched for “zoe” in: Account name or operation id.")).to_be_visible()
+    check_fit(staff, "list-empty")
+    staff.goto("/admin/accounts/account/alice/change/")
+    timeline = staff.locator("#timeline")
+    timeline.get_by_label("Up to").fill("11/27/2026")
+    timeline.get_by_role("button", name="Show", exact=True).click()
+    expect(timeline.get_by_text("there is no month 27")).to_be_visible()
+    expect(timeline.get_by_label("Up to")).to_have_value("11/27/2026")
+    check_fit(staff, "timeline-unread")
+    timeline.get_by_role("button", name="Show everything").click()
+    expect(timeline.locator("table")).to_be_visible()

@@ -123,10 +123,24 @@ def test_exports_hold_no_key_and_no_hash(admin_client: Client, insert_user: Inse
         assert "f" * 64 not in text
 
 
-@pytest.mark.parametrize("name", ["q", "status"])
-def test_no_whole_key_of_an_address_is_kept(admin_client: Client, insert_user: InsertUser, name: str) -> None:
+def test_an_export_that_is_refused_repeats_no_key(admin_client: Client, insert_user: InsertUser) -> None:
     insert_user("alice")
-    export(admin_client, f"accounts/account/?{name}={key_of('alice')}")
+    for name in ("status", "credits_from", "nonsense"):
+        address = f"/admin/support/export/accounts/account/?{name}={key_of('alice')}"
+        response = admin_client.get(address)
+        assert response.status_code == 302
+        shown = admin_client.get(response["Location"])
+        for text in (response["Location"], str(response.cookies), shown.content.decode()):
+            assert key_of("alice")[:20] not in text
+        assert "Nothing was exported. " in shown.content.decode()
+
+
+@pytest.mark.parametrize(("path", "name"), [("accounts/account/", "q"), ("proxy/requestlog/", "model")])
+def test_no_whole_key_of_an_address_is_kept(
+    admin_client: Client, insert_user: InsertUser, path: str, name: str
+) -> None:
+    insert_user("alice")
+    export(admin_client, f"{path}?{name}={key_of('alice')}")
     assert AuditEntry.objects.get(action="export").reason == f"{name}={key_of('alice')[:16]}…"
 
 
