@@ -91,7 +91,7 @@ def check_undecided(databases: Sequence[str] | None = None, **kwargs: Any) -> li
         Warning(
             f"Accounts of the replaced system are undecided: {split} with a later second expiry, which the sweep "
             f"leaves alone, and {not_converted} that were never converted, whose requests are refused.",
-            hint="python manage.py inspect, then python manage.py take_over. docs/takeover.md says more.",
+            hint="python manage.py inspect says whether they stay so by a decision. If not: manage.py take_over.",
             id="billing.W017",
         )
     ]

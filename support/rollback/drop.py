@@ -7,6 +7,7 @@ from accounts import credits
 from accounts.errors import BillingError
 from accounts.keys import HASHED_FROM, PLAIN_KEY
 from accounts.models import Account
+from accounts.needs_repair import problems_of
 from accounts.rate_limits import RATE_FIELDS
 from accounts.review import DAY, SINCE, TIMEOUTS, UNCOLLECTED
 from books.reconciliation import reconcile_account
@@ -34,6 +35,9 @@ OTHER_FIELDS = (
 """What else this platform writes to accounts. An account whose key is only hashed keeps `KEY_FIELDS`."""
 
 
+LEFT = "they need repair (docs/odd-documents.md), have open holds, or failed as it is said below."
+
+
 class Removal:
     """One run. Without `is_applied` it only counts what it would destroy."""
 
@@ -42,8 +46,8 @@ class Removal:
         self._reason = reason
         self._drops_others = drops_others
         rows = {
-            "credits": Row("Accounts with OpenHands credits, destroyed", "they could not be removed; see below."),
-            "debts": Row("Accounts with OpenHands debts, forgiven", "they could not be removed; see below."),
+            "credits": Row("Accounts with OpenHands credits, destroyed", LEFT),
+            "debts": Row("Accounts with OpenHands debts, forgiven", LEFT),
             "held": Row("Accounts with open holds, left as they are", "run prepare_rollback first: it closes them."),
             "unreadable": Row("Balances that cannot be read", "repair these documents, and run it again."),
         }
@@ -58,7 +62,7 @@ class Removal:
         for document in collection_of(Account).find({"holds": {"$nin": [{}, None]}}, {"_id": 1}):
             self.report.rows["held"].count(name_of(document), is_done=False)
         has_balance = {"creditsNew": {"$nin": [0, None]}}
-        for document in collection_of(Account).find(has_balance, {"creditsNew": 1}):
+        for document in collection_of(Account).find(has_balance):
             self._destroy(document)
         self._drop("empty", credits.OPENHANDS_FIELDS, {})
         if self._drops_others:
@@ -80,7 +84,7 @@ class Removal:
     def _destroy(self, document: Document) -> None:
         name, amount = name_of(document), from_bson(document.get("creditsNew"))
         row = self.report.rows["credits" if amount > 0 else "debts" if amount < 0 else "unreadable"]
-        is_done = not self._is_applied or self._perform(name)
+        is_done = self._perform(name) if self._is_applied else not (document.get("holds") or problems_of(document))
         row.count(name, amount, is_done=is_done and amount != ZERO)
 
     def _perform(self, username: str) -> bool:

@@ -28,7 +28,7 @@ def key_rows() -> dict[str, Row]:
         "extra_keys": Row("Further keys in user_keys, valid here and there"),
         "revoked_keys": Row(
             "Keys that user_keys has as inactive",
-            "the old proxy refuses these keys of their accounts. Give the accounts new keys.",
+            "the old proxy refuses them. Give their accounts new keys, if they may have any.",
         ),
         "foreign_keys": Row(
             "Keys that user_keys gives to another name",

@@ -196,7 +196,6 @@ def _duplicates() -> list[Finding]:
 
 
 def _of_keys(keys: UserKeys, friend_keys: int) -> list[Finding]:
-    decision = "See the decision on user_keys."
     return [
         Finding("user_keys_active", keys.own, "documents of user_keys are their account's own key", "They work."),
         Finding(
@@ -205,12 +204,17 @@ def _of_keys(keys: UserKeys, friend_keys: int) -> list[Finding]:
             "documents of user_keys are a further key of their account",
             "They were adopted: this platform's own entry says whether they work. Nothing need be done.",
         ),
-        Finding("user_keys_revoked", keys.revoked, "documents of user_keys are revoked", decision),
+        Finding(
+            "user_keys_revoked",
+            keys.revoked,
+            "documents of user_keys are revoked",
+            "They are refused here: at their first use, or all at once with take_over --user-keys adopt.",
+        ),
         Finding(
             "user_keys_extra",
             keys.new,
             "documents of user_keys would become a further key of their account",
-            decision,
+            "They become one at their first use here, or all at once with take_over --user-keys adopt.",
         ),
         Finding(
             "without_usable_key",

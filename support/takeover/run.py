@@ -92,6 +92,7 @@ class Outcome:
     stopped: int = 0
     keys: UserKeys | None = None
     failed: dict[str, str] = field(default_factory=dict)
+    is_preview: bool = False
 
     def add(self, plan: AccountPlan) -> None:
         self.changed.update(plan.fields.keys())
@@ -107,7 +108,7 @@ class Outcome:
         if self.referral:
             lines.append(f"{format_usd(self.referral)} of referral credits added, with ledger entries")
         lines += [f"{count:,} accounts are left as they are: {why}" for why, count in self.left.items()]
-        lines.append(f"{self.opened:,} ledgers opened")
+        lines.append(f"{self.opened:,} ledgers opened{', but none of accounts that need repair' * self.is_preview}")
         if self.damaged:
             lines.append(f"{self.damaged:,} ledgers are not opened: these accounts need repair")
         lines += self.keys.lines() if self.keys else []
@@ -136,7 +137,7 @@ class Outcome:
 
 def preview(order: Order, progress: Progress) -> Outcome:
     """What `take_over` would do now. Reads only. Raises `PyMongoError`, `DatabaseError`."""
-    outcome, now = Outcome(), timezone.now()
+    outcome, now = Outcome(is_preview=True), timezone.now()
     for document in _documents(order, progress):
         outcome.add(plan_account(document, order.decisions, now=now))
     accounts = collection_of(Account).estimated_document_count()

@@ -140,7 +140,8 @@ TOPICS = (
         "user_keys",
         "documents of user_keys are revoked, or are a further key of their account",
         {
-            "--user-keys adopt": "active ones become keys of their accounts; revoked ones are refused, also own ones",
+            "--user-keys adopt": "active ones become keys of their accounts, and revoked ones are refused, even if they"
+            " are their account's own key",
             "--user-keys leave": "nothing is written: each is adopted, or refused, at its first use here",
         },
         _find_user_keys,
@@ -150,7 +151,8 @@ TOPICS = (
         "prices",
         "rows of model_pricing are the replaced system's, whose proxies never read them: both upstreams, multiplier 1",
         {
-            "--prices FILE FILE": "the prices of its proxies' JSON files are imported, and these rows are not sold",
+            "--prices openhands=FILE ohmygpt=FILE": "the prices of its proxies' JSON files are imported, and these rows"
+            " are not sold",
             "--stop-old-prices": "these rows are not sold",
             "--keep-old-prices": "these rows are sold as they are",
         },

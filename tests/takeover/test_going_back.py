@@ -215,6 +215,29 @@ def test_without_preparation_the_old_programs_would_harm(insert_user: InsertUser
     assert database["usersNew"].find_one({"_id": "undated"})["credits"] == 0
 
 
+def test_each_may_bill_while_the_other_sells(insert_user: InsertUser) -> None:
+    """Beside each other on one database: the old proxy bills while this platform sells, and the other way round."""
+    database, now = connection.database, naive(timezone.now())
+    insert_user("alice", credits=5.0, creditsNew=1.0, isActive=True, migration=True, expiresAt=now + timedelta(days=1))
+    reconcile_account("alice")
+    proxy = Proxy(database)
+    proxy.serve(key_of("alice"), 0.5, now)
+    credits.top_up(username="alice", amount=Decimal(20), operation="payment:1", actor="sepay")
+    proxy.flush()
+    hold = {"api_key": key_of("alice"), "balance": Balance.OPENHANDS, "request_id": "req_1"}
+    credits.hold(**hold, minimum=Decimal(2), maximum=Decimal(2))
+    memo = old_programs.order(database, "alice", 25, now)
+    assert old_programs.receive_webhook(database, memo, now, version="dual")
+    credits.settle(username="alice", request_id="req_1", balance=Balance.OPENHANDS, cost=Decimal(0))
+    account = database["usersNew"].find_one({"_id": "alice"})
+    assert (account["credits"], account["creditsNew"]) == (4.5, 46)
+    # What the old programs moved, and nothing else, has no entry here.
+    assert {result.balance: result.drift for result in reconcile_account("alice")} == {
+        Balance.OHMYGPT: Decimal("-0.5"),
+        Balance.OPENHANDS: Decimal(25),
+    }
+
+
 def test_the_old_proxy_takes_referral_credits_after_credits(insert_user: InsertUser) -> None:
     database, now = connection.database, naive(datetime.now(UTC))
     insert_user("alice", credits=1.0, refCredits=2.0, isActive=True, migration=True)

@@ -20,6 +20,8 @@ def test_the_faq_answers_the_questions_of_the_migration(admin_client: Client) ->
         "Do credits expire?",
         "One balance is empty. Does the other one pay?",
         "a roll-back",
+        "A key of the old system is refused",
+        "Friend keys are refused",
     ):
         assert question in text
 

@@ -93,6 +93,8 @@ def test_an_account_with_an_open_hold_or_odd_numbers_is_left(insert_user: Insert
     insert_user("carol", creditsNew=1)
     insert_user("dave", creditsNew=0, heldSince=hold["at"], holds={"r1": hold})
     dave = document("dave")
+    shown = run()["rows"]["credits"]
+    assert (shown["done"], shown["left"], shown["examples"]) == (1, 1, ["alice"])
     out = StringIO()
     with pytest.raises(CommandError, match="Not all of it"):
         call_command("drop_new_fields", yes=True, other_fields=True, stdout=out)
