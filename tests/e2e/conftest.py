@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from django.db import DEFAULT_DB_ALIAS, connections
 from playwright.sync_api import Browser, sync_playwright
 
 ARGUMENTS = [
@@ -33,4 +34,7 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
         browser.close()
+        # Inside of the loop Django has another connection: the next module with a browser must not find it closed.
+        connections[DEFAULT_DB_ALIAS].close()
+        del connections[DEFAULT_DB_ALIAS]
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
