@@ -173,7 +173,8 @@ COLUMNS = sorted({str(field.column) for field in ModelPrice._meta.concrete_field
 
 @pytest.mark.parametrize("column", COLUMNS)
 def test_a_row_that_cannot_be_read_is_shown_and_says_why(admin_client: Client, rows: Any, column: str) -> None:
-    for odd in ODD:
+    # Each kind of value in a quarter of the columns: tests/e2e/test_odd_documents.py shows all of them on every page.
+    for odd in ODD[COLUMNS.index(column) % 4 :: 4]:
         rows.update_one({}, {"$set": {column: odd}})
         text = page(admin_client, SONNET)
         if "row is not used" in text:
