@@ -280,13 +280,10 @@ class Cycle(Deeds):
         is_plain: Callable[[Customer], bool] = lambda one: one.first is not None and one.keys[one.first].is_plain  # noqa: E731
         for customer in self.some(is_plain, few):
             customer.replace_key_there(old_programs.replace_key(database, customer.name))
-        further = [
-            (one, text) for one in self.customers.values() for text, key in one.keys.items() if key.place == "further"
-        ]
-        for customer, text in further[:few]:
-            if customer.keys[text].there:
-                database["user_keys"].update_one({"_id": text}, {"$set": {"isActive": False}})
-                customer.keys[text].there = False
+        known = self._keys(lambda key: key.works and key.there)
+        for customer, text in self.chance.sample(known, len(known) // 4):
+            database["user_keys"].update_one({"_id": text}, {"$set": {"isActive": False}})
+            customer.keys[text].there = False
         for customer in self.some(lambda one: True, few):
             text = self.secret()
             database["user_keys"].insert_one({"_id": text, "name": customer.name, "isActive": True, "tokensUsed": 0})
@@ -319,7 +316,14 @@ class Cycle(Deeds):
         self.check_books()
         self.check_credits(is_decided=False)
         assert {"expiry", "user_keys"} <= set(self._inspect())
+        # What was refused there only because it was here is judged here alone.
+        for customer, text in self._keys(lambda key: key.is_ours and key.is_disabled and key.place != "gone"):
+            self.set_disabled(customer, text)
         self.take_over()
+
+    def _keys(self, is_meant: Callable[[Key], object]) -> list[tuple[Customer, str]]:
+        customers = self.customers.values()
+        return [(one, text) for one in customers for text, key in one.keys.items() if is_meant(key) and one.is_readable]
 
 
 def _holds(account: dict[str, Any], balance: Balance) -> Iterator[dict[str, Any]]:

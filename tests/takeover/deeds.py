@@ -127,12 +127,12 @@ class Deeds:
             create_key(username=name, name="another", new_key=new)
             customer.keys[new] = Key("further", is_plain=False, is_made_here=True)
         elif deed == "disable" and first is not None:
-            self._set_disabled(customer, first)
+            self.set_disabled(customer, first)
         elif further:
             text = self.chance.choice(further)
             wanted_id = _id_of(customer, text)
             if deed == "disable further":
-                self._set_disabled(customer, text)
+                self.set_disabled(customer, text)
             elif deed == "delete":
                 delete_key(username=name, wanted_id=wanted_id)
                 customer.keys[text].place = "gone"
@@ -142,9 +142,10 @@ class Deeds:
                 customer.keys[text].place = "gone"
                 customer.keys[new] = Key("further", is_plain=False, is_disabled=is_disabled, is_made_here=True)
 
-    def _set_disabled(self, customer: Customer, text: str) -> None:
+    def set_disabled(self, customer: Customer, text: str) -> None:
+        """Disable a key, or enable it again."""
         key = customer.keys[text]
-        if key.there is False:
+        if key.there is False and not key.is_ours:
             return  # Revoked there: it is to be replaced, and not enabled.
         key.is_disabled = not key.is_disabled
         set_key_disabled(username=customer.name, wanted_id=_id_of(customer, text), is_disabled=key.is_disabled)
