@@ -66,6 +66,10 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(50_000)
 
 
+OF_THE_REPLACED_SYSTEM = ("user_keys", "friend_keys")
+"""Collections that are no model's, and that keys are looked for in."""
+
+
 def _empty_collections(self: TransactionTestCase) -> None:
     """Delete the documents of our collections. (Django's flush re-creates permissions each time: 0.25 s a test.)
 
@@ -73,11 +77,14 @@ def _empty_collections(self: TransactionTestCase) -> None:
     """
     database = connection.database.with_options(write_concern=WriteConcern(w=1, j=False))
     pipeline: list[dict[str, Any]] = [{"$documents": []}]
-    for model in apps.get_models():
-        if model._meta.app_label not in KEPT_APPS or model._meta.model_name == "user":
-            name = model._meta.db_table
-            first = [{"$limit": 1}, {"$project": {"_id": 0, "name": {"$literal": name}}}]
-            pipeline.append({"$unionWith": {"coll": name, "pipeline": first}})
+    emptied = [
+        model._meta.db_table
+        for model in apps.get_models()
+        if model._meta.app_label not in KEPT_APPS or model._meta.model_name == "user"
+    ]
+    for name in (*emptied, *OF_THE_REPLACED_SYSTEM):
+        first = [{"$limit": 1}, {"$project": {"_id": 0, "name": {"$literal": name}}}]
+        pipeline.append({"$unionWith": {"coll": name, "pipeline": first}})
     for found in database.aggregate(pipeline):
         database[found["name"]].delete_many({})
 

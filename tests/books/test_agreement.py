@@ -109,7 +109,7 @@ def test_any_credit_type_but_openhands_is_ohmygpt_for_all(
         "?upstream=openhands": 1,
         "?model=sonnet": 7,
         "?model=sonnet&upstream=ohmygpt": 6,
-        "?model=sonnet&upstream=garbage": 7,
+        "?model=sonnet&upstream=garbage": 0,  # A filter that cannot be read shows nothing, and says so.
         "?q=alice&upstream=ohmygpt": 6,
     }
     for query, count in listed.items():

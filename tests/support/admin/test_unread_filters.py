@@ -110,7 +110,7 @@ def test_an_empty_list_says_what_was_searched_and_filtered(admin_client: Client,
     response = admin_client.get(address, query)
     text = text_of(response)
     assert "No request logs found" in text
-    assert "Searched for “zoe” in: Account name or request id." in text
+    assert "Searched for “zoe” in: Account name, request id or its beginning." in text
     assert "Filtered by model: opus; result: Failed; time: from 01/12/2026." in text
     assert 'href="?"' in response.content.decode()
     connection.database["request_logs"].delete_many({})
