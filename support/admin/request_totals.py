@@ -1,7 +1,7 @@
 """Above the list of one account's requests: what the filtered ones come to, and the days that are asked about most."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, timedelta
 from typing import Any
 
 from django.contrib.admin.views.main import ORDER_VAR, PAGE_VAR, SEARCH_VAR
@@ -14,7 +14,15 @@ from books.account_use import MOST_ADDED_UP, Use, UseFilter, read_use
 from proxy.models import RefusedRequest, RequestLog
 from support.admin.base import names_of
 from support.admin.display import list_url
-from support.admin.filters import ModelFilter, ResultFilter, UnreadableFilter, UpstreamFilter, day_after
+from support.admin.filters import (
+    ENDS,
+    DayRangeFilter,
+    ModelFilter,
+    ResultFilter,
+    UnreadableFilter,
+    UpstreamFilter,
+    day_after,
+)
 from support.admin.requests import RequestLogAdmin
 
 FIRST_DAY, LAST_DAY = "created_at_from", "created_at_to"
@@ -50,10 +58,15 @@ def totals_of(request: HttpRequest, changelist: Any) -> Totals:
     query = request.GET
     account = account_of(changelist)
     use, note = None, "Search for an account to see what its requests come to, and to sort them by cost."
-    if account and query.get(UnreadableFilter.parameter_name):
+    if changelist.problems:
+        note = "A filter cannot be read, so nothing is added up."
+    elif account and query.get(UnreadableFilter.parameter_name):
         note = "What cannot be read is not added up."
     elif account:
-        use, note = read_use(_filter_of(query, account)), "These could not be added up in time. Choose fewer days."
+        use, note = (
+            read_use(_filter_of(query, account, changelist)),
+            "These could not be added up in time. Choose fewer days.",
+        )
     refused = {
         name: value for name in (SEARCH_VAR, "upstream", "model", FIRST_DAY, LAST_DAY) if (value := query.get(name))
     }
@@ -72,25 +85,19 @@ def account_of(changelist: Any) -> str:
     return text if text and changelist.model_admin.means_account(text) else ""
 
 
-def _filter_of(query: QueryDict, account: str) -> UseFilter:
-    """The list's own filters, once more for the sum. What they do not read, they leave out, and so does this."""
+def _filter_of(query: QueryDict, account: str, changelist: Any) -> UseFilter:
+    """The list's own filters, once more for the sum. The days are what the list's filter has read."""
+    days = next((one for one in changelist.filter_specs if isinstance(one, DayRangeFilter)), None)
+    first, last = (days.value_of(end) for end in ENDS) if days else (None, None)
     upstream, result = query.get(UpstreamFilter.parameter_name), query.get(ResultFilter.parameter_name)
-    last = _day(query.get(LAST_DAY, ""))
     return UseFilter(
         names=names_of(account),
         balance=Balance(upstream) if upstream in Balance.values else None,
         model=query.get(ModelFilter.parameter_name) or None,
         has_succeeded=result == "ok" if result in ("failed", "ok") else None,
-        start=_day(query.get(FIRST_DAY, "")),
+        start=first,
         end=day_after(last) if last else None,
     )
-
-
-def _day(text: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC)
-    except ValueError:
-        return None
 
 
 def _days(query: QueryDict, today: date) -> list[Choice]:

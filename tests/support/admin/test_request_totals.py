@@ -78,6 +78,18 @@ def test_every_filter_counts_in_the_totals_as_in_the_list(
     assert f"Requests {len(response.context['cl'].result_list)} " in words
 
 
+def test_days_are_read_as_the_list_reads_them(admin_client: Client, logs: Any) -> None:
+    day = f"{YESTERDAY:%d/%m/%Y}"
+    response = admin_client.get(f"{LOGS}?q=alice&created_at_from={day}&created_at_to={day}")
+    assert len(response.context["cl"].result_list) == 4
+    assert "Requests 4 Failed 1 Tokens 1,215 Cost $5.00" in text_of(response)
+
+
+@pytest.mark.parametrize("unread", ["created_at_from=garbage", "upstream=garbage"])
+def test_where_the_list_shows_nothing_nothing_is_added_up(admin_client: Client, logs: Any, unread: str) -> None:
+    assert "A filter cannot be read, so nothing is added up." in shown(admin_client, f"{LOGS}?q=alice&{unread}")
+
+
 def test_totals_that_are_not_exact_or_not_there_are_said(
     admin_client: Client, logs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
