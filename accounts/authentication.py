@@ -35,6 +35,15 @@ def find_account_by_key(api_key: str) -> Account:
     return account
 
 
+def find_document_by_key(api_key: str) -> Document | None:
+    """The raw account with this key, which is used; None where nobody has it. Raises what `adopt_key` raises."""
+    accounts, key, session = collection_of(Account), key_filter(api_key), current_session()
+    document = accounts.find_one(key, session=session)
+    if document is None and adopt_key(api_key):
+        document = accounts.find_one(key, session=session)
+    return document
+
+
 def find_any_account_by_key(api_key: str) -> Account:
     """The account with this key, whether it is active or disabled, for who only looks. Raises `InvalidApiKey`."""
     account = _find(key_filter(api_key))

@@ -12,7 +12,7 @@ from decimal import Decimal
 from django.utils import timezone
 
 from accounts.at_refusal import account_at_refusal
-from accounts.authentication import adopt_key
+from accounts.authentication import find_document_by_key
 from accounts.credits.movements import format_time
 from accounts.credits.posting import Cause, Change, Kind, accounts, held_of, post, read_account
 from accounts.errors import (
@@ -202,9 +202,7 @@ def check_may_hold(*, api_key: str, balance: Balance, minimum: Decimal, now: dat
 
 def _refusal(api_key: str, key: Document, use: Use, minimum: Decimal, now: datetime) -> BillingError | None:
     """Why a hold matched no account, or None if it would match now. It carries what the account had then."""
-    document = accounts().find_one(key)
-    if document is None and adopt_key(api_key):
-        document = accounts().find_one(key)
+    document = find_document_by_key(api_key)
     if document is None:
         return InvalidApiKey()
     refusal = _judge(document, api_key, use, minimum, now)

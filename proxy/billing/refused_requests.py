@@ -17,10 +17,10 @@ from django.utils import timezone
 from pymongo import ReturnDocument
 
 from accounts.at_refusal import AccountAtRefusal, account_at_refusal
-from accounts.authentication import adopt_key
+from accounts.authentication import find_document_by_key
 from accounts.errors import BillingError, InvalidApiKey, KeyBudgetReached
-from accounts.keys import hash_key, key_filter, mask_key, mask_keys_in
-from accounts.models import Account, Balance
+from accounts.keys import hash_key, mask_key, mask_keys_in
+from accounts.models import Balance
 from accounts.throttle import LARGEST_TABLE
 from money.amounts import ZERO, to_bson, usd_text
 from mongo.collections import Document, collection_of
@@ -126,9 +126,7 @@ def _days(first: date, last: date) -> Iterable[date]:
 def _account_of(api_key: str) -> AccountAtRefusal | None:
     """The account with this key, which the refusal itself did not read."""
     try:
-        document = collection_of(Account).find_one(key_filter(api_key))
-        if document is None and adopt_key(api_key):
-            document = collection_of(Account).find_one(key_filter(api_key))
+        document = find_document_by_key(api_key)
     except InvalidApiKey:
         return None
     return None if document is None else account_at_refusal(document)
