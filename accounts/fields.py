@@ -39,11 +39,8 @@ class BalanceField(MoneyField):
         return super().get_db_prep_save(value, connection)
 
 
-class HoldsField(AdoptedField):
-    """`{request id: {"balance", "amount", "at"}}`: credits set aside for requests in flight. Read-only here.
-
-    The database says only whether it is an object; Python looks at each hold.
-    """
+class ObjectField(AdoptedField):
+    """An object of what is known by name; absent, it is empty. Nobody edits it."""
 
     stored_types = ("object",)
 
@@ -60,6 +57,13 @@ class HoldsField(AdoptedField):
 
     def absent(self) -> dict[str, Any]:
         return {}
+
+
+class HoldsField(ObjectField):
+    """`{request id: {"balance", "amount", "at"}}`: credits set aside for requests in flight. Read-only here.
+
+    The database says only whether it is an object; Python looks at each hold.
+    """
 
     def read(self, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict) or not all(is_hold(key, hold) for key, hold in value.items()):
@@ -86,28 +90,12 @@ class HoldsField(AdoptedField):
         return {}
 
 
-class KeysField(AdoptedField):
+class KeysField(ObjectField):
     """`{the beginning of a key's hash: its entry}`: what is known of an account's keys. Read-only here.
 
     It says only whether that is an object. What an entry holds is judged when its key is used, and harms that key alone
     (`accounts/key_limits.py`).
     """
-
-    stored_types = ("object",)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.update(editable=False, default=dict)
-        super().__init__(*args, **kwargs)
-
-    @property
-    def stands_for_unreadable(self) -> dict[str, Any]:  # type: ignore[override]
-        return {}
-
-    def db_type(self, connection: Any) -> str:
-        return "object"
-
-    def absent(self) -> dict[str, Any]:
-        return {}
 
     def read(self, value: Any) -> dict[str, Any]:
         value = value.as_doc() if isinstance(value, DBRef) else value  # To the database it is an object.
