@@ -84,13 +84,14 @@ def _endpoint(
     `method` None = any; `also` are further ones; `api_format` None = the format that the client seems to speak.
     """
 
+    allowed = [*(("GET", "HEAD") if method == "GET" else (method,)), *also]
+
     def decorate(function: Endpoint) -> Callable[..., Any]:
         def view(request: HttpRequest, upstream: str, **kwargs: Any) -> Answer:
             request_id = new_request_id()
             shape = api_format or _format_of(request)
             try:
                 # The server sends the head alone of what answers a HEAD.
-                allowed = [*(("GET", "HEAD") if method == "GET" else (method,)), *also]
                 if method and request.method not in allowed:
                     path = request.path.removeprefix(f"/{upstream}")  # Not there on the upstream's own port.
                     only = " and ".join((method, *also))
