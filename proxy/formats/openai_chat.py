@@ -239,6 +239,21 @@ MEMBERS: dict[str, Rule] = {
 _BILLED_BY = frozenset(("model", "messages", "max_tokens", "max_completion_tokens", "n", "stream", "stream_options"))
 
 
+def asks_for_usage(parsed: JsonObject) -> bool:
+    """Whether the client itself asks for the usage of a stream."""
+    options = parsed.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def mapped_and_metered(parsed: JsonObject, call: Call, *, model: str) -> JsonObject:
+    """The changes that map the model, and ask for the usage of a stream."""
+    changes: JsonObject = {} if model == call.model else {"model": model}
+    if call.is_stream and not call.has_asked_for_usage:
+        options = parsed.get("stream_options")
+        changes["stream_options"] = (options if isinstance(options, dict) else {}) | {"include_usage": True}
+    return changes
+
+
 class OpenAiChat:
     """`POST /v1/chat/completions`."""
 
@@ -251,7 +266,6 @@ class OpenAiChat:
         model = read_text(parsed, "model")
         read_list(parsed, "messages")
         limits = [read_count(parsed, name) for name in ("max_tokens", "max_completion_tokens")]
-        options = parsed.get("stream_options")
         asked = read_members(parsed, MEMBERS)
         return Call(
             model=model,
@@ -260,7 +274,7 @@ class OpenAiChat:
             max_output_tokens=max((limit for limit in limits if limit is not None), default=None),
             choices=read_count(parsed, "n", maximum=MOST_CHOICES) or 1,
             text_bytes=body_bytes,
-            has_asked_for_usage=isinstance(options, dict) and options.get("include_usage") is True,
+            has_asked_for_usage=asks_for_usage(parsed),
             asked=asked,
             thinking_tokens=max(
                 read_inner_count(parsed, "thinking", "budget_tokens"),
@@ -282,11 +296,7 @@ class OpenAiChat:
     ) -> bytes:
         """Map the model, ask for usage on streams, bound the output where the client did not, leave out tools."""
         changes = without_tools(parsed, removed_tools)
-        if model != call.model:
-            changes["model"] = model
-        if call.is_stream and not call.has_asked_for_usage:
-            options = parsed.get("stream_options")
-            changes["stream_options"] = (options if isinstance(options, dict) else {}) | {"include_usage": True}
+        changes |= mapped_and_metered(parsed, call, model=model)
         if call.max_output_tokens is None:
             changes[output_member or "max_tokens"] = max_output_tokens
         return with_members(body, parsed, changes)
@@ -301,7 +311,7 @@ class OpenAiChat:
         return read_usage(usages)
 
     def output_text_bytes(self, data: bytes, answer: JsonObject) -> int:
-        meter = text_meter()
+        meter = self.text_meter()
         meter.feed(data)
         return meter.size
 

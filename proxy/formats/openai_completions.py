@@ -9,14 +9,14 @@ from proxy.formats.generated_text import TextMeter
 from proxy.formats.json_body import JsonObject, read_bool, read_count, read_text, refuse_variants, with_members
 from proxy.formats.members import GATEWAY_MEMBERS, Fields, Flag, Option, Rule, passing, read_members, refusing
 from proxy.formats.openai_answer import OpenAiChatStream
-from proxy.formats.openai_chat import MOST_CHOICES, OpenAiChat
+from proxy.formats.openai_chat import MOST_CHOICES, OpenAiChat, asks_for_usage, mapped_and_metered
 from proxy.formats.token_input import TextOrTokens, count_items
 
 DEFAULT_OUTPUT_TOKENS = 16
 """What the API means by no `max_tokens`. It is sent all the same: some upstreams mean another number."""
 
 # The members of https://platform.openai.com/docs/api-reference/completions/create, and vLLM's beside them.
-# tests/proxy/formats/test_completions.py compares them with the official SDK.
+# tests/proxy/api/test_completions.py compares them with the official SDK.
 MEMBERS: dict[str, Rule] = {
     **GATEWAY_MEMBERS,
     # Read by billing.
@@ -99,7 +99,6 @@ class OpenAiCompletions(OpenAiChat):
         candidates = max(read_count(parsed, "best_of", maximum=MOST_CHOICES) or 1, choices)
         if is_stream and candidates > choices:
             raise InvalidRequest("'best_of' cannot be more than 'n' in a stream.", param="best_of")
-        options = parsed.get("stream_options")
         asked = read_members(parsed, MEMBERS)
         return Call(
             model=model,
@@ -108,7 +107,7 @@ class OpenAiCompletions(OpenAiChat):
             # Every candidate of every prompt is written, and billed.
             choices=candidates * count_items(prompt),
             text_bytes=body_bytes,
-            has_asked_for_usage=isinstance(options, dict) and options.get("include_usage") is True,
+            has_asked_for_usage=asks_for_usage(parsed),
             asked=asked,
         )
 
@@ -124,12 +123,7 @@ class OpenAiCompletions(OpenAiChat):
         removed_tools: Sequence[int] = (),
     ) -> bytes:
         """Map the model, ask for usage on streams, and state the output bound, which is the client's if it has one."""
-        changes: JsonObject = {"max_tokens": max_output_tokens}
-        if model != call.model:
-            changes["model"] = model
-        if call.is_stream and not call.has_asked_for_usage:
-            options = parsed.get("stream_options")
-            changes["stream_options"] = (options if isinstance(options, dict) else {}) | {"include_usage": True}
+        changes = {"max_tokens": max_output_tokens} | mapped_and_metered(parsed, call, model=model)
         return with_members(body, parsed, changes)
 
     def is_answer(self, answer: JsonObject) -> bool:
@@ -140,11 +134,6 @@ class OpenAiCompletions(OpenAiChat):
             and bool(choices)
             and all(isinstance(choice, dict) and isinstance(choice.get("text"), str) for choice in choices)
         )
-
-    def output_text_bytes(self, data: bytes, answer: JsonObject) -> int:
-        meter = self.text_meter()
-        meter.feed(data)
-        return meter.size
 
     def text_meter(self) -> TextMeter:
         return TextMeter(("text",))

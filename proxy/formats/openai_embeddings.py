@@ -15,7 +15,7 @@ from proxy.formats.token_input import TextOrTokens
 from proxy.formats.usage_counts import Reported, find_usages
 
 # The members of https://platform.openai.com/docs/api-reference/embeddings/create.
-# tests/proxy/formats/test_embeddings.py compares them with the official SDK.
+# tests/proxy/api/test_embeddings.py compares them with the official SDK.
 MEMBERS: dict[str, Rule] = {
     **GATEWAY_MEMBERS,
     **passing("model", "dimensions", "encoding_format", "user"),
