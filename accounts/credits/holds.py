@@ -125,7 +125,7 @@ def hold(
                 key_id=key_in_use.check_held(after, request_id),
             )
         key_in_use.forget()
-        refusal = _refusal(api_key, key, use, minimum, now)
+        refusal = _refusal(api_key, use, minimum, now)
         if refusal is not None:
             raise refusal
     rate = read_rate(accounts().find_one(key) or {}, now)
@@ -196,11 +196,11 @@ def check_may_hold(*, api_key: str, balance: Balance, minimum: Decimal, now: dat
     For what is costly to do before the hold is known to have a chance: the model is not known yet, and not judged.
     Safe to repeat.
     """
-    if refusal := _refusal(api_key, key_filter(api_key), Use(balance, None), minimum, now or timezone.now()):
+    if refusal := _refusal(api_key, Use(balance, None), minimum, now or timezone.now()):
         raise refusal
 
 
-def _refusal(api_key: str, key: Document, use: Use, minimum: Decimal, now: datetime) -> BillingError | None:
+def _refusal(api_key: str, use: Use, minimum: Decimal, now: datetime) -> BillingError | None:
     """Why a hold matched no account, or None if it would match now. It carries what the account had then."""
     document = find_document_by_key(api_key)
     if document is None:
