@@ -125,19 +125,7 @@ def reserve(*, request_id: str, api_key: str, balance: Balance, endpoint: str, p
         raise
     except InsufficientCredits as error:
         count_refusal(upstream=balance, code=error.code)
-        affordable = price.affordable_output_tokens(bound, error.available, terms) if call.has_output else 0
-        refusal = CannotAfford(
-            balance=balance,
-            required=error.required,
-            available=error.available,
-            held=error.held,
-            affordable_max_tokens=affordable // call.choices,
-            worst_case=worst_case_of(priced),
-            limit_member=call.limit_member,
-            retry_seconds=error.retry_seconds,
-        )
-        refusal.account_then = error.account_then
-        raise refusal from error
+        raise _cannot_afford(error, balance, priced) from error
     if hold.amount < maximum:
         most = min(most, price.affordable_output_tokens(bound, hold.amount, terms) // call.choices)
     return Reservation(
@@ -194,16 +182,29 @@ def check_can_pay(*, api_key: str, balance: Balance) -> None:
         if error.available >= ZERO and PRICES.has_free_model(balance):
             return
         count_refusal(upstream=balance, code=error.code)
-        refusal = CannotAfford(
-            balance=balance,
-            required=error.required,
-            available=error.available,
-            held=error.held,
-            affordable_max_tokens=0,
-            retry_seconds=error.retry_seconds,
-        )
-        refusal.account_then = error.account_then
-        raise refusal from error
+        raise _cannot_afford(error, balance) from error
+
+
+def _cannot_afford(error: InsufficientCredits, balance: Balance, priced: PricedCall | None = None) -> CannotAfford:
+    """What the customer is told of a balance that is too small; `priced` None = the request is not known yet."""
+    affordable, limit_member = 0, "max_tokens"
+    if priced is not None:
+        call, limit_member = priced.call, priced.call.limit_member
+        if call.has_output:
+            bound, terms = priced.input_bound_tokens, priced.terms
+            affordable = priced.price.affordable_output_tokens(bound, error.available, terms) // call.choices
+    refusal = CannotAfford(
+        balance=balance,
+        required=error.required,
+        available=error.available,
+        held=error.held,
+        affordable_max_tokens=affordable,
+        worst_case=None if priced is None else worst_case_of(priced),
+        limit_member=limit_member,
+        retry_seconds=error.retry_seconds,
+    )
+    refusal.account_then = error.account_then
+    return refusal
 
 
 def make_bill(
