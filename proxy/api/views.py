@@ -343,7 +343,8 @@ def _query(request: HttpRequest) -> dict[str, str]:
 @_endpoint("GET", OPENAI, also=("POST",))
 def keys_of(request: HttpRequest, balance: Balance, request_id: str) -> ApiResponse:
     """`GET /v1/keys`: the keys of one's account. `POST`: another one, whose secret is told once."""
-    api_key, account = read_caller_key(request), find_free_caller(request)
+    api_key = read_caller_key(request)
+    account = throttle.find_free_caller(api_key)
     if request.method != "POST":
         return json_response(keys.keys_statement(account, api_key), request_id=request_id)
     throttle.KEY_ROTATIONS.take(account.pk)
@@ -354,7 +355,8 @@ def keys_of(request: HttpRequest, balance: Balance, request_id: str) -> ApiRespo
 @_endpoint("PATCH", OPENAI, also=("DELETE",))
 def key_of(request: HttpRequest, balance: Balance, request_id: str, wanted_id: str) -> ApiResponse:
     """`PATCH /v1/keys/<id>`: its name, its limits, and whether it is disabled. `DELETE`: it is gone at once."""
-    api_key, account = read_caller_key(request), find_free_caller(request)
+    api_key = read_caller_key(request)
+    account = throttle.find_free_caller(api_key)
     if request.method == "DELETE":
         return json_response(keys.remove_key(account, api_key, wanted_id), request_id=request_id)
     asked = _read_small_object(request, api_key)
@@ -364,7 +366,8 @@ def key_of(request: HttpRequest, balance: Balance, request_id: str, wanted_id: s
 @_endpoint("POST", OPENAI)
 def rotate(request: HttpRequest, balance: Balance, request_id: str, wanted_id: str | None = None) -> ApiResponse:
     """`POST /v1/keys[/<id>]/rotate`: another secret, told once; the old one stops. Without an id, of the key in use."""
-    api_key, account = read_caller_key(request), find_free_caller(request)
+    api_key = read_caller_key(request)
+    account = throttle.find_free_caller(api_key)
     throttle.KEY_ROTATIONS.take(account.pk)  # By account: a new key begins with nothing counted.
     try:
         replaced = keys.replace_key(account, api_key, wanted_id)
