@@ -26,6 +26,7 @@ from books.reconciliation import reconcile_all
 from support.models import AuditEntry
 from support.takeover.run import Order, Prices, UserKeysAnswer, take_over
 from tests.factories import InThreads
+from tests.processes import wait_for
 from tests.serving import ROOT
 from tests.takeover.conftest import contents
 from tests.takeover.database import OldDatabase, old_database
@@ -233,6 +234,9 @@ def test_a_run_that_is_killed_is_finished_by_the_next(database: Any, made: OldDa
         process.kill()
         process.wait(timeout=30)
     assert changed.count() >= changes
+    # The server ends the dead run's transaction in its own time: 20 s here, and as long as the next run is patient.
+    status = connection.database.client.admin.command
+    wait_for(lambda: status("serverStatus")["transactions"]["currentOpen"] == 0, 60)
     run(GENEROUS, "--yes")
     check_against_the_model(database, made, GENEROUS)
     check_the_books(database, made)
