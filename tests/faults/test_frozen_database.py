@@ -83,12 +83,12 @@ def standing_still(mongod: Mongod) -> Iterator[None]:
 
 
 def test_whether_an_answer_was_billed_is_told_only_when_it_is_known(
-    frozen_server: Server, frozen_mongod: Mongod, database: Database[dict[str, Any]]
+    frozen_server: Server, frozen_mongod: Mongod, database: Database[dict[str, Any]], upstream: FakeUpstream
 ) -> None:
     answers: dict[str, urllib3.BaseHTTPResponse] = {}
     asked = {
-        "alice": (chat("[[fake delay=1.5]] x"), KEY),
-        "bob": (chat("[[fake delay=1.5]] x"), {}),
+        "alice": (chat("[[fake delay=3]] x"), KEY),
+        "bob": (chat("[[fake delay=3]] x"), {}),
         # It is on its way all the time: its process is not taken for dead.
         "carol": (chat("[[fake chunks=20 chunk_delay=1]] x", stream=True), {}),
     }
@@ -101,7 +101,9 @@ def test_whether_an_answer_was_billed_is_told_only_when_it_is_known(
     for thread in threads:
         thread.start()
     users, logs = database["usersNew"], database["request_logs"]
-    wait_for(lambda: users.count_documents({"heldSince": {"$exists": True}}) == 3)
+    # The upstream has them, so the server knows of their holds: before that it rightly says that nothing was charged.
+    wait_for(lambda: len(upstream.requests) == 3)
+    assert users.count_documents({"heldSince": {"$exists": True}}) == 3
     with standing_still(frozen_mongod):
         frozen_at = time.monotonic()
         wait_for(lambda: {"alice", "bob"} <= answers.keys(), seconds=60)
