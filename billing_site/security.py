@@ -5,6 +5,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
+from billing_site.error_pages import TOO_LARGE, show
 from border.digits import read_whole_number
 
 POLICY = "; ".join(
@@ -72,5 +73,5 @@ class BodySizeMiddleware:
             return self.get_response(request)
         size = read_whole_number(request.META.get("CONTENT_LENGTH") or "0")
         if size is None or size > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-            return HttpResponse("The request body is too large.", status=413, content_type="text/plain")
+            return show(request, TOO_LARGE)
         return self.get_response(request)

@@ -74,6 +74,7 @@ if ENVIRONMENT != "production":
     INSTALLED_APPS.append("development")
 
 MIDDLEWARE = [
+    "django.middleware.gzip.GZipMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "billing_site.security.ContentSecurityPolicyMiddleware",
@@ -91,6 +92,7 @@ MIDDLEWARE = [
 """The site's middleware. Proxy requests bypass all of it: see `billing_site/wsgi.py`."""
 
 ROOT_URLCONF = "billing_site.urls"
+CSRF_FAILURE_VIEW = "billing_site.error_pages.csrf_failure"
 WSGI_APPLICATION = "billing_site.wsgi.application"
 APPEND_SLASH = False  # An API client's POST must never be answered by a redirect.
 

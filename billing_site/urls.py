@@ -27,3 +27,8 @@ urlpatterns = [
     path("api/schema", ApiDocumentView.as_view(), name="schema"),
     path("api/docs", ApiDocsView.as_view(url_name="schema")),
 ]
+
+handler400 = "billing_site.error_pages.bad_request"
+handler403 = "billing_site.error_pages.permission_denied"
+handler404 = "billing_site.error_pages.not_found"
+handler500 = "billing_site.error_pages.server_error"
