@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help run test check fix clean reset machine bench bench-admin bench-compare clients faults flood takeover
+.PHONY: help run test check fix clean reset machine bench bench-admin bench-compare clients faults flood takeover accessibility
 
 # An environment whose Python has gone, as after an upgrade of the system, is none.
 $(shell test ! -e $(INSTALLED) || $(BIN)/python -c '' >/dev/null 2>&1 || rm -f $(INSTALLED))
@@ -50,6 +50,9 @@ flood: machine $(INSTALLED) ## let thousands of silent, slow and greedy clients 
 takeover: machine $(INSTALLED) ## take over, use, go back, come again, and compare every cent: `make takeover ACCOUNTS=10000 SEED=1`
 	@TAKEOVER_ACCOUNTS=$(or $(ACCOUNTS),1000) TAKEOVER_SEED=$(or $(SEED),1) \
 		$(BIN)/python -m pytest -q -s tests/takeover/test_cycle.py </dev/null
+
+accessibility: machine $(INSTALLED) ## look at every page with axe-core, light and dark, on a desk and a phone, in 6 minutes
+	@ACCESSIBILITY=1 $(BIN)/python -m pytest -q tests/e2e/test_accessibility.py </dev/null
 
 check: $(INSTALLED) ## style, types, directions of imports
 	@sh development/check_owner.sh $(CACHES)

@@ -9,6 +9,7 @@ from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from support.access.permissions import may_edit
 from support.admin.edits import ReasonForm, RecordedEdits
@@ -24,8 +25,16 @@ class StaffUserForm(ReasonForm, UserChangeForm):
     """A staff user, its roles and rights."""
 
 
+class ChosenByChecking(ModelAdmin):
+    """Roles and rights as check boxes: Django's two columns need a mouse and a wide window."""
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any) -> Any:
+        kwargs.setdefault("widget", UnfoldAdminCheckboxSelectMultipleWidget)
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+
 @admin.register(User)
-class UserAdmin(DeclaredLookups, RecordedEdits, DjangoUserAdmin, ModelAdmin):
+class UserAdmin(ChosenByChecking, DeclaredLookups, RecordedEdits, DjangoUserAdmin, ModelAdmin):
     form = StaffUserForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -43,7 +52,7 @@ class UserAdmin(DeclaredLookups, RecordedEdits, DjangoUserAdmin, ModelAdmin):
 
 
 @admin.register(Group)
-class GroupAdmin(DeclaredLookups, RecordedEdits, DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(ChosenByChecking, DeclaredLookups, RecordedEdits, DjangoGroupAdmin, ModelAdmin):
     form = ReasonForm
     fields = ("name", "permissions")
     search_fields = ()
