@@ -76,7 +76,7 @@ SEARCHES = {
     "Accounts": (ACCOUNT, "bench00", "BENCH", "zzz", "sk-trollllm-00", "sk-trollllm-00ff", f"{10**17 + 43}"),
     "Ledger": (ACCOUNT, HEAVY, "bench:77", "zzz"),
     "Payments": (ACCOUNT, "BENCH77", "bench77", "77", f"{10**17 + 43}", "zzz"),
-    "Webhook events": ("bench77", "BENCH78", ACCOUNT, "zzz"),
+    "Webhook events": ("bench77", "BENCH78", ACCOUNT, "zzz", "50.000", "50k nguyễn văn a", "FT0000"),
     "Requests": (ACCOUNT, HEAVY, "bench-000000077", "req_00", "65a00000", "zzz"),
     "Refusals": (ACCOUNT, HEAVY, "bench-refused-000000003", "req_00", "zzz"),
     "Audit": ("sam7", ACCOUNT, "bench:77", "zzz"),
@@ -167,8 +167,9 @@ def _detail_pages(database: Database[dict[str, Any]]) -> Iterator[Page]:
     yield Page("Detail pages", f"{REQUESTS}{key_of('request_logs', userId=HEAVY)}/change/")
     yield Page("Detail pages", f"{REFUSALS}{key_of('refused_requests', userId=HEAVY)}/change/")
     yield Page("Detail pages", f"{AUDIT}{_quoted('bench:77')}/change/")
-    for action in ("match-event", "credit-event", "dismiss-event", "replay-event"):
+    for action in ("match-event", "credit-event", "dismiss-event", "replay-event", "take-event"):
         yield Page("Dialogs", f"/admin/support/do/event/{event}/{action}/")
+    yield Page("Dialogs", f"/admin/support/do/event/{event}/match-event/?order={payment}")
     yield Page("Dialogs", f"/admin/support/do/payment/{payment}/record-refund/")
     yield Page("Dialogs", "/admin/support/do/site/purchasing/stop-purchasing/")
 

@@ -131,14 +131,26 @@ class History:
         count = self._accounts // 2
         for index in range(count):
             at = self._at(index, count)
-            body = json.dumps({"id": index, "content": f"BENCH{2 * index}", "transferAmount": 50000}).encode()
             waits = index % REVIEW_EVERY == 0
+            transfer = {
+                "id": index,
+                "transactionDate": f"{at:%Y-%m-%d %H:%M:%S}",
+                "accountNumber": "0123499999",
+                "content": f"NGUYEN VAN A ck {'BNCH' if waits else 'BENCH'}{2 * index}",
+                "transferType": "in",
+                "transferAmount": 50000,
+                "referenceCode": f"FT{index:09}",
+            }
+            body = json.dumps(transfer).encode()
             yield {
                 "provider": "sepay",
                 "eventId": f"bench{index}",
                 "kind": "transfer",
                 "source": "webhook",
                 "transferKey": f"sepay:bench{index}",
+                "moneyKey": "sepay:VND:50000",
+                "occurredAt": at,
+                "reference": f"FT{index:09}",
                 "body": body,
                 "bodySha256": hashlib.sha256(body).hexdigest(),
                 "headers": {"Content-Type": "application/json"},

@@ -44,9 +44,14 @@ def decide_event(
 
 
 def check_waiting(event: WebhookEvent | None) -> WebhookEvent:
-    """The event, if it waits for a decision of staff. Raises `NotReviewable`."""
+    """The event, if it waits for a decision of staff. Raises `NotReviewable`, which names who has decided."""
     if event is None or not event.is_waiting_for_staff:
-        raise NotReviewable("This event does not wait for a decision (any more).")
+        by = (
+            f" {event.resolved_by} has decided about it: {event.get_status_display()}."
+            if event and event.resolved_by
+            else ""
+        )
+        raise NotReviewable(f"This event does not wait for a decision (any more).{by}")
     return event
 
 

@@ -1,5 +1,6 @@
 """What a stored event says, and what a decision about it would move: for previews and limits. Reads only."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -7,7 +8,8 @@ from money.amounts import ZERO
 from payments import orders
 from payments.errors import InvalidDecision, MalformedEvent, ProviderRemoved
 from payments.models import Payment, WebhookEvent
-from payments.orders.search import Suggestion, suggest_orders
+from payments.orders import search
+from payments.orders.search import Sought, Suggestion
 from payments.providers import get_provider
 from payments.providers.events import MoneyReceived, MoneyReversed
 from payments.rules.apply import amount_of_event
@@ -55,13 +57,28 @@ def credits_of_match(*, event: WebhookEvent, payment: Payment) -> Decimal | None
 
 def suggest_for(event: WebhookEvent) -> list[Suggestion]:
     """The unpaid orders that the money of an event may be for; none for a refund or a dispute. Reads only."""
+    return suggest_for_each([event])[0] or []
+
+
+def suggest_for_each(events: Sequence[WebhookEvent]) -> list[list[Suggestion] | None]:
+    """What `suggest_for` says of each of a list; None where so many orders were made that it was not looked for.
+
+    Reads only.
+    """
+    sought = {index: one for index, event in enumerate(events) if (one := sought_of(event))}
+    found = dict(zip(sought, search.suggest_for_each(list(sought.values())), strict=True))
+    return [found.get(index, []) for index in range(len(events))]
+
+
+def sought_of(event: WebhookEvent) -> Sought | None:
+    """The money of an event as its order is looked for; None for a refund or a dispute. Reads only."""
     try:
         fact: Fact | None = read_fact(event)
     except (MalformedEvent, InvalidDecision):
         fact = None
     if isinstance(fact, MoneyReversed):
-        return []
-    return suggest_orders(
+        return None
+    return Sought(
         text=bytes(event.body).decode(errors="replace"),
         amount=fact.amount if fact else None,
         currency=fact.currency if fact else "",

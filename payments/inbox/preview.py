@@ -48,7 +48,7 @@ def preview(decide: Callable[[], Payment]) -> Effect:
 def _preview(decide: Callable[[], Payment]) -> Effect:
 
     def run() -> Payment:
-        payment = decide()
+        payment = Payment.objects.get(pk=decide().pk)  # As it is stored then.
         raise _RollBack(payment, Account.objects.get(pk=payment.user_id))
 
     try:

@@ -9,6 +9,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 RANDOM_LENGTH = 7
@@ -90,23 +91,37 @@ def _old_codes(normal: str) -> Iterable[str]:
         yield from (base + end[:length] for length in range(len(end), -1, -1))
 
 
-def count_errors(code: str, normal: str, *, most: int) -> int | None:
-    """How many characters of `code` are wrong, missing or too many where it stands best in a normalised text.
+@dataclass(frozen=True)
+class CodeFinder:
+    """A normalised text that many codes are looked for in: where each stands best, and how well."""
 
-    None if it is more than `most`. Characters that people mistake for one another are the same.
-    """
-    code, text = code.translate(_LOOKALIKES), normal.translate(_LOOKALIKES)
-    # An error spoils three of the code's triples at most, so that many are left; this sorts nearly all codes out.
-    in_text = {text[start : start + 3] for start in range(len(text) - 2)}
-    left = sum(code[start : start + 3] in in_text for start in range(len(code) - 2))
-    if left < max(len(code) - 2 - 3 * most, 1):
-        return None
-    best = len(code)
-    column = list(range(len(code) + 1))  # The errors of each beginning of the code that ends at this place of the text.
-    for character in text:
-        diagonal, column[0] = column[0], 0
-        for index, wanted in enumerate(code, start=1):
-            errors = min(diagonal + (character != wanted), column[index] + 1, column[index - 1] + 1)
-            diagonal, column[index] = column[index], errors
-        best = min(best, column[-1])
-    return best if best <= most else None
+    text: str
+    triples: frozenset[str]
+
+    @classmethod
+    def of(cls, normal: str) -> "CodeFinder":
+        """The finder of a text that `normalise` made. Characters that people mistake for one another are the same."""
+        text = normal.translate(_LOOKALIKES)
+        return cls(text, frozenset(text[start : start + 3] for start in range(len(text) - 2)))
+
+    def count_errors(self, code: str, *, most: int) -> int | None:
+        """How many characters of `code` are wrong, missing or too many where it stands best. None if above `most`."""
+        code = code.translate(_LOOKALIKES)
+        # An error spoils three of the code's triples at most, so that many are left; this sorts nearly all codes out.
+        left = sum(code[start : start + 3] in self.triples for start in range(len(code) - 2))
+        if left < max(len(code) - 2 - 3 * most, 1):
+            return None
+        best = len(code)
+        column = list(range(len(code) + 1))  # The errors of each beginning of the code that ends at this place.
+        for character in self.text:
+            diagonal, column[0] = column[0], 0
+            for index, wanted in enumerate(code, start=1):
+                errors = min(diagonal + (character != wanted), column[index] + 1, column[index - 1] + 1)
+                diagonal, column[index] = column[index], errors
+            best = min(best, column[-1])
+        return best if best <= most else None
+
+
+def count_errors(code: str, normal: str, *, most: int) -> int | None:
+    """How well one `code` stands in a normalised text: see `CodeFinder.count_errors`."""
+    return CodeFinder.of(normal).count_errors(code, most=most)

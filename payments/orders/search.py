@@ -1,6 +1,6 @@
 """Orders as staff look for them: by a code that was typed by hand, and those that money may be for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -11,6 +11,7 @@ from django.conf import settings
 from payments.errors import PaymentNotFound
 from payments.models import Payment
 from payments.orders import codes
+from payments.orders.codes import CodeFinder
 from payments.orders.prices import currency_of
 
 MOST_SUGGESTIONS = 5
@@ -21,6 +22,8 @@ _LATEST = timedelta(minutes=15)
 _MOST_ORDERS = 1_000
 _MOST_TEXT = 2_000
 _MOST_ERRORS = 2
+_NEEDED = ("order_code", "user_id", "amount", "currency", "credits", "bonus_percent", "status", "created_at")
+"""What is read of an order to suggest it."""
 _UNPAID = (Payment.Status.PENDING, Payment.Status.EXPIRED, Payment.Status.FAILED)
 
 
@@ -56,25 +59,86 @@ class Suggestion:
     why: str
 
 
-def suggest_orders(*, text: str, amount: Decimal | None, currency: str, at: datetime) -> list[Suggestion]:
+@dataclass(frozen=True)
+class Sought:
+    """Money whose order is looked for. `text` is what the payer wrote, or the whole report of it."""
+
+    text: str
+    amount: Decimal | None
+    """Units of `currency`; None = unknown."""
+    currency: str
+    at: datetime
+
+
+def suggest_orders(sought: Sought) -> list[Suggestion]:
     """The unpaid orders that money may be for, the likeliest first, at most `MOST_SUGGESTIONS`. Reads only.
 
-    `text` is what the payer wrote, or the whole report of it: a code one or two characters away is a reason. The other
-    one is the same `amount` (in units of `currency`; None = unknown), ordered not long before `at`.
+    A code that stands in the text with one or two characters wrong is a reason, and so is the same amount. Only orders
+    made not long before the money came are looked at.
     """
-    made = Payment.objects.filter(created_at__gte=at - _EARLIEST, created_at__lte=at + _LATEST, status__in=_UNPAID)
-    normal = codes.normalise(text)[:_MOST_TEXT]
-    found: list[tuple[tuple[int, timedelta], Suggestion]] = []
-    for order in made.order_by("-created_at")[:_MOST_ORDERS]:
-        errors = codes.count_errors(order.order_code or "", normal, most=_MOST_ERRORS)
-        is_same = amount is not None and (order.amount, currency_of(order)) == (amount, currency)
-        apart = abs(at - order.created_at) if order.created_at else _EARLIEST
-        if errors is not None:
-            words = f"its code stands there with {errors} wrong" if errors else "its code stands there"
-            found.append(((errors, apart), Suggestion(order, f"{words}{', and the same amount' if is_same else ''}")))
-        elif is_same:
-            found.append(((_MOST_ERRORS + 1, apart), Suggestion(order, f"the same amount, {_minutes(apart)} apart")))
-    return [suggestion for _, suggestion in sorted(found, key=lambda pair: pair[0])[:MOST_SUGGESTIONS]]
+    return suggest_for_each([sought])[0] or []
+
+
+def suggest_for_each(sought: Sequence[Sought], *, most_orders: int = _MOST_ORDERS) -> list[list[Suggestion] | None]:
+    """What `suggest_orders` says of each, for a list: orders are read once, at most `most_orders`, the newest first.
+
+    None for money whose orders were not reached, so that nobody knows. Reads only.
+    """
+    finders = [CodeFinder.of(codes.normalise(one.text)[:_MOST_TEXT]) for one in sought]
+    found: list[list[tuple[tuple[int, timedelta], Suggestion]]] = [[] for _ in sought]
+    is_reached = [False] * len(sought)
+    left = most_orders
+    for first, last, members in _windows(sought):
+        if left <= 0:
+            break
+        made = Payment.objects.filter(created_at__gte=first, created_at__lte=last, status__in=_UNPAID)
+        orders = list(made.only(*_NEEDED).order_by("-created_at")[:left])
+        left -= len(orders)
+        reached = orders[-1].created_at if left <= 0 and orders else None
+        for index in members:
+            one = sought[index]
+            is_reached[index] = reached is None or reached <= one.at
+            for order in orders:
+                if judged := _judge(order, one, finders[index]):
+                    found[index].append(judged)
+    ranked = [[each for _, each in sorted(rows, key=lambda row: row[0])[:MOST_SUGGESTIONS]] for rows in found]
+    return [rows if is_reached[index] else None for index, rows in enumerate(ranked)]
+
+
+def is_suggested(order: Payment, sought: Sought) -> bool:
+    """Whether `suggest_orders` may name this order for that money: the same question, asked of one order. Pure."""
+    return _judge(order, sought, CodeFinder.of(codes.normalise(sought.text)[:_MOST_TEXT])) is not None
+
+
+def _windows(sought: Sequence[Sought]) -> Iterator[tuple[datetime, datetime, list[int]]]:
+    """The times in which orders are looked for, the latest first, with what each is for; those that meet are one."""
+    members: list[int] = []
+    first = last = None
+    for index in sorted(range(len(sought)), key=lambda index: sought[index].at, reverse=True):
+        earliest, latest = sought[index].at - _EARLIEST, sought[index].at + _LATEST
+        if first is not None and last is not None and latest < first:
+            yield first, last, members
+            members, last = [], None
+        first, last = earliest, last or latest
+        members.append(index)
+    if first is not None and last is not None:
+        yield first, last, members
+
+
+def _judge(order: Payment, sought: Sought, finder: CodeFinder) -> tuple[tuple[int, timedelta], Suggestion] | None:
+    """Why an order may be meant, and how likely it is: the least is the likeliest. None if nothing speaks for it."""
+    at = order.created_at
+    if at is None or not sought.at - _EARLIEST <= at <= sought.at + _LATEST:
+        return None
+    errors = finder.count_errors(order.order_code or "", most=_MOST_ERRORS)
+    is_same = sought.amount is not None and (order.amount, currency_of(order)) == (sought.amount, sought.currency)
+    apart = abs(sought.at - at)
+    if errors is not None:
+        words = f"its code stands there with {errors} wrong" if errors else "its code stands there"
+        return (errors, apart), Suggestion(order, f"{words}{', and the same amount' if is_same else ''}")
+    if is_same:
+        return (_MOST_ERRORS + 1, apart), Suggestion(order, f"the same amount, {_minutes(apart)} apart")
+    return None
 
 
 def _minutes(apart: timedelta) -> str:

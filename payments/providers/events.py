@@ -38,6 +38,10 @@ class MoneyReceived:
     """The payment page that it was paid on, where there is one: it must be the one that was made for the order."""
     transfer: BankTransfer | None = None
     """Where ids do not identify the money; None = `transaction_id` is the same in all its reports."""
+    memo: str = field(default="", compare=False)
+    """What the payer wrote, as it came: for people to read. '' where payers write nothing."""
+    reference: str = field(default="", compare=False)
+    """The bank's, as it came: for people to read. '' if none is reported."""
 
     def money_key(self, provider: str) -> str:
         """What money is looked up by that may be this: its amount, as a number, in its currency."""

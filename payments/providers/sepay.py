@@ -217,6 +217,8 @@ class _Transfer:
                 reference=_plain(self.reference),
                 memo=normalise(self.content),
             ),
+            memo=self.content,
+            reference=self.reference,
         )
 
 

@@ -95,6 +95,7 @@ def _guess(members: Mapping[str, str]) -> MoneyReceived | None:
         currency=currency[:3],
         order_codes=find_candidates([members.get("order_code", "")], settings.ORDER_CODE_PREFIX),
         occurred_at=occurred_at,
+        memo=members.get("order_code", ""),
     )
 
 
@@ -134,6 +135,7 @@ def _receipt(payload: dict[str, Any]) -> MoneyReceived:
         order_codes=find_candidates([read_optional_text(data, "order_code")], settings.ORDER_CODE_PREFIX),
         occurred_at=_time(payload),
         problem=_problem(payload, data),
+        memo=read_optional_text(data, "order_code"),
     )
 
 

@@ -275,6 +275,7 @@ def _read_session(
             occurred_at=created,
             problem=problem or _price_problem(session),
             session_id=session_id,
+            memo=read_text(session, "client_reference_id"),
         )
     if kind == "completed" and read_text(session, "payment_status") == "no_payment_required":
         return OrderUpdate(codes, OrderState.PROCESSING, session_id, problem=problem or _FREE)

@@ -94,7 +94,8 @@ class Action:
     action says it: `nothing` moves none, and None means that the rules decide. Then the limit is judged by what they
     moved, before that is committed; `estimate` is what the preview judges. `need` is what some values ask for beyond
     `permission`. `is_atomic`: the audit entry is written in the change's own transaction. Only what handles its own
-    failures is not.
+    failures is not. `opens_previewed`: where the dialog's address gives all that it asks for but the reason, it opens
+    with the preview, and the reason is written beside it.
     """
 
     slug: str
@@ -111,6 +112,7 @@ class Action:
     need: Callable[[Any, Data], Need | None] = field(default=lambda target, data: None)
     is_offered: Callable[[Any], bool] = field(default=lambda target: True)
     is_atomic: bool = True
+    opens_previewed: bool = False
 
     def check(self, target: Any, data: Data, user: User) -> None:
         """Raise `PermissionNeeded` or `AmountAboveLimit` if these values are not this user's to decide."""

@@ -4,41 +4,37 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
-from django.utils import timezone
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from accounts.credits import format_time
 from accounts.models import Account
 from money.amounts import MAX_AMOUNT, ZERO, format_usd
 from payments.inbox import facts, review
-from payments.inbox.decision import check_expiry, check_waiting
-from payments.inbox.preview import Effect, preview
+from payments.inbox.decision import check_waiting
+from payments.inbox.preview import preview
 from payments.models import Payment, WebhookEvent
 from payments.orders.needs_repair import check_payment
 from payments.orders.prices import refundable_of
 from payments.orders.purchasing import read_purchasing, switch_purchasing
-from payments.orders.search import find_order
-from payments.rules.likeness import Likeness
 from payments.rules.renewal import renews_expiry
 from payments.rules.reversals import credits_of_refund
 from support.actions.action import Action, ActionForm, Data, Line, Need, Result, nothing
-from support.actions.event_lines import REVIEW, event_lines, expiry_line, show_suggestions
+from support.actions.event_lines import (
+    REVIEW,
+    balance_line,
+    event_lines,
+    expiry_line,
+    lines_of_reversal,
+    received_words,
+    reversed_of,
+    show_balance,
+    show_look_alikes,
+    show_received,
+)
 from support.actions.event_work import WORK
+from support.actions.match import MATCH
 from support.actions.split import SPLIT
 from support.audit.trail import State
 from support.forms import AmountField
-
-
-class MatchForm(ActionForm):
-    order = forms.CharField(label="Order code or payment id", max_length=200, widget=UnfoldAdminTextInputWidget)
-    field_order = ("order", "reason")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if not self.is_bound:  # A form that was sent is judged in its transaction, and nothing is read before it.
-            self.fields["order"].help_text = (
-                show_suggestions(self.target) or "No unpaid order fits by amount, time or code."
-            )
 
 
 class CreditForm(ActionForm):
@@ -53,7 +49,7 @@ class CreditForm(ActionForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["amount"].help_text = f"Received: {_received(self.target)}."
+        self.fields["amount"].help_text = f"Received: {received_words(self.target)}."
 
     def clean_username(self) -> str:
         """The name exactly as typed, as old names have spaces; without those around it if there is no such account."""
@@ -104,96 +100,12 @@ def state_of_event(event: WebhookEvent) -> State:
     return {"status": found.status, "payment": str(payment_id or ""), "taken by": found.assigned_to or ""}
 
 
-def _preview_match(event: WebhookEvent, data: Data) -> list[Line]:
-    check_waiting(event)
-    order = find_order(data["order"])
-    check_payment(order)
-    expiry = _lines_of_expiry(event, order)
-    effect = preview(
-        lambda: review.match(event_key=event.pk, payment_key=order.pk, actor="preview", reason=data["reason"])
-    )
-    ordered = f"{format_usd(order.credits)} for {order.user_id}, {order.get_status_display()}"
-    amount = format_usd(facts.amount_of_match(event=event, payment=order))
-    return [
-        *event_lines(event, "Done"),
-        Line(f"Order {order}", ordered, f"{amount} credited by the rules, or reversed"),
-        *([_show_received(event, effect)] if facts.read_money(event) else []),
-        _show_balance(effect),
-        *expiry,
-        *_show_look_alikes(event, order),
-    ]
-
-
-def _lines_of_expiry(event: WebhookEvent, order: Payment) -> list[Line]:
-    """What a match with `order` does to the expiry of its account. Raises `InvalidDecision`."""
-    base = facts.credits_of_match(event=event, payment=order)
-    account = Account.objects.filter(pk=order.user_id).first()
-    if base is None or account is None:
-        return []
-    check_expiry(username=account.pk, amount=base, order=order, now=timezone.now())
-    return [expiry_line(account, is_renewed=renews_expiry(amount=base, order=order), amount=base)]
-
-
-def _amount_of_match(event: WebhookEvent, data: Data) -> Decimal:
-    return facts.amount_of_match(event=event, payment=find_order(data["order"]))
-
-
-def _show_received(event: WebhookEvent, effect: Effect) -> Line:
-    bonus = f", and a bonus of {format_usd(effect.bonus)}" if effect.bonus else ""
-    return Line("Received", _received(event), f"{format_usd(effect.credited)} credited{bonus}")
-
-
-def _show_balance(effect: Effect) -> Line:
-    name = f"OpenHands credits of {effect.payment.user_id}"
-    return Line(name, format_usd(effect.balance_before), show_balance(effect.balance_after), drifts=True)
-
-
-def show_balance(amount: Decimal) -> str:
-    """A balance (USD), and in words what it means that it is below zero."""
-    if amount >= 0:
-        return format_usd(amount)
-    return f"{format_usd(amount)}: below zero, so requests are refused until {format_usd(-amount)} and more is bought"
-
-
-def _show_look_alikes(event: WebhookEvent, *orders: Payment) -> list[Line]:
-    """Other reports of the same money, or perhaps of it: a person compares them before money is credited twice."""
-    lines = []
-    for twin in review.find_look_alikes(event, *orders)[:5]:
-        receipt = twin.receipt
-        what = (
-            f"{twin}, {receipt.amount:,f} {receipt.currency} at {format_time(receipt.occurred_at)}"
-            if receipt
-            else str(twin)
-        )
-        if twin.is_credited:
-            became = f"credited before, with payment {twin.payment}"
-        else:
-            became = twin.event.get_status_display() if twin.event else ""
-        likeness = "The same money" if twin.likeness == Likeness.SAME else "Perhaps the same money"
-        lines.append(Line(likeness, what, became))
-    return lines
-
-
-def _match(event: WebhookEvent, data: Data, operation: str, actor: str) -> Result:
-    order = find_order(data["order"])
-    payment = review.match(event_key=event.pk, payment_key=order.pk, actor=actor, reason=data["reason"])
-    return Result(f"Matched with {payment} of {payment.user_id}.")
-
-
-def _received(event: WebhookEvent) -> str:
-    money = facts.read_money(event)
-    if money is None:
-        return "an amount that cannot be read"
-    worth = "of unknown worth" if money.value is None else f"worth {format_usd(money.value)}"
-    return f"{money.amount:,f} {money.currency}, {worth}"
-
-
 def _need_of_credit(event: WebhookEvent, data: Data) -> Need | None:
     """To credit what was received is to review; to credit more, or when its worth is unknown, is to add credits."""
     money = facts.read_money(event)
     if money is not None and money.value is not None and data["amount"] <= money.value:
         return None
-    return Need("support.adjust_credits", f"This is more than what was certainly received ({_received(event)}).")
+    return Need("support.adjust_credits", f"This is more than what was certainly received ({received_words(event)}).")
 
 
 def _preview_credit(event: WebhookEvent, data: Data) -> list[Line]:
@@ -211,10 +123,10 @@ def _preview_credit(event: WebhookEvent, data: Data) -> list[Line]:
     size = review.size_of_credit(event=event, amount=data["amount"])
     return [
         *event_lines(event, "Done"),
-        _show_received(event, effect),
-        _show_balance(effect),
+        show_received(event, effect),
+        balance_line(effect),
         expiry_line(account, is_renewed=renews_expiry(amount=size), amount=data["amount"]),
-        *_show_look_alikes(event),
+        *show_look_alikes(event),
     ]
 
 
@@ -253,20 +165,7 @@ def _can_replay(event: WebhookEvent) -> bool:
 EVENT_ACTIONS = {
     action.slug: action
     for action in (
-        Action(
-            slug="match-event",
-            title="Match with an order",
-            icon="link",
-            permission=REVIEW,
-            submit="Match",
-            form_class=MatchForm,
-            preview=_preview_match,
-            change=_match,
-            amount=None,
-            estimate=_amount_of_match,
-            note="For money that belongs to an order, or a refund of a payment. The rules decide what is credited.",
-            is_offered=lambda event: event.is_waiting_for_staff,
-        ),
+        MATCH,
         SPLIT,
         Action(
             slug="credit-event",
@@ -334,31 +233,11 @@ def _record_refund(payment: Payment, data: Data, actor: str) -> Payment:
 def _preview_refund(payment: Payment, data: Data) -> list[Line]:
     """What the refund itself does: it is run, read and rolled back."""
     check_payment(payment)
-    _, currency = refundable_of(payment)
     effect = preview(lambda: _record_refund(payment, data, "preview"))
-    after = effect.payment
-    before, refunded = payment.refunded_amount or ZERO, after.refunded_amount or ZERO
-    lines = [
-        Line("Refunded", f"{before:,.2f} {currency}", f"{refunded:,.2f} {currency}"),
-        _reversed_line("Credits reversed", payment.reversed_credits, after.reversed_credits),
-    ]
-    if after.bonus:
-        lines += [
-            _reversed_line("Bonus reversed", payment.reversed_bonus, after.reversed_bonus),
-            _reversed_line("Reversed in all", _reversed(payment), _reversed(after)),
-        ]
-    if refunded == before:
+    lines = lines_of_reversal(payment, effect.payment)
+    if (effect.payment.refunded_amount or ZERO) == (payment.refunded_amount or ZERO):
         lines.append(Line("This transfer", "recorded before", "recorded before: nothing more is reversed"))
-    return [*lines, _show_balance(effect)]
-
-
-def _reversed(payment: Payment) -> Decimal:
-    """What has been reversed of a payment, bonus and all. USD."""
-    return (payment.reversed_credits or ZERO) + (payment.reversed_bonus or ZERO)
-
-
-def _reversed_line(label: str, before: Decimal | None, after: Decimal | None) -> Line:
-    return Line(label, format_usd(before or ZERO), format_usd(after or ZERO))
+    return [*lines, balance_line(effect)]
 
 
 def _refund(payment: Payment, data: Data, operation: str, actor: str) -> Result:
@@ -367,7 +246,7 @@ def _refund(payment: Payment, data: Data, operation: str, actor: str) -> Result:
     bonus = f", its bonus of {format_usd(after.reversed_bonus)} included" if after.reversed_bonus else ""
     has_debt = account is not None and account.credits_new < 0
     debt = f" The OpenHands credits are {show_balance(account.credits_new)}." if account and has_debt else ""
-    return Result(f"Recorded. In all, {format_usd(_reversed(after))} of this payment has been reversed{bonus}.{debt}")
+    return Result(f"Recorded. In all, {format_usd(reversed_of(after))} of this payment has been reversed{bonus}.{debt}")
 
 
 PAYMENT_ACTIONS = {

@@ -27,8 +27,8 @@ from support.errors import AlreadyDone, ChangedSincePreview, NotFinished
 
 SALT = "support.dialog"
 LIFETIME_SECONDS = 8 * 3600
-GIVEN = ("key", "choice")
-"""What a dialog's address may choose beforehand: which API key, which of several values."""
+GIVEN = ("key", "choice", "order")
+"""What a dialog's address may choose beforehand: which API key, which of several values, which order."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,30 @@ def dialog(request: HttpRequest, kind: str, key: str, slug: str) -> HttpResponse
     opened = Dialog(kind, action, target, name)
     if request.method == "POST":
         return _submit(request, opened)
-    form = action.form_class(target=target, initial={name: request.GET[name] for name in GIVEN if name in request.GET})
+    given = {name: request.GET[name] for name in GIVEN if name in request.GET}
+    if action.opens_previewed and (shown := _open_previewed(request, opened, given)):
+        return shown
+    form = action.form_class(target=target, initial=given)
     return _render(request, opened, form, token=_new_token(request, opened))
+
+
+def _open_previewed(
+    request: HttpRequest, opened: Dialog, given: dict[str, str], reason_field: Any = None
+) -> HttpResponse | None:
+    """The preview at once, if all but the reason is given, which is asked for beside it; else None.
+
+    None too where it would be refused: the form itself is opened then, and its preview says why.
+    """
+    form = opened.action.form_class(given | {"reason": "–"}, target=opened.target)
+    if not form.is_valid():
+        return None
+    content = _new_content(opened) | {"asks_reason": True}
+    data = form.cleaned_data | {"seen_expires_at": None}
+    field = reason_field or opened.action.form_class(target=opened.target)["reason"]
+    try:
+        return _preview(request, opened, form, data, content, reason_field=field)
+    except BillingError:
+        return None
 
 
 def _submit(request: HttpRequest, opened: Dialog) -> HttpResponse:
@@ -123,11 +145,15 @@ def _submit(request: HttpRequest, opened: Dialog) -> HttpResponse:
         error = "This dialog is too old. Check the values and continue."
         return _render(request, opened, form, token=_new_token(request, opened), error=error)
     if not form.is_valid():
-        return _render(request, opened, form, token=token)
+        given = {name: request.POST.get(name, "") for name in form.fields if name != "reason"}
+        asks_reason = content.get("asks_reason") and _open_previewed(request, opened, given, form["reason"])
+        return asks_reason or _render(request, opened, form, token=token)
     seen = content["seen_expires_at"]
     data = form.cleaned_data | {"seen_expires_at": datetime.fromisoformat(seen) if seen else None}
     is_confirmed = "confirm" in request.POST
-    values = digest({name: request.POST.get(name, "") for name in form.fields})
+    if not is_confirmed:
+        content.pop("asks_reason", None)  # The reason is among the values that are sent for a preview.
+    values = digest({name: request.POST.get(name, "") for name in _promised(form, content)})
     error = (
         "These are not the values of the preview." if is_confirmed and content.get("values", values) != values else ""
     )
@@ -151,10 +177,17 @@ def _preview(
 ) -> HttpResponse:
     """What would change. The token of its confirmation knows the values and the lines that it showed."""
     lines = opened.action.show(opened.target, data, cast(User, request.user))
-    fixed = form.fixed_values()
+    fixed = {name: value for name, value in form.fixed_values().items() if name in _promised(form, content)}
+    if content.get("asks_reason"):
+        context.setdefault("reason_field", form["reason"])
     shown = content | {"values": digest(fixed), "promise": promise_of(lines)}
     token = signing.dumps(shown, salt=_salt(request))
     return _render(request, opened, form, token=token, lines=lines, fixed=fixed, **context)
+
+
+def _promised(form: ActionForm, content: dict[str, Any]) -> list[str]:
+    """The fields that a confirmation must repeat as they were previewed; the reason not, where it comes with it."""
+    return [name for name in form.fields if not (name == "reason" and content.get("asks_reason"))]
 
 
 def _do(
@@ -185,14 +218,18 @@ def _salt(request: HttpRequest) -> str:
 
 
 def _new_token(request: HttpRequest, opened: Dialog) -> str:
-    """What makes one dialog do one thing once: a signed operation id, and the expiry that its reader saw."""
+    """What makes one dialog do one thing once, signed."""
+    return signing.dumps(_new_content(opened), salt=_salt(request))
+
+
+def _new_content(opened: Dialog) -> dict[str, Any]:
+    """A new operation, which dialog it is of, and the expiry that its reader saw."""
     seen = getattr(opened.target, "expiry", None)
-    content = {
+    return {
         "operation": new_operation(),
         "for": [opened.kind_name, opened.name, opened.action.slug],
         "seen_expires_at": seen.isoformat() if seen else "",
     }
-    return signing.dumps(content, salt=_salt(request))
 
 
 def _read_token(request: HttpRequest, token: str, opened: Dialog) -> dict[str, Any]:

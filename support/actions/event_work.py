@@ -75,6 +75,7 @@ WORK = (
         change=_take,
         amount=nothing,
         note="Says in the list that you work on it. Others can still decide.",
+        opens_previewed=True,
         is_offered=lambda event: event.is_waiting_for_staff and not event.assigned_to,
     ),
     Action(
@@ -88,6 +89,7 @@ WORK = (
         change=_release,
         amount=nothing,
         note="Nobody works on it then, and others can take it.",
+        opens_previewed=True,
         is_offered=lambda event: event.is_waiting_for_staff and bool(event.assigned_to),
     ),
 )

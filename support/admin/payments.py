@@ -1,17 +1,12 @@
-"""Payments and the webhook inbox as staff see them. Both are history: read-only here."""
+"""Payments and promotions as staff see them. Payments are history: read-only here."""
 
 from typing import Any
 
 from bson import ObjectId
-from django.conf import settings
 from django.contrib import admin
 from django.db.models import Q
-from django.urls import reverse
-from django.utils.html import format_html, format_html_join
 
-from payments.inbox.facts import suggest_for
 from payments.models import Payment, Promotion, WebhookEvent
-from payments.orders import codes
 from payments.orders.prices import currency_of
 from payments.providers import label_of
 from support.actions.action import Line
@@ -19,25 +14,20 @@ from support.admin.base import BigCollectionAdmin, ReadOnlyAdmin, first_match, n
 from support.admin.display import (
     account_link,
     choice_badge,
-    code_block,
-    document_key,
     link,
     list_url,
-    pretty_json,
     show_money,
     time_of,
     unreadable_of,
     usd,
 )
 from support.admin.edits import ReasonForm
-from support.admin.filters import DayRangeFilter, QueueFilter, UnreadableFilter
+from support.admin.events import codes_in
+from support.admin.filters import DayRangeFilter, UnreadableFilter
 from support.admin.previewed import PreviewedEdits
 from support.admin.promotion_preview import lines_of_promotion
-from support.models import AuditEntry
 
-MOST_NOTES = 50
 PAYMENT_COLOURS = {"success": "success", "pending": "info", "failed": "danger", "expired": "warning"}
-EVENT_COLOURS = {"done": "success", "received": "info", "review": "warning", "dead": "danger"}
 
 
 @admin.register(Payment)
@@ -130,137 +120,13 @@ class PaymentAdmin(ReadOnlyAdmin):
         """Payments by account, order code, provider transaction, Discord id or id; each an index look-up."""
         looked_up = [
             Q(pk=text) if ObjectId.is_valid(text) else Q(order_code=text),
-            Q(order_code__in=_codes_in(text)),
+            Q(order_code__in=codes_in(text)),
             starts_with("order_code", text.upper().replace("-", "").replace(" ", "")),
             Q(provider_transaction_id=text),
             Q(sepay_transaction_id=text),
             Q(discord_id=text),
         ]
         return first_match(Payment.objects, *looked_up) or name_is("user_id", text)
-
-
-@admin.register(WebhookEvent)
-class WebhookEventAdmin(ReadOnlyAdmin):
-    """Every delivery of a provider, as it came."""
-
-    change_form_outer_before_template = "admin/payments/event_actions.html"
-    search_help_text = "Event id, payment id, account or order code of its payment"
-    list_display = (
-        "received",
-        "provider",
-        "event_id",
-        "is_verified",
-        "status_name",
-        "taken_by",
-        "payment_page",
-        "short_error",
-    )
-    list_display_links = ("received",)
-    list_filter = (QueueFilter, "status", ("received_at", DayRangeFilter))
-    ordering = ("-received_at",)
-    fields = (
-        ("provider", "event_id"),
-        ("status_name", "is_verified"),
-        ("attempts", "deliveries"),
-        ("received", "processed"),
-        ("next_attempt", "payment_page"),
-        ("taken_by",),
-        "error",
-        "suggestions",
-        ("resolved_by", "resolution"),
-        "notes",
-        "body_text",
-        "header_text",
-    )
-    readonly_fields = (
-        "status_name",
-        "received",
-        "processed",
-        "next_attempt",
-        "payment_page",
-        "taken_by",
-        "suggestions",
-        "notes",
-        "body_text",
-        "header_text",
-    )
-
-    status_name = choice_badge("status", "status", EVENT_COLOURS)
-    received = time_of("received_at", "received (UTC)")
-    processed = time_of("processed_at", "processed")
-    next_attempt = time_of("next_attempt_at", "next attempt")
-
-    @admin.display(description="payment")
-    def payment_page(self, event: WebhookEvent) -> str:
-        payment_id = event.payment_id  # type: ignore[attr-defined]
-        return (
-            link(reverse("admin:payments_payment_change", args=(document_key(payment_id),)), str(payment_id))
-            if payment_id
-            else "–"
-        )
-
-    @admin.display(description="taken by")
-    def taken_by(self, event: WebhookEvent) -> str:
-        return (event.assigned_to or "–").removeprefix("staff:")
-
-    @admin.display(description="orders that may be meant")
-    def suggestions(self, event: WebhookEvent) -> str:
-        """For what waits; each with the price, the account and why it may be meant."""
-        rows = (
-            [
-                (
-                    reverse("admin:payments_payment_change", args=(order.pk,)),
-                    str(order),
-                    show_money(order.amount, currency_of(order)),
-                    order.user_id,
-                    order.get_status_display(),
-                    why,
-                )
-                for order, why in ((one.order, one.why) for one in suggest_for(event))
-            ]
-            if event.is_waiting_for_staff
-            else []
-        )
-        row = '<li><a href="{}" class="text-link">{}</a> {} of {} ({}): {}</li>'
-        listed = format_html_join("", row, rows)
-        return format_html('<ul class="order-suggestions">{}</ul>', listed) if rows else "–"
-
-    @admin.display(description="notes and decisions (UTC)")
-    def notes(self, event: WebhookEvent) -> str:
-        """What staff wrote and did about this event, as the audit has it: the latest first, nobody can change it."""
-        found = AuditEntry.objects.filter(target=str(event.pk)).order_by("-at")[:MOST_NOTES]
-        rows = [
-            (
-                f"{one.at:%Y-%m-%d %H:%M}",
-                one.actor,
-                one.action + (" (refused)" if one.outcome == AuditEntry.Outcome.REFUSED else ""),
-                format_html(": <q>{}</q>", one.reason) if one.reason else "",
-            )
-            for one in found
-        ]
-        row = "<li><span class='nowrap'>{}</span> <strong>{}</strong> {}{}</li>"
-        return format_html('<ul class="event-notes">{}</ul>', format_html_join("", row, rows)) if rows else "–"
-
-    @admin.display(description="error")
-    def short_error(self, event: WebhookEvent) -> str:
-        return event.error[:100] or "–"
-
-    @admin.display(description="body, as it came")
-    def body_text(self, event: WebhookEvent) -> str:
-        return code_block(pretty_json(bytes(event.body).decode(errors="backslashreplace")))
-
-    @admin.display(description="headers")
-    def header_text(self, event: WebhookEvent) -> str:
-        return code_block("\n".join(f"{name}: {value}" for name, value in (event.headers or {}).items()))
-
-    def find(self, text: str) -> Q:
-        if ObjectId.is_valid(text):
-            return Q(payment_id__in=_parts_of_transfer(ObjectId(text)))
-        named = Q(order_code__in=_codes_in(text))
-        payments = Payment.objects.filter(named | name_is("user_id", text))[:100]
-        keys = [payment.pk for payment in payments]
-        by_event = Q(event_id=text)
-        return Q(payment_id__in=keys) if keys and not first_match(WebhookEvent.objects, by_event) else by_event
 
 
 class PromotionForm(ReasonForm):
@@ -300,18 +166,3 @@ class PromotionAdmin(PreviewedEdits, BigCollectionAdmin):
     def has_delete_permission(self, request: Any, obj: Any = None) -> bool:
         """Promotions are turned off, not deleted: orders name them."""
         return False
-
-
-def _codes_in(text: str) -> list[str]:
-    """The order codes that a search may mean: hyphens, spaces and O for 0 do not matter."""
-    return [text.upper(), *codes.find_candidates([text], settings.ORDER_CODE_PREFIX)]
-
-
-def _parts_of_transfer(key: ObjectId) -> list[ObjectId]:
-    """The payment, and that which has the event of both if staff split one transfer over several orders."""
-    payment = Payment.objects.filter(pk=key).first()
-    transaction, mark, _ = ((payment.provider_transaction_id or "") if payment else "").rpartition("#")
-    if payment is None or not mark:
-        return [key]
-    whole = Payment.objects.filter(provider=payment.provider, provider_transaction_id=transaction).first()
-    return [key, whole.pk] if whole else [key]

@@ -19,11 +19,14 @@ from django.utils import timezone
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from accounts.models import Account
+from payments import orders
+from payments.models import Payment
 from support.models import AuditEntry
 from tests.e2e.test_admin_browser import WINDOWS, picture
 from tests.factories import InsertUser
 from tests.proxy.requests import chat, post
 from tests.serving import Server
+from tests.support.conftest import send_money
 
 
 @dataclass
@@ -152,6 +155,52 @@ def test_charged_twice(desk_of: Callable[[str], Desk], insert_user: InsertUser) 
     expect(row).to_contain_text("the same request, sent again by the client")
     assert desk.clicks <= 3
     desk.pictures("charged-twice")
+
+
+def test_i_paid_30_minutes_ago(desk_of: Callable[[str], Desk], insert_user: InsertUser) -> None:
+    now = timezone.now()
+    for name, credits, minutes in (("alice", 20, 33), ("bob", 30, 31), ("carol", 20, 240)):
+        insert_user(name)
+        orders.create_order(account=Account.objects.get(pk=name), credits=credits, now=now - timedelta(minutes=minutes))
+    Payment.objects.filter(user_id="alice").update(bonus_percent=10)
+    code = str(Payment.objects.get(user_id="alice").order_code)
+    for number in range(12):
+        send_money(f"NAP TIEN SO {number}", 40_000 + number)
+    send_money("LE THI B chuyen khoan", 50_000)
+    paid = send_money(f"Nguyễn Văn Đức ck {code[:6]}YY{code[8:]}", 50_000)
+
+    desk = desk_of("Support")
+    desk.click(desk.page.locator("#nav-sidebar-apps").get_by_role("link", name=re.compile("Webhook events")))
+    expect(desk.page.get_by_role("row", name=re.compile("NAP TIEN SO"))).to_have_count(12)
+    desk.search("50.000đ nguyen van duc")
+    row = desk.page.locator("#result_list tbody tr")
+    expect(row).to_have_count(1)
+    for shown in ("50,000 VND", "worth $20.00", "Nguyễn Văn Đức ck", "MBVCB.", "no order", "just now", code):
+        expect(row).to_contain_text(shown)
+    desk.pictures("inbox-search")
+    desk.click(row.get_by_role("link", name="Match").first)
+    dialog = desk.page.get_by_role("dialog")
+    for label, shown in (
+        (f"Order {code}", "$20.00 for alice, Waiting for the money"),
+        ("Price, and what came", "50,000 VND: as ordered"),
+        ("Received", "$20.00 credited, and a bonus of $2.00"),
+        ("OpenHands credits of alice", "$22.00"),
+    ):
+        expect(dialog.get_by_role("row", name=re.compile(label))).to_contain_text(shown)
+    dialog.get_by_label("Reason").fill("Her bank's picture")
+    desk.pictures("inbox-match")
+    desk.click(dialog.get_by_role("button", name="Match now"))
+    expect(desk.page.get_by_text(f"Matched with {code} of alice.")).to_be_visible()
+    assert desk.clicks <= 4
+    assert Account.objects.get(pk="alice").credits_new == 22
+    assert AuditEntry.objects.get(action="match-event", target=str(paid.pk)).reason == "Her bank's picture"
+
+    desk.page.goto("/admin/payments/webhookevent/?queue=waiting")
+    desk.pictures("inbox")
+    desk.page.locator("#result_list tbody tr").first.get_by_role("link", name="Take").click()
+    dialog.get_by_role("button", name="Take now").click()
+    expect(desk.page.get_by_text("You work on this event now.")).to_be_visible()
+    desk.pictures("event")
 
 
 def test_what_cost_me_5_dollars_yesterday(desk_of: Callable[[str], Desk], insert_user: InsertUser) -> None:
