@@ -81,6 +81,11 @@ SEARCHES = {
     "Refusals": (ACCOUNT, HEAVY, "bench-refused-000000003", "req_00", "zzz"),
     "Audit": ("sam7", ACCOUNT, "bench:77", "zzz"),
 }
+SEARCHED = (
+    *(ACCOUNT, "bench00", "0042", "nobody at all", "sk-trollllm-00", f"{10**17 + 43}", "BENCH77", "bench 77", "NAP-7K"),
+    *("bench77", "req_00", "bench-000000077", "65a00000", "50000", "50.000đ", "$20", "FT26333", "bench:77"),
+)
+"""What is typed into the search box of every page."""
 DEAREST = "-4"
 """The column of the cost in the list of requests."""
 ORDERS = {"Accounts": ("1", "-1", "5", "-5")}
@@ -91,6 +96,7 @@ def pages_of(database: Database[dict[str, Any]], *, now: datetime | None = None)
     now = now or datetime.now(UTC)
     yield Page("Dashboard, nothing counted yet", "/admin/", is_cold=True)
     yield Page("Dashboard", "/admin/")
+    yield from (Page("Search box", _with("/admin/support/search/", q=text)) for text in SEARCHED)
     yield from _list_pages(now)
     yield from _account_pages(HEAVY, "the heavy account", now)
     yield from _account_pages(ACCOUNT, "an account", now)

@@ -79,8 +79,13 @@ def read_all(database: Any) -> dict[str, list[dict[str, Any]]]:
 
 NEW_INDEXES = {
     "usersNew": {"under_review", "key_hashes_lookup", "key_hashes_unique"},
-    "payments": {"payment_charge"},
-    "webhook_events": {"webhook_event_source", "webhook_event_money", "webhook_event_reference"},
+    "payments": {"payment_charge", "staff_amount_time", "staff_received_time", "staff_credits_time"},
+    "webhook_events": {
+        "webhook_event_source",
+        "webhook_event_money",
+        "webhook_event_reference",
+        "staff_reference_time",
+    },
     "idempotent_requests": {"idempotent_request_id"},
     "request_logs": {"log_account_cost"},
 }

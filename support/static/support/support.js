@@ -62,3 +62,17 @@ document.addEventListener("submit", (event) => {
     document.body.append(form);
     form.submit();
 });
+
+// "/" and Ctrl+K go to the search box of the page. (Unfold's "/" goes to that of the list, and is kept from it.)
+window.addEventListener("keydown", (event) => {
+    const box = document.getElementById("search-everything");
+    const { activeElement } = document;
+    const isTyping = activeElement.matches("input, textarea, select") || activeElement.isContentEditable;
+    const isSlash = event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey;
+    const isCommand = event.key === "k" && (event.ctrlKey || event.metaKey);
+    if (!box || !(isSlash || isCommand) || document.querySelector("dialog[open]")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    box.focus();
+    box.select();
+}, true);

@@ -88,6 +88,7 @@ PAGES: dict[str, Roles] = {
     "admin:autocomplete": NOBODY,  # No form of ours uses it.
     "admin:auth_user_password_change": ROOT,
     "support:help": ALL,
+    "support:search": ALL,
     "support:second_factor": ALL,
     "support:timeline": ALL,
     "support:timeline_requests": ALL,
