@@ -1,7 +1,7 @@
 """App config of the pages that staff work on and that span the other apps."""
 
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, pre_migrate
 
 
 class SupportConfig(AppConfig):
@@ -9,8 +9,9 @@ class SupportConfig(AppConfig):
     verbose_name = "Support"
 
     def ready(self) -> None:
-        from support.access.roles import ensure_roles
+        from support.access.released_roles import complete_roles, note_permissions
         from support.audit import signals
 
         signals.connect()
-        post_migrate.connect(ensure_roles, sender=self)
+        pre_migrate.connect(note_permissions, sender=self)
+        post_migrate.connect(complete_roles, sender=self)

@@ -46,6 +46,7 @@ class AuditEntry(models.Model):
             ("review_payments", "Can decide on events that wait for review"),
             ("switch_purchasing", "Can turn purchasing off and on"),
             ("export_lists", "Can export lists"),
+            ("view_margin", "Can see what requests cost the operator, and the margin"),
         )
 
     def __str__(self) -> str:
@@ -58,6 +59,21 @@ class AuditEntry(models.Model):
 
     def delete(self, using: Any = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
         raise TypeError("audit entries are immutable")
+
+
+class ReleasedRole(models.Model):
+    """What releases have given to one of their roles. It is given once: what somebody took away stays away."""
+
+    name = models.CharField("role", primary_key=True, db_column="_id", max_length=150)
+    group_key = models.CharField("id of the role", db_column="groupKey", max_length=40)
+    permissions = models.JSONField(default=list)
+
+    class Meta:
+        db_table = "released_roles"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class SecondFactor(models.Model):

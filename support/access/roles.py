@@ -1,12 +1,8 @@
-"""The roles of staff, made and completed by every `manage.py migrate`.
-
-They only ever gain what this release adds. For other rights make a role of your own beside them.
-"""
+"""The roles of staff: what each may do, and who may do something. `released_roles.py` makes them."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from django.contrib.auth.models import Group, Permission
+from django.contrib.auth.models import Group, Permission, User
 
 VIEWED = (
     "accounts.account",
@@ -41,7 +37,19 @@ BILLING_ADMIN = (
     "payments.add_promotion",
     "payments.change_promotion",
 )
-ROLES = {"Viewer": VIEWER, "Support": SUPPORT, "Billing admin": BILLING_ADMIN}
+VIEW_MARGIN = "support.view_margin"
+OWNER = (*BILLING_ADMIN, VIEW_MARGIN)
+ROLES = {"Viewer": VIEWER, "Support": SUPPORT, "Billing admin": BILLING_ADMIN, "Owner": OWNER}
+
+
+def sees_margin(user: object) -> bool:
+    """Whether a staff user may see what requests cost the operator, and the margin: superusers, and owners."""
+    return isinstance(user, User) and user.has_perm(VIEW_MARGIN)
+
+
+def sees_price_costs(user: object) -> bool:
+    """Whether a staff user may see what a price row says of the operator's cost: also who writes it there."""
+    return sees_margin(user) or (isinstance(user, User) and user.has_perm("proxy.change_modelprice"))
 
 
 def roles_with(permissions: Iterable[str]) -> dict[str, list[str]]:
@@ -69,14 +77,3 @@ def roles_with(permissions: Iterable[str]) -> dict[str, list[str]]:
 def who_may(roles: Sequence[str]) -> str:
     """In words, for a button that somebody else may use: `Billing admin only`."""
     return f"{' or '.join(roles) if roles else 'Superusers'} only"
-
-
-def ensure_roles(**kwargs: Any) -> None:
-    """Make each role that is missing, and give it the permissions that it lacks. Safe to repeat."""
-    known = {
-        f"{permission.content_type.app_label}.{permission.codename}": permission
-        for permission in Permission.objects.select_related("content_type")
-    }
-    for name, permissions in ROLES.items():
-        group, _ = Group.objects.get_or_create(name=name)
-        group.permissions.add(*(known[permission] for permission in permissions if permission in known))

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
+from support.access.costs import hide_costs
 from support.actions.account import ACTIONS
 from support.admin.base import ReadOnlyAdmin, first_match
 from support.admin.display import account_url, choice_badge, code_block, link, time_of
@@ -72,6 +73,17 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     @admin.display(description="after")
     def after_text(self, entry: AuditEntry) -> str:
         return code_block(json.dumps(entry.after, indent=2)) if entry.after else "–"
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        entry = super().get_object(request, object_id, from_field)
+        hide_costs(request.user, [entry] if entry is not None else [])
+        return entry
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        found = super().get_changelist_instance(request)
+        found.result_list = list(found.result_list)
+        hide_costs(request.user, found.result_list)
+        return found
 
     def find(self, text: str) -> Q:
         by_actor = Q(actor__in=actors_meant_by(text))

@@ -29,10 +29,10 @@ def lines_of_price(before: Document | None, after: ModelPrice, *, kept: Collecti
     ]
 
 
-def sample_cost(price: Price) -> str:
-    """What the sample costs a customer, and the operator if the row says it. USD."""
+def sample_cost(price: Price, *, has_own: bool = True) -> str:
+    """What the sample costs a customer, and if `has_own` also the operator, where the row says it. USD."""
     cost, own = price.cost(SAMPLE), price.own_cost(SAMPLE)
-    return format_usd(cost) + (f" (the operator pays {format_usd(own)})" if own is not None else "")
+    return format_usd(cost) + (f" (the operator pays {format_usd(own)})" if has_own and own is not None else "")
 
 
 def _old_price(stored: Document | None) -> Price | str:

@@ -22,6 +22,7 @@ from support.admin.display import BALANCE_COLOURS, badge, text_of, unreadable_of
 from support.admin.edits import RepairForm
 from support.admin.filters import UnreadableFilter
 from support.admin.previewed import PreviewedEdits
+from support.admin.price_costs import COSTS, WITHOUT_COSTS, HiddenCosts
 from support.admin.price_preview import SAMPLE_WORDS, lines_of_price, sample_cost
 from support.forms import FIELD_OVERRIDES
 
@@ -212,7 +213,7 @@ _FREE_BY = ("input_price", "output_price", "multiplier")
 
 
 @admin.register(ModelPrice)
-class ModelPriceAdmin(PreviewedEdits, BigCollectionAdmin):
+class ModelPriceAdmin(HiddenCosts, PreviewedEdits, BigCollectionAdmin):
     """What each model costs. A change holds for requests that start later; logs keep their price."""
 
     form = ModelPriceForm
@@ -262,7 +263,7 @@ class ModelPriceAdmin(PreviewedEdits, BigCollectionAdmin):
         ("Tools and attachments", {"classes": ("tab",), "fields": ("tool_fees", "attachment_tokens")}),
         ("Limits", {"classes": ("tab",), "fields": (("max_output_tokens", "output_member"), "passed_members")}),
         (
-            "Operator's cost",
+            COSTS,
             {
                 "classes": ("tab",),
                 "fields": (
@@ -308,12 +309,15 @@ class ModelPriceAdmin(PreviewedEdits, BigCollectionAdmin):
 
     @admin.display(description="a sample request costs")
     def sample(self, price: ModelPrice) -> str:
+        return self.sample_of(price, has_own=True)
+
+    def sample_of(self, price: ModelPrice, *, has_own: bool) -> str:
         """What the row as it is stored makes of one request, so that a slip by a power of ten is seen."""
         stored = stored_prices(_id=id_of_text(price.pk)) if price.pk else []
         if not stored:
             return f"Shown once it is saved, for {SAMPLE_WORDS}."
         try:
-            return f"{sample_cost(read_price_row(stored[0]).price)}, for {SAMPLE_WORDS}."
+            return f"{sample_cost(read_price_row(stored[0]).price, has_own=has_own)}, for {SAMPLE_WORDS}."
         except UnusablePrice as error:
             return f"Nothing: the row is not used, and its model is not found. {error}"
 
@@ -326,7 +330,8 @@ class ModelPriceAdmin(PreviewedEdits, BigCollectionAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """What a row is for never changes, so a row's history stays readable."""
-        return ("model_id", "upstream", "sample") if obj else ("sample",)
+        shown = ("sample", *WITHOUT_COSTS.values())
+        return ("model_id", "upstream", *shown) if obj else shown
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """The list, each row of which knows what keeps it from being used."""

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from proxy.models import INPUT_TOKENS, OUTPUT_TOKENS, RefusedRequest, RequestLog
+from support.access.roles import sees_margin
 from support.admin.base import BigChangeList, ReadOnlyAdmin, first_match, name_is
 from support.admin.display import (
     BALANCE_COLOURS,
@@ -41,6 +42,7 @@ class RequestChangeList(BigChangeList):
         return super().get_ordering(request, queryset)
 
 
+OWNERS_ROWS = (("own_cost_usd", "own_cost_source"),)
 FEW_HAVE = {
     "cache_write_1h_tokens": "written to the cache for an hour",
     "input_audio_tokens": "sound heard",
@@ -84,7 +86,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         "other_use",
         ("cost_usd", "hold_usd"),
         ("uncollected_usd", "usage_source"),
-        ("own_cost_usd", "own_cost_source"),
+        *OWNERS_ROWS,
         "applied",
         ("result", "outcome"),
         "latency",
@@ -158,6 +160,10 @@ class RequestLogAdmin(ReadOnlyAdmin):
         if problem := unreadable_of(log, "price"):
             return problem
         return code_block(json.dumps(log.price, indent=2, default=str)) if log.price else "–"
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """What a request cost the operator is for those who may see margins."""
+        return [row for row in self.fields if row not in OWNERS_ROWS or sees_margin(request.user)]
 
     def find(self, text: str) -> Q:
         """By the id, the account's name, or the beginning of ids, whichever finds something first."""

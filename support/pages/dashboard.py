@@ -22,6 +22,7 @@ from payments.orders.promotions import find_promotion
 from payments.orders.purchasing import read_purchasing
 from payments.providers import label_of
 from proxy.models import RequestLog
+from support.access.roles import sees_margin
 from support.admin.display import account_url, in_words, list_url
 
 PERIODS = {"Today": 1, "7 days": 7, "30 days": 30}
@@ -62,10 +63,10 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         ],
         "revenue_rows": _revenue_rows(periods),
         "margin_columns": MARGIN_COLUMNS,
-        "margin_rows": _margin_rows(ordered),
+        "margin_rows": _margin_rows(ordered) if sees_margin(user) else None,
         "webhook_rows": [(label, [read(days) for days in periods.values()]) for label, read in _WEBHOOK_ROWS],
         "alarms": _alarms(read_health()),
-        "alerts": _alerts(current, ordered, today),
+        "alerts": _alerts(current, ordered, today, has_margin=sees_margin(user)),
         "liability": [(f"{balance.label} credits", _outstanding(current, balance)) for balance in Balance],
         "charts": _charts(ordered, today),
     }
@@ -227,7 +228,7 @@ _WAITING = (
 )
 
 
-def _alerts(current: Figures, days: list[Figures], today: date) -> list[dict[str, str]]:
+def _alerts(current: Figures, days: list[Figures], today: date, *, has_margin: bool) -> list[dict[str, str]]:
     """What needs attention, or is unusual, each with the screen for it. The most urgent comes first."""
     accounts = reverse("admin:accounts_account_changelist")
     alerts = []
@@ -241,7 +242,7 @@ def _alerts(current: Figures, days: list[Figures], today: date) -> list[dict[str
         alerts.append(_alert("danger", f"{_cents(uncollected)} of cost was not collected today", logs))
     if reviewed := Account.objects.filter(review_since__gt=UNDER_REVIEW_AFTER)[:100].count():
         alerts.append(_alert("danger", f"Accounts under review: {reviewed}", f"{accounts}?status=review"))
-    alerts += _loss_alerts(days, today)
+    alerts += _loss_alerts(days, today) if has_margin else []
     if refused := days[0].get("bad_signatures"):
         alerts.append(_alert("warning", f"Webhooks refused today for a bad signature: {refused}"))
     alerts += _reconciliation_alerts(current.get("reconciliation"), read_last_run())

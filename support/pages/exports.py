@@ -19,12 +19,15 @@ from accounts.keys import mask_key, mask_keys_in
 from accounts.models import Account, LedgerEntry
 from payments.models import Payment, WebhookEvent
 from proxy.models import RefusedRequest, RequestLog
+from support.access.roles import sees_margin
 from support.admin.display import list_url
 from support.audit.actors import actor_of
 from support.audit.trail import record
 from support.models import AuditEntry
 from support.pages.csv_export import stream_csv
 
+COLUMNS_OF_OWNERS = frozenset({"own_cost", "own_cost_source"})
+"""What only those may export who may see margins."""
 MAX_ROWS = 1_000_000
 MAX_WORDS = 20
 """Of a search that are looked up as keys."""
@@ -131,9 +134,10 @@ def export_list(request: HttpRequest, app: str, model: str) -> StreamingHttpResp
     asked = [(name, value) for name, values in request.GET.lists() for value in values]
     filters = "&".join(f"{_without_keys(name)}={_without_keys(value)}" for name, value in asked)
     record(actor=actor_of(user), action="export", target=found.__name__, reason=filters[:500])
+    columns = tuple(one for one in COLUMNS[found] if one not in COLUMNS_OF_OWNERS or sees_margin(user))
     name = f"{model}-{timezone.now():%Y%m%d-%H%M%S}.csv"
     return StreamingHttpResponse(
-        stream_csv(COLUMNS[found], _rows(queryset, COLUMNS[found])),
+        stream_csv(columns, _rows(queryset, columns)),
         content_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
     )

@@ -91,16 +91,17 @@ NEW_INDEXES = {
 }
 """What versions after the dump's added."""
 NEW_RIGHTS = {
-    "django_content_type": {"refusedrequest", "refusalcount"},
-    "auth_permission": {"view_refusedrequest"},
+    "django_content_type": {"refusedrequest", "refusalcount", "releasedrole"},
+    "auth_permission": {"view_refusedrequest", "view_margin"},
 }
-"""The models that they added, and the rights to them, which every role has got."""
+"""The models that they added, and the rights: to see what was refused for every role, the margin for the new one."""
+ROLES = ("Billing admin", "Owner", "Support", "Viewer")
 
 
 def test_migrate_changes_no_document_and_no_index(before: Any) -> None:
     documents = read_all(before)
     indexes = {name: before[name].index_information() for name in documents}
-    manage("migrate", "--noinput")
+    said = manage("migrate", "--noinput")
     after = read_all(before)
     added = {name: [one for one in found if one not in documents.get(name, [])] for name, found in after.items()}
     assert {name: [one for one in found if one not in added[name]] for name, found in after.items()} == {
@@ -108,11 +109,20 @@ def test_migrate_changes_no_document_and_no_index(before: Any) -> None:
     }
     assert documents.keys() <= after.keys()
     named = {name: {one.get("model") or one.get("codename") for one in found} for name, found in added.items() if found}
-    assert named.pop("auth_group_permissions", None) == {None}
+    assert [named.pop(name) for name in ("auth_group_permissions", "auth_group", "released_roles")] == [{None}] * 3
+    assert named.pop("audit_entries") == {None}
     assert named == NEW_RIGHTS
-    (view,) = added["auth_permission"]
+    rights = {one["codename"]: one["_id"] for one in added["auth_permission"]}
+    (owner,) = added["auth_group"]
     granted = {(one["group_id"], one["permission_id"]) for one in added["auth_group_permissions"]}
-    assert granted == {(role["_id"], view["_id"]) for role in documents["auth_group"]}
+    seen = {(role["_id"], rights["view_refusedrequest"]) for role in documents["auth_group"]}
+    assert {one for one in granted if one[0] != owner["_id"]} == seen
+    assert (owner["_id"], rights["view_margin"]) in granted
+    assert "Role Support: gains proxy.view_refusedrequest\n" in said
+    assert "Role Owner: made with accounts.view_account, " in said
+    told = {one["target"]: one["after"]["gained"] for one in added["audit_entries"]}
+    assert sorted(told) == sorted(ROLES) == sorted(one["_id"] for one in added["released_roles"])
+    assert told["Viewer"] == ["proxy.view_refusedrequest"]
     for name, old in indexes.items():
         now = before[name].index_information()
         assert {index: now[index] for index in old} == old

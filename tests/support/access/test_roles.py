@@ -38,12 +38,13 @@ Roles = frozenset[str]
 
 FRAGMENT = {"HX-Request": "true"}  # Dialogs answer with themselves alone.
 STRANGERS = ("anonymous", "customer with a role")
-STAFF = ("Viewer", "Support", "Billing admin", "superuser")
+STAFF = ("Viewer", "Support", "Billing admin", "Owner", "superuser")
 ROLES = (*STRANGERS, *STAFF)
 NOBODY: Roles = frozenset()
 ALL: Roles = frozenset(STAFF)
 SUPPORT = ALL - {"Viewer"}
 BILLING = SUPPORT - {"Support"}
+OWNER: Roles = frozenset({"Owner", "superuser"})
 ROOT: Roles = frozenset({"superuser"})
 
 # --- The table ---------------------------------------------------------------------------------------------------
