@@ -273,6 +273,20 @@ def _look_up(text: str) -> tuple[Q, bool]:
     return Q(pk__in=found), told.is_cut
 
 
+def waiting_row(event: WebhookEvent, order: Payment, *, may_review: bool) -> SafeString:
+    """Money that waits and may be for an order: how much, when, its memo, and the button that matches the two."""
+    told = told_of(event)
+    return format_html(
+        '{} <a href="{}" class="text-link">{}</a> {}, {}: <q>{}</q>',
+        _button(match_address(event, order), "Match") if may_review else "",
+        event_url(event),
+        str(event),
+        show_money(told.amount, told.currency) if told.amount is not None else "an amount that cannot be read",
+        in_words((told.at or event.received_at) - timezone.now()),
+        told.memo or told.reference,
+    )
+
+
 def told_of(event: WebhookEvent) -> Told:
     """What an event tells; a list has read it already."""
     told: Told = getattr(event, "told", None) or tell(event)

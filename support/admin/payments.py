@@ -1,18 +1,26 @@
 """Payments and promotions as staff see them. Payments are history: read-only here."""
 
-from typing import Any
+from typing import Any, cast
 
 from bson import ObjectId
 from django.contrib import admin
+from django.contrib.auth.models import User
 from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 
+from books.payment_story import read_story
+from payments.inbox.search import events_for
 from payments.models import Payment, Promotion, WebhookEvent
 from payments.orders.prices import currency_of
 from payments.providers import label_of
 from support.actions.action import Line
+from support.actions.event_lines import REVIEW
 from support.admin.base import BigCollectionAdmin, ReadOnlyAdmin, first_match, name_is, starts_with
 from support.admin.display import (
     account_link,
+    badge,
     choice_badge,
     link,
     list_url,
@@ -22,11 +30,20 @@ from support.admin.display import (
     usd,
 )
 from support.admin.edits import ReasonForm
-from support.admin.events import codes_in
+from support.admin.events import EVENT_COLOURS, codes_in, event_url, notes_about, waiting_row
 from support.admin.filters import DayRangeFilter, UnreadableFilter
+from support.admin.payment_words import (
+    badges_of,
+    event_words,
+    promotion_words,
+    rows_of_reversals,
+    rows_of_sums,
+    sentences_of,
+)
 from support.admin.previewed import PreviewedEdits
 from support.admin.promotion_preview import lines_of_promotion
 
+MOST_WAITING = 5
 PAYMENT_COLOURS = {"success": "success", "pending": "info", "failed": "danger", "expired": "warning"}
 
 
@@ -73,10 +90,16 @@ class PaymentAdmin(ReadOnlyAdmin):
     bonus_usd = usd("bonus", "bonus")
     before_usd = usd("credits_before", "OpenHands credits before")
     after_usd = usd("credits_after", "OpenHands credits after")
-    status_name = choice_badge("status", "status", PAYMENT_COLOURS)
+    own_status = choice_badge("status", "status", PAYMENT_COLOURS)
     ordered = time_of("created_at", "ordered (UTC)")
     pay_before = time_of("expires_at", "pay before")
     paid = time_of("completed_at", "paid (UTC)")
+
+    @admin.display(description="status")
+    def status_name(self, payment: Payment) -> SafeString:
+        """Its status, and what went back of it: a payment that was refunded is not merely paid."""
+        labels = [self.own_status(payment), *badges_of(payment)]
+        return format_html_join(" ", "{}", ((one,) for one in labels))
 
     @admin.display(description="order code")
     def code(self, payment: Payment) -> str:
@@ -116,6 +139,13 @@ class PaymentAdmin(ReadOnlyAdmin):
     def events(self, payment: Payment) -> str:
         return link(list_url(WebhookEvent, q=str(payment.pk)), "Show the events of this payment")
 
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        payment = kwargs.get("obj")
+        if payment is not None:
+            context |= page_of(payment, may_review=cast(User, request.user).has_perm(REVIEW))
+        response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
+        return response
+
     def find(self, text: str) -> Q:
         """Payments by account, order code, provider transaction, Discord id or id; each an index look-up."""
         looked_up = [
@@ -127,6 +157,32 @@ class PaymentAdmin(ReadOnlyAdmin):
             Q(discord_id=text),
         ]
         return first_match(Payment.objects, *looked_up) or name_is("user_id", text)
+
+
+def page_of(payment: Payment, *, may_review: bool) -> dict[str, Any]:
+    """What became of a payment, for its page."""
+    story = read_story(payment)
+    waiting = [] if story.is_paid else events_for(payment)
+    return {
+        "story": story,
+        "badges": badges_of(payment),
+        "sentences": sentences_of(payment, story),
+        "sums": rows_of_sums(story),
+        "promotion": promotion_words(payment, story),
+        "reversals": rows_of_reversals(story),
+        "events": [
+            {
+                "name": str(event),
+                "url": event_url(event),
+                "at": event.received_at,
+                "status": badge(event.get_status_display(), EVENT_COLOURS.get(event.status, "")),
+                "why": event_words(event),
+            }
+            for event in story.events
+        ],
+        "waiting": [waiting_row(event, payment, may_review=may_review) for event in waiting[:MOST_WAITING]],
+        "notes": notes_about([str(payment.pk), *(str(event.pk) for event in story.events)]),
+    }
 
 
 class PromotionForm(ReasonForm):

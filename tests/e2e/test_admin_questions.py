@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -18,8 +19,10 @@ from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from accounts.models import Account
+from accounts import credits
+from accounts.models import Account, Balance
 from payments import orders
+from payments.inbox import review
 from payments.models import Payment
 from support.models import AuditEntry
 from tests.e2e.test_admin_browser import WINDOWS, picture
@@ -159,9 +162,9 @@ def test_charged_twice(desk_of: Callable[[str], Desk], insert_user: InsertUser) 
 
 def test_i_paid_30_minutes_ago(desk_of: Callable[[str], Desk], insert_user: InsertUser) -> None:
     now = timezone.now()
-    for name, credits, minutes in (("alice", 20, 33), ("bob", 30, 31), ("carol", 20, 240)):
+    for name, ordered, minutes in (("alice", 20, 33), ("bob", 30, 31), ("carol", 20, 240)):
         insert_user(name)
-        orders.create_order(account=Account.objects.get(pk=name), credits=credits, now=now - timedelta(minutes=minutes))
+        orders.create_order(account=Account.objects.get(pk=name), credits=ordered, now=now - timedelta(minutes=minutes))
     Payment.objects.filter(user_id="alice").update(bonus_percent=10)
     code = str(Payment.objects.get(user_id="alice").order_code)
     for number in range(12):
@@ -201,6 +204,31 @@ def test_i_paid_30_minutes_ago(desk_of: Callable[[str], Desk], insert_user: Inse
     dialog.get_by_role("button", name="Take now").click()
     expect(desk.page.get_by_text("You work on this event now.")).to_be_visible()
     desk.pictures("event")
+
+
+def test_i_was_refunded_why_am_i_negative(desk_of: Callable[[str], Desk], insert_user: InsertUser) -> None:
+    insert_user("alice")
+    order = orders.create_order(account=Account.objects.get(pk="alice"), credits=20)
+    send_money(str(order.order_code))
+    spent = {"operation": "x", "actor": "staff:boss", "reason": "spent"}
+    credits.adjust(username="alice", balance=Balance.OPENHANDS, amount=Decimal(-18), **spent)
+    refund = {"amount": Decimal(50_000), "reference": "FT1", "actor": "staff:boss", "reason": "paid twice"}
+    review.record_refund(payment_key=order.pk, **refund)
+
+    desk = desk_of("Support")
+    desk.sidebar("Payments")
+    desk.search("alice")
+    row = desk.page.locator("#result_list tbody tr")
+    expect(row).to_contain_text("Refunded in full")
+    desk.click(row.get_by_role("link").first)
+    became = desk.page.get_by_label("What became of this payment")
+    expect(became).to_contain_text("That is why the balance fell below zero")
+    expect(became).to_contain_text("fell to -$18.00")
+    expect(became.get_by_role("row", name=re.compile("Credits and bonus"))).to_contain_text("$0.00")
+    assert desk.clicks <= 3
+    desk.pictures("payment-refunded")
+    desk.sidebar("Payments")
+    desk.pictures("payments")
 
 
 def test_what_cost_me_5_dollars_yesterday(desk_of: Callable[[str], Desk], insert_user: InsertUser) -> None:
