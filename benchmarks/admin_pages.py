@@ -50,7 +50,13 @@ def filters_of(today: datetime) -> dict[str, dict[str, tuple[str, ...]]]:
             "credits_to": ("0.01",),
         },
         "Ledger": {"balance__exact": ("openhands", "ohmygpt"), "kind__exact": kinds, **days("created_at")},
-        "Payments": {"status__exact": ("pending", "success", "failed", "expired"), **days("created_at")},
+        "Payments": {
+            "status__exact": ("pending", "success", "failed", "expired"),
+            "provider": ("sepay", "stripe"),
+            "flag": ("late",),
+            "promotion": ("any", "none"),
+            **days("created_at"),
+        },
         "Webhook events": {
             "queue": ("waiting",),
             "status__exact": ("received", "done", "ignored", "review", "dead"),
@@ -60,6 +66,8 @@ def filters_of(today: datetime) -> dict[str, dict[str, tuple[str, ...]]]:
             "upstream": ("openhands", "ohmygpt"),
             "model": MODELS,
             "result": ("failed", "ok"),
+            "status_code": ("200", "502"),
+            "uncollected": ("some",),
             **days("created_at"),
         },
         "Refusals": {

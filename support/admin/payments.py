@@ -31,7 +31,8 @@ from support.admin.display import (
 )
 from support.admin.edits import ReasonForm
 from support.admin.events import EVENT_COLOURS, codes_in, event_url, notes_about, waiting_row
-from support.admin.filters import DayRangeFilter, UnreadableFilter
+from support.admin.filters import DayRangeFilter, QueueFilter, UnreadableFilter
+from support.admin.payment_filters import PAYMENT_FILTERS
 from support.admin.payment_words import (
     badges_of,
     event_words,
@@ -67,7 +68,7 @@ class PaymentAdmin(ReadOnlyAdmin):
         "flag_list",
     )
     list_display_links = ("ordered",)
-    list_filter = ("status", ("created_at", DayRangeFilter), UnreadableFilter)
+    list_filter = ("status", *PAYMENT_FILTERS, ("created_at", DayRangeFilter), UnreadableFilter)
     ordering = ("-created_at",)
     fields = (
         ("code", "status_name"),

@@ -29,6 +29,7 @@ from support.admin.display import (
     usd,
 )
 from support.admin.filters import DayRangeFilter, ModelFilter, ResultFilter, UnreadableFilter, UpstreamFilter
+from support.admin.request_filters import REQUEST_FILTERS, UncollectedFilter
 from support.admin.request_ids import clean_id, is_id_beginning, logs_beginning, refusals_beginning
 from support.admin.similar import answer_of
 
@@ -73,7 +74,14 @@ class RequestLogAdmin(ReadOnlyAdmin):
         "latency",
     )
     list_display_links = ("time",)
-    list_filter = (UpstreamFilter, ModelFilter, ResultFilter, ("created_at", DayRangeFilter), UnreadableFilter)
+    list_filter = (
+        UpstreamFilter,
+        ModelFilter,
+        ResultFilter,
+        *REQUEST_FILTERS,
+        ("created_at", DayRangeFilter),
+        UnreadableFilter,
+    )
     ordering = ("-created_at",)
     fields = (
         "id",
@@ -175,6 +183,10 @@ class RequestLogAdmin(ReadOnlyAdmin):
     def means_account(self, text: str) -> bool:
         """Whether a search is for an account's name, and not for a request's id."""
         return not RequestLog.objects.filter(pk=text).exists() and not is_id_beginning(text)
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        """By the index that serves the filter."""
+        return ("-uncollected",) if request.GET.get(UncollectedFilter.parameter_name) else self.ordering
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BigChangeList]:
         return RequestChangeList

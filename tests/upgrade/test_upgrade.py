@@ -79,7 +79,16 @@ def read_all(database: Any) -> dict[str, list[dict[str, Any]]]:
 
 NEW_INDEXES = {
     "usersNew": {"under_review", "key_hashes_lookup", "key_hashes_unique"},
-    "payments": {"payment_charge", "staff_amount_time", "staff_received_time", "staff_credits_time"},
+    "payments": {
+        "payment_charge",
+        "staff_amount_time",
+        "staff_received_time",
+        "staff_credits_time",
+        "staff_flag_time",
+        "staff_provider_time",
+        "staff_method_time",
+        "staff_bonus_time",
+    },
     "webhook_events": {
         "webhook_event_source",
         "webhook_event_money",
@@ -87,7 +96,7 @@ NEW_INDEXES = {
         "staff_reference_time",
     },
     "idempotent_requests": {"idempotent_request_id"},
-    "request_logs": {"log_account_cost"},
+    "request_logs": {"log_account_cost", "staff_failed_code", "staff_uncollected"},
 }
 """What versions after the dump's added."""
 NEW_RIGHTS = {
