@@ -85,6 +85,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "support.access.known_devices.KnownDeviceMiddleware",
+    "support.access.whole_page.WholePageMiddleware",
     "support.access.second_factor.SecondFactorMiddleware",
     "support.audit.denied_attempts.DeniedAttemptsMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",

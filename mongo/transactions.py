@@ -4,6 +4,7 @@ Django's `transaction.atomic` and `select_for_update` do nothing on this databas
 error to retry: `run_in_transaction` does both right.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -36,6 +37,25 @@ def run_in_transaction(function: Callable[[], Result]) -> Result:
     if wrapper().in_atomic_block_mongo:
         return function()
     return cast(Result, wrap_database_errors(_run_outermost)(function))
+
+
+class _RolledBack(Exception):
+    """Ends a transaction of which nothing is to be kept."""
+
+
+def rehearse(function: Callable[[], object]) -> None:
+    """Run `function` in a transaction and keep nothing of it, to see what it would raise. Safe to repeat.
+
+    Not inside another transaction, which would be rolled back with it. Raises what `function` raises, and
+    `DatabaseError` when the database did not answer in time.
+    """
+
+    def run() -> None:
+        function()
+        raise _RolledBack
+
+    with contextlib.suppress(_RolledBack):
+        run_in_transaction(run)
 
 
 def is_in_transaction() -> bool:

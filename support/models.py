@@ -25,6 +25,10 @@ class AuditEntry(models.Model):
     after = models.JSONField(null=True)
     outcome = models.CharField(max_length=10, choices=Outcome.choices)
     error = models.CharField(max_length=500, blank=True, help_text="Why it was refused.")
+    thing = models.CharField(
+        max_length=800, null=True, default=None, editable=False, help_text="What `support/audit/things.py` calls it."
+    )
+    part = models.CharField(max_length=100, null=True, default=None, editable=False, help_text="Which API key of it.")
 
     class Meta:
         db_table = "audit_entries"
@@ -36,6 +40,7 @@ class AuditEntry(models.Model):
             models.Index(fields=["target", "-at"], name="audit_target_time"),
             models.Index(fields=["action", "-at"], name="audit_action_time"),
             models.Index(fields=["outcome", "-at"], name="audit_outcome_time"),
+            models.Index(fields=["thing", "-at"], name="audit_thing_time"),
         )
         permissions = (
             ("transfer_credits", "Can transfer credits between the balances of an account"),

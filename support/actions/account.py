@@ -17,8 +17,9 @@ from accounts.registration import rotate_key
 from accounts.review import clear_review
 from accounts.undecided import check_converted
 from money.amounts import MAX_AMOUNT, ZERO, format_usd
-from support.actions.action import Action, ActionForm, Data, Line, Result, nothing
+from support.actions.action import Action, ActionForm, Data, Line, Result, ledger_mark, nothing
 from support.actions.keys import KEY_ACTIONS, state_of_keys
+from support.audit.things import FIRST_KEY
 from support.audit.trail import State
 from support.forms import AmountField, MomentField, WholeNumberField
 from support.typed import write_amount, write_moment
@@ -145,12 +146,14 @@ class LimitsForm(ActionForm):
 
 
 def _money_lines(account: Account, changes: dict[Balance, Decimal]) -> list[Line]:
+    mark = ledger_mark(account.pk)
     return [
         Line(
             f"{balance.label} credits",
             _shown(account, name, format_usd(account.balance(balance))),
             _shown(account, name, format_usd(account.balance(balance) + changes.get(balance, ZERO))),
             drifts=True,
+            mark=mark,
         )
         for balance, name in ((Balance.OPENHANDS, "credits_new"), (Balance.OHMYGPT, "credits"))
     ]
@@ -406,6 +409,7 @@ ACTIONS = {
             preview=lambda account, data: [Line("API key", account.api_key_prefix or "the old key", "a new key")],
             change=_rotate,
             amount=nothing,
+            part=lambda account, data: FIRST_KEY,
             note="The old key stops working at once. The new key is shown only once.",
         ),
         Action(

@@ -1,5 +1,6 @@
 """What an action is: a form, a permission, a preview, and the one domain function that it calls."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -14,25 +15,34 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from accounts import credits
 from accounts.errors import BillingError
+from accounts.models import LedgerEntry
 from money.amounts import ZERO, format_usd
+from mongo.collections import collection_of, current_session
+from mongo.errors import DATABASE_FAILURES
+from mongo.transactions import rehearse
 from support.audit.actors import actor_of
-from support.audit.trail import State, perform
+from support.audit.things import thing_of
+from support.audit.trail import State, new_operation, perform
 from support.errors import AmountAboveLimit, ChangedSincePreview, PermissionNeeded
 
 Data = dict[str, Any]
+REHEARSED = "rehearsed"
+"""Begins the operation of a change that is run for a preview, and rolled back."""
 
 
 @dataclass(frozen=True)
 class Line:
     """One line of a preview: what it is, before and after.
 
-    `drifts`: it changes by itself, as a balance does while requests run, or the change is refused when it did.
+    `drifts`: it changes by itself, as a balance does while requests run, or the change is refused when it did. Then
+    `mark` says what else would be seen as a change (for a balance: how many entries its ledger has).
     """
 
     label: str
     before: str
     after: str
     drifts: bool = False
+    mark: str = ""
 
     @property
     def is_changed(self) -> bool:
@@ -41,10 +51,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Result:
-    """What to tell the staff member; `api_key` is shown once."""
+    """What to tell the staff member; `api_key` is shown once. `part` is the API key that it was about, if it is new."""
 
     message: str
     api_key: str = ""
+    part: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,9 +104,9 @@ class Action:
     `amount` is the most that it moves, in USD: what roles are limited in, and a bound that `run` holds it to. Every
     action says it: `nothing` moves none, and None means that the rules decide. Then the limit is judged by what they
     moved, before that is committed; `estimate` is what the preview judges. `need` is what some values ask for beyond
-    `permission`. `is_atomic`: the audit entry is written in the change's own transaction. Only what handles its own
-    failures is not. `opens_previewed`: where the dialog's address gives all that it asks for but the reason, it opens
-    with the preview, and the reason is written beside it.
+    `permission`. `part` says which API key of the target it is about. `is_atomic`: the audit entry is written in the
+    change's own transaction. Only what handles its own failures is not. `opens_previewed`: where the dialog's address
+    gives all that it asks for but the reason, it opens with the preview, and the reason is written beside it.
     """
 
     slug: str
@@ -111,6 +122,7 @@ class Action:
     estimate: Callable[[Any, Data], Decimal] = nothing
     need: Callable[[Any, Data], Need | None] = field(default=lambda target, data: None)
     is_offered: Callable[[Any], bool] = field(default=lambda target: True)
+    part: Callable[[Any, Data], str | None] = field(default=lambda target, data: None)
     is_atomic: bool = True
     opens_previewed: bool = False
 
@@ -123,10 +135,15 @@ class Action:
             check_limit(user, need.permission if need else self.permission, self.amount(target, data))
 
     def show(self, target: Any, data: Data, user: User) -> list[Line]:
-        """What would change. Raises `BillingError` for what would be refused."""
+        """What would change. Raises `BillingError` for what would be refused, by the change itself too."""
         lines = self.preview(target, data)
         self.check(target, data, user)
         check_limit(user, self.permission, self.estimate(target, data))
+        if self.is_atomic:
+            # What the change itself refuses is said here, and not only to the confirmation. A database that cannot
+            # write just now says nothing about it.
+            with contextlib.suppress(*DATABASE_FAILURES):
+                rehearse(lambda: self.change(target, data, f"{REHEARSED}:{new_operation()}", actor_of(user)))
         return lines
 
     def run(
@@ -172,6 +189,8 @@ class Action:
             change=change,
             read_state=read_state,
             is_atomic=self.is_atomic,
+            thing=thing_of(target) or None,
+            part_of=lambda result: (result and result.part) or self.part(target, data),
         )
 
     def _changed_since(self, promise: str, target: Any, data: Data) -> BillingError | None:
@@ -183,8 +202,21 @@ class Action:
 
 
 def promise_of(lines: Sequence[Line]) -> str:
-    """What a preview promises: its lines but those that drift."""
-    return digest([(line.label, line.before, line.after) for line in lines if not line.drifts])
+    """What a preview promises: its lines; of those that drift only what they are about, and their mark."""
+    return digest([_promised(line) for line in lines])
+
+
+def _promised(line: Line) -> tuple[str, ...]:
+    return (line.label, line.mark) if line.drifts else (line.label, line.before, line.after)
+
+
+def ledger_mark(username: str) -> str:
+    """The mark of a line that shows a balance: it changes with each entry of the ledger, and not by requests.
+
+    So the second of two open dialogs is asked again, and one for an account that is in use is not.
+    """
+    entries = collection_of(LedgerEntry).count_documents({"account": username}, session=current_session())
+    return f"{entries} ledger entries"
 
 
 def check_limit(user: User, permission: str, amount: Decimal) -> None:

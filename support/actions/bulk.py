@@ -19,6 +19,7 @@ from support.actions.account import ACTIONS, state_of
 from support.actions.action import Action, ActionForm, Line, check_limit, digest, promise_of
 from support.admin.display import account_url, list_url
 from support.audit.actors import actor_of
+from support.audit.things import thing_of
 from support.audit.trail import new_operation, record_refusal
 from support.errors import ChangedSincePreview, NotFinished
 
@@ -113,7 +114,8 @@ def _preview(request: HttpRequest, action: Action, account: Account, seen: dict[
     try:
         if not form.is_valid():
             raise BillingError(_errors_of(form))
-        lines = action.show(account, form.cleaned_data, cast(User, request.user))
+        data = form.cleaned_data | {"seen_expires_at": account.expiry}
+        lines = action.show(account, data, cast(User, request.user))
     except BillingError as error:
         seen[account.pk] = {"refused": str(error)}
         return Row(account, [], error=str(error))
@@ -149,7 +151,8 @@ def _do(request: HttpRequest, action: Action, account: Account, operation: str, 
     form = action.form_class(values, target=account)
     if refused := seen.get("refused") or _errors_of(form):
         reason = str(values["reason"])
-        record_refusal(actor=actor_of(user), action=action.slug, target=account.pk, error=refused, reason=reason)
+        who, thing = actor_of(user), thing_of(account)
+        record_refusal(actor=who, action=action.slug, target=account.pk, error=refused, reason=reason, thing=thing)
         return Row(account, [], error=f"Nothing was done. {refused}")
     expires_at = datetime.fromisoformat(seen["expires_at"]) if seen["expires_at"] else None
     try:

@@ -1,6 +1,6 @@
 """The dialogs of the actions: a form, then a preview, then a confirmation that takes effect once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -18,8 +18,9 @@ from accounts.errors import BillingError
 from accounts.models import Account
 from mongo.unreadable import is_odd_id
 from payments.models import Payment, WebhookEvent
+from support.access.roles import roles_with, who_may
 from support.actions import account, desk
-from support.actions.action import Action, ActionForm, digest, promise_of
+from support.actions.action import Action, ActionForm, Line, digest, promise_of
 from support.actions.drift import ACCEPT_DRIFT
 from support.admin.display import account_url, document_key, key_of_address
 from support.audit.trail import State, new_operation
@@ -27,6 +28,8 @@ from support.errors import AlreadyDone, ChangedSincePreview, NotFinished
 
 SALT = "support.dialog"
 LIFETIME_SECONDS = 8 * 3600
+TYPED, BACK = "typed-", "back"
+"""Before the names of values as they were typed, where the confirmation sends others; the button that leads back."""
 GIVEN = ("key", "choice", "order")
 """What a dialog's address may choose beforehand: which API key, which of several values, which order."""
 
@@ -97,13 +100,13 @@ def dialog_url(kind_name: str, key: str, action: Action) -> str:
 
 
 def dialog(request: HttpRequest, kind: str, key: str, slug: str) -> HttpResponse:
-    """GET shows the form, a first POST the preview, a second (`confirm`) does it."""
+    """GET shows the form, a first POST the preview, a second does it (`confirm`), or shows the form again (`back`)."""
     action = KINDS[kind].actions.get(slug) if kind in KINDS else None
     if action is None:
         raise Http404
     user, name = cast(User, request.user), key_of_address(key)
     if not user.has_perm(action.permission):
-        raise PermissionDenied
+        raise PermissionDenied(f"{action.title}: {who_may(roles_with([action.permission])[action.permission])}.")
     target = KINDS[kind].find(name)
     if target is None:
         raise Http404("There is no such thing.")
@@ -144,6 +147,8 @@ def _submit(request: HttpRequest, opened: Dialog) -> HttpResponse:
     except signing.BadSignature:
         error = "This dialog is too old. Check the values and continue."
         return _render(request, opened, form, token=_new_token(request, opened), error=error)
+    if BACK in request.POST:
+        return _render(request, opened, _form_as_typed(request, opened, form), token=token)
     if not form.is_valid():
         given = {name: request.POST.get(name, "") for name in form.fields if name != "reason"}
         asks_reason = content.get("asks_reason") and _open_previewed(request, opened, given, form["reason"])
@@ -161,10 +166,19 @@ def _submit(request: HttpRequest, opened: Dialog) -> HttpResponse:
         if is_confirmed and not error:
             return _do(request, opened, form, data=data, content=content)
         return _preview(request, opened, form, data, content, error=error)
-    except NotFinished as error:
-        return _render(request, opened, form, token=token, error=str(error))  # The same operation, if it is sent again.
     except BillingError as error:
-        return _render(request, opened, form, token=_new_token(request, opened), error=str(error))
+        # What may have been done is the same operation, if it is sent again.
+        token = token if isinstance(error, NotFinished) else _new_token(request, opened)
+        return _render(request, opened, _form_as_typed(request, opened, form), token=token, error=str(error))
+
+
+def _form_as_typed(request: HttpRequest, opened: Dialog, form: ActionForm) -> ActionForm:
+    """The form with what was typed, as it was before the preview made of it what the confirmation sends."""
+    return opened.action.form_class(target=opened.target, initial=_typed(request, form))
+
+
+def _typed(request: HttpRequest, form: ActionForm) -> dict[str, str]:
+    return {name: request.POST.get(TYPED + name, form.data.get(name) or "") for name in form.fields}
 
 
 def _preview(
@@ -180,9 +194,11 @@ def _preview(
     fixed = {name: value for name, value in form.fixed_values().items() if name in _promised(form, content)}
     if content.get("asks_reason"):
         context.setdefault("reason_field", form["reason"])
+    changed = {name: value for name, value in _typed(request, form).items() if value != fixed.get(name, value)}
+    sent = fixed | {TYPED + name: value for name, value in changed.items()}
     shown = content | {"values": digest(fixed), "promise": promise_of(lines)}
     token = signing.dumps(shown, salt=_salt(request))
-    return _render(request, opened, form, token=token, lines=lines, fixed=fixed, **context)
+    return _render(request, opened, form, token=token, lines=lines, sent=sent, **context)
 
 
 def _promised(form: ActionForm, content: dict[str, Any]) -> list[str]:
@@ -251,11 +267,22 @@ def _render(request: HttpRequest, opened: Dialog, form: ActionForm, **context: A
         "target": opened.target,
         "target_url": opened.kind.url(opened.target),
         "form": form,
+        "announcement": _announcement(form, context.get("lines", ())),
     }
     response = render(request, template, context)
     if context.get("api_key"):
         response["Cache-Control"] = "no-store"
     return response
+
+
+def _announcement(form: ActionForm, lines: Sequence[Line]) -> str:
+    """What a screen reader says when this comes in place of what the dialog showed before. Errors are said as such."""
+    if lines:
+        shown = [f"{line.label}: before {line.before}, after {line.after}." for line in lines]
+        return " ".join(["Preview, nothing has changed yet.", *shown])
+    errors = {name: " ".join(map(str, form.errors[name])) for name in form.fields if name in form.errors}
+    wrong = [f"{form[name].label}: {text}" for name, text in errors.items()]
+    return " ".join(["Not accepted.", *wrong]) if wrong else ""
 
 
 def _finish(request: HttpRequest, opened: Dialog, message: str, *, level: int) -> HttpResponse:

@@ -17,7 +17,7 @@ from payments.inbox.preview import Effect
 from payments.models import Payment, WebhookEvent
 from payments.orders.prices import currency_of, refundable_of
 from payments.rules.likeness import Likeness
-from support.actions.action import Line
+from support.actions.action import Line, ledger_mark
 from support.admin.display import show_money
 
 REVIEW = "support.review_payments"
@@ -81,8 +81,9 @@ def show_received(event: WebhookEvent, effect: Effect) -> Line:
 
 def balance_line(effect: Effect) -> Line:
     """The balance that a decision changes, before and after; it moves while requests run."""
-    name = f"OpenHands credits of {effect.payment.user_id}"
-    return Line(name, format_usd(effect.balance_before), show_balance(effect.balance_after), drifts=True)
+    name, mark = f"OpenHands credits of {effect.payment.user_id}", ledger_mark(effect.payment.user_id)
+    before, after = format_usd(effect.balance_before), show_balance(effect.balance_after)
+    return Line(name, before, after, drifts=True, mark=mark)
 
 
 def show_balance(amount: Decimal) -> str:

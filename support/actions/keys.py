@@ -29,6 +29,7 @@ from accounts.models import Account, Balance
 from money.amounts import MAX_AMOUNT, format_usd
 from proxy.billing.price_book import PRICES
 from support.actions.action import Action, ActionForm, Data, Line, Result, nothing
+from support.audit.things import FIRST_KEY
 from support.forms import AmountField, MomentField
 
 PERMISSION = "support.rotate_key"
@@ -180,8 +181,8 @@ def _preview_addition(account: Account, data: Data) -> list[Line]:
 
 
 def _add(account: Account, data: Data, operation: str, actor: str) -> Result:
-    _, secret = create_key(username=account.pk, name=data["name"], limits=limits_of(data))
-    return Result("The key was added.", api_key=secret)
+    key, secret = create_key(username=account.pk, name=data["name"], limits=limits_of(data))
+    return Result("The key was added.", api_key=secret, part=key.key_id)
 
 
 def _changes(key: ApiKey, data: Data) -> dict[str, Any]:
@@ -259,6 +260,16 @@ def _delete(account: Account, data: Data, operation: str, actor: str) -> Result:
     return Result("The key was deleted.")
 
 
+def _part(account: Account, data: Data) -> str | None:
+    """What the audit calls the key that an action is about; None for one that is still to be made."""
+    return next((part_of(key) for key in list_keys(account) if key.key_id == data.get("key")), data.get("key"))
+
+
+def part_of(key: ApiKey) -> str:
+    """What the audit calls a key, whatever its secret is."""
+    return FIRST_KEY if key.is_first else key.key_id
+
+
 def _action(
     slug: str,
     title: str,
@@ -282,6 +293,7 @@ def _action(
         change=change,
         amount=nothing,
         note=note,
+        part=_part,
         is_offered=lambda account: is_offered,
     )
 

@@ -15,6 +15,7 @@ from support.actions.account import ACTIONS
 from support.admin.base import ReadOnlyAdmin, first_match
 from support.admin.display import account_url, choice_badge, code_block, link, time_of
 from support.admin.filters import ActionFilter, DayRangeFilter
+from support.admin.history import PartFilter, ThingFilter, page_of_thing
 from support.audit.actors import actors_meant_by
 from support.audit.refused_log_ins import times_of
 from support.models import AuditEntry, SecondFactor
@@ -29,7 +30,8 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     search_help_text = "Staff name, account or operation id"
     list_display = ("time", "actor", "action", "target_page", "changes", "why", "result")
     list_display_links = ("time",)
-    list_filter = ("outcome", ActionFilter, ("at", DayRangeFilter))
+    list_before_template = "support/history_heading.html"
+    list_filter = ("outcome", ActionFilter, ("at", DayRangeFilter), ThingFilter, PartFilter)
     ordering = ("-at",)
     fields = (
         ("time", "result"),
@@ -46,7 +48,10 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="target")
     def target_page(self, entry: AuditEntry) -> str:
-        return link(account_url(entry.target), entry.target) if entry.action in ACTIONS else entry.target or "–"
+        address = page_of_thing(entry.thing) if entry.thing else ""
+        if not address and entry.action in ACTIONS:
+            address = account_url(entry.target)
+        return link(address, entry.target) if address and entry.target else entry.target or "–"
 
     @admin.display(description="why")
     def why(self, entry: AuditEntry) -> str:

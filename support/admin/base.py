@@ -16,7 +16,9 @@ from unfold.admin import ModelAdmin
 
 from support.admin.display import TOO_LONG, document_key
 from support.admin.edits import RecordedEdits
+from support.admin.history import AuditHistory
 from support.admin.lists import CheckedChangeList, DeclaredLookups
+from support.audit.things import MODELS_OF_KINDS
 
 MAX_COUNT = 10_000
 COUNT_SECONDS = 0.3
@@ -92,7 +94,7 @@ class BigChangeList(CheckedChangeList):
         return list(self.model_admin.get_ordering(request))
 
 
-class BigCollectionAdmin(DeclaredLookups, RecordedEdits, ModelAdmin):
+class BigCollectionAdmin(DeclaredLookups, AuditHistory, RecordedEdits, ModelAdmin):
     """An admin of a collection of any size: indexed search and order, bounded counts."""
 
     list_per_page = 50
@@ -142,6 +144,11 @@ class BigCollectionAdmin(DeclaredLookups, RecordedEdits, ModelAdmin):
 
 class ReadOnlyAdmin(BigCollectionAdmin):
     """History: nobody adds, changes or deletes it here, whatever their permissions."""
+
+    @property
+    def has_history(self) -> bool:
+        """Whether staff do anything to it: payments and events have actions."""
+        return self.opts.label_lower in MODELS_OF_KINDS.values()
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -64,11 +64,22 @@ def short_id(attribute: str, label: str) -> Display:
     return show
 
 
-def id_block(key: object) -> SafeString:
-    """An id in a list: its beginning, and all of it on pointing."""
+def id_block(key: object, what: str = "id") -> SafeString:
+    """An id in a list: its beginning, all of it on pointing, and a button that copies it."""
     text = str(key)
     shown = text if len(text) <= SHOWN_OF_AN_ID else f"{text[:SHOWN_OF_AN_ID]}…"
-    return format_html('<code class="nowrap" title="{}">{}</code>', text, shown)
+    code = format_html('<code title="{}">{}</code>', text, shown)
+    return format_html('<span class="nowrap">{}{}</span>', code, copy_button(text, what))
+
+
+def copyable(text: str, what: str) -> SafeString:
+    """A text as it is, and a button that copies it."""
+    return format_html('<span class="copyable">{}{}</span>', text, copy_button(text, what))
+
+
+def copy_button(text: str, what: str, *, is_wide: bool = False) -> SafeString:
+    """A button that copies `text`, which is the `what` of something; without JavaScript there is none."""
+    return render_to_string("support/copy_button.html", {"text": text, "what": what, "is_wide": is_wide})
 
 
 def usd(attribute: str, label: str, *, is_signed: bool = False, ordering: str | None = None) -> Display:

@@ -31,7 +31,7 @@ from support.admin.display import (
 )
 from support.admin.edits import ReasonForm
 from support.admin.events import EVENT_COLOURS, codes_in, event_url, notes_about, waiting_row
-from support.admin.filters import DayRangeFilter, QueueFilter, UnreadableFilter
+from support.admin.filters import DayRangeFilter, UnreadableFilter
 from support.admin.payment_filters import PAYMENT_FILTERS
 from support.admin.payment_words import (
     badges_of,

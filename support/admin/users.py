@@ -13,6 +13,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from support.access.permissions import may_edit
 from support.admin.edits import ReasonForm, RecordedEdits
+from support.admin.history import AuditHistory
 from support.admin.lists import DeclaredLookups
 
 RIGHTS = ("is_superuser", "groups", "user_permissions")
@@ -34,7 +35,7 @@ class ChosenByChecking(ModelAdmin):
 
 
 @admin.register(User)
-class UserAdmin(ChosenByChecking, DeclaredLookups, RecordedEdits, DjangoUserAdmin, ModelAdmin):
+class UserAdmin(ChosenByChecking, DeclaredLookups, AuditHistory, RecordedEdits, DjangoUserAdmin, ModelAdmin):
     form = StaffUserForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -52,7 +53,7 @@ class UserAdmin(ChosenByChecking, DeclaredLookups, RecordedEdits, DjangoUserAdmi
 
 
 @admin.register(Group)
-class GroupAdmin(ChosenByChecking, DeclaredLookups, RecordedEdits, DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(ChosenByChecking, DeclaredLookups, AuditHistory, RecordedEdits, DjangoGroupAdmin, ModelAdmin):
     form = ReasonForm
     fields = ("name", "permissions")
     search_fields = ()

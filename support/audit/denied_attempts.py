@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from accounts.keys import mask_keys_in
 from support.admin.display import key_of_address
 from support.audit.actors import actor_of
+from support.audit.things import MODELS_OF_KINDS, name_of_thing
 from support.audit.trail import record_refusal
 
 PAGES = ("admin", "support")
@@ -31,9 +32,20 @@ class DeniedAttemptsMiddleware:
             return
         if request.method != "GET" or match.url_name == "export":
             action, target = _attempt(request, match)
+            thing = _thing(match)
             actor = actor_of(request.user)
             target = mask_keys_in(target)[:200]  # In this order: not half a key.
-            record_refusal(actor=actor, action=action[:60], target=target, error="No permission")
+            record_refusal(actor=actor, action=action[:60], target=target, error="No permission", thing=thing)
+
+
+def _thing(match: Any) -> str | None:
+    """What the attempt was about, if it was one thing that can have a history."""
+    sent, model_admin = match.kwargs, getattr(match.func, "model_admin", None)
+    if match.url_name == "dialog" and sent["kind"] in MODELS_OF_KINDS:
+        return name_of_thing(MODELS_OF_KINDS[sent["kind"]], key_of_address(sent["key"]))
+    if model_admin is not None and sent.get("object_id"):
+        return name_of_thing(model_admin.opts.label_lower, unquote(sent["object_id"]))
+    return None
 
 
 def _attempt(request: HttpRequest, match: Any) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from support.access.client_address import address_of
 from support.admin.edits import Edit, edited
 from support.audit.actors import actor_of
 from support.audit.refused_log_ins import Problem, record_refused_log_in
+from support.audit.things import thing_of
 from support.audit.trail import record
 
 
@@ -30,6 +31,7 @@ def _edited(sender: type, user: User, verb: str, document: Model, edit: Edit, **
         reason=edit.reason,
         before=edit.before,
         after=edit.after,
+        thing=thing_of(document),
     )
 
 

@@ -36,8 +36,13 @@ def perform(
     change: Callable[[], Result],
     read_state: Callable[[], State] = lambda: None,
     is_atomic: bool = True,
+    thing: str | None = None,
+    part_of: Callable[[Result | None], str | None] = lambda result: None,
 ) -> Result:
     """Run `change` and record who did it, why, and the state before and after, in one transaction.
+
+    `thing` is what `things.thing_of` calls the target; `part_of` says which API key of it a result is about, and with
+    None which one a refused attempt is about.
 
     A change that handles its own failures (`is_atomic=False`) must be safe to repeat: its entry is written after it.
 
@@ -45,17 +50,24 @@ def perform(
     recorded as a refused attempt and raised again; then nothing has changed. `NotFinished` when the database gave up:
     then nobody knows yet, and another call with the same operation says it.
     """
-    fields = {"actor": actor, "action": action, "target": target, "reason": reason}
+    fields: dict[str, Any] = {
+        "actor": actor,
+        "action": action,
+        "target": target,
+        "reason": reason,
+        "thing": thing,
+    }
 
     def run() -> Result:
+        if AuditEntry.objects.filter(pk=operation).exists():
+            raise AlreadyDone  # Before `change` judges what it finds, which is what it did itself.
         before = read_state()
         result = change()
-        _insert(AuditEntry.Outcome.DONE, operation, before=before, after=read_state(), **fields)
+        after = read_state()
+        _insert(AuditEntry.Outcome.DONE, operation, before=before, after=after, part=part_of(result), **fields)
         return result
 
     try:
-        if AuditEntry.objects.filter(pk=operation).exists():
-            raise AlreadyDone
         return run_in_transaction(run) if is_atomic else run()
     except IntegrityError as error:
         # Two at once: the unique key let one of them through.
@@ -63,20 +75,27 @@ def perform(
     except AlreadyDone:
         raise
     except BillingError as error:
-        record_refusal(error=str(error), **fields)
+        record_refusal(error=str(error), part=part_of(None), **fields)
         raise
     except DATABASE_FAILURES as error:
         logger.exception("%s of %s was not finished", action, target)
         with contextlib.suppress(*DATABASE_FAILURES):  # Perhaps nothing can be written at all.
-            record_refusal(error="The database did not finish it.", **fields)
+            record_refusal(error="The database did not finish it.", part=part_of(None), **fields)
         raise NotFinished from error
 
 
 def record(
-    *, actor: str, action: str, target: str, reason: str = "", before: State = None, after: State = None
+    *,
+    actor: str,
+    action: str,
+    target: str,
+    reason: str = "",
+    before: State = None,
+    after: State = None,
+    thing: str | None = None,
 ) -> None:
     """Record something that was done elsewhere. Every call is another entry."""
-    fields = {"actor": actor, "action": action, "target": target, "reason": reason}
+    fields = {"actor": actor, "action": action, "target": target, "reason": reason, "thing": thing}
     _insert(AuditEntry.Outcome.DONE, _new_entry(), before=before, after=after, **fields)
 
 
@@ -98,9 +117,18 @@ def record_all(*, actor: str, action: str, reason: str, changes: Iterable[tuple[
     )
 
 
-def record_refusal(*, actor: str, action: str, target: str, error: str, reason: str = "") -> None:
+def record_refusal(
+    *,
+    actor: str,
+    action: str,
+    target: str,
+    error: str,
+    reason: str = "",
+    thing: str | None = None,
+    part: str | None = None,
+) -> None:
     """Record an attempt that was refused, outside of any transaction that was rolled back."""
-    fields = {"actor": actor, "action": action, "target": target, "reason": reason}
+    fields = {"actor": actor, "action": action, "target": target, "reason": reason, "thing": thing, "part": part}
     _insert(AuditEntry.Outcome.REFUSED, _new_entry(), error=mask_keys_in(error)[:500], **fields)
 
 

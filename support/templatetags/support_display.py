@@ -42,6 +42,32 @@ def document_key(key: object) -> str:
     return display.document_key(key)
 
 
+@register.simple_tag(takes_context=True)
+def who_else_may(context: dict[str, Any], permission: str) -> str:
+    """Who may do something that this staff member may not, in words; '' if they may."""
+    if context["request"].user.has_perm(permission):
+        return ""
+    return who_may(roles_with([permission])[permission])
+
+
+@register.simple_tag(takes_context=True)
+def history_heading(context: dict[str, Any]) -> Any:
+    """What a list of the audit is the history of, if it is of one thing."""
+    # Django imports tag libraries while the admin is still being imported.
+    from support.admin import history
+
+    return history.heading_of(context["request"].GET.get("thing", ""))
+
+
+@register.simple_tag
+def copy_button(text: str, what: str, *, is_wide: bool = False) -> Any:
+    """A button that copies `text`."""
+    # Django imports tag libraries while the admin is still being imported.
+    from support.admin import display
+
+    return display.copy_button(text, what, is_wide=is_wide)
+
+
 @register.inclusion_tag("support/action_links.html", takes_context=True)
 def action_links(context: dict[str, Any], kind: str, target: Any) -> dict[str, Any]:
     """Buttons for what can be done to `target` now; those that are not this staff member's say whose they are."""

@@ -97,6 +97,7 @@ NEW_INDEXES = {
     },
     "idempotent_requests": {"idempotent_request_id"},
     "request_logs": {"log_account_cost", "staff_failed_code", "staff_uncollected"},
+    "audit_entries": {"audit_thing_time"},
 }
 """What versions after the dump's added."""
 NEW_RIGHTS = {

@@ -1,8 +1,116 @@
 // Opens what htmx loads into #staff-dialog-body as a modal dialog. Without scripts the same links open full pages.
-document.addEventListener("htmx:afterSwap", (event) => {
-    const dialog = document.getElementById("staff-dialog");
-    if (dialog && event.detail.target.id === "staff-dialog-body" && !dialog.open) dialog.showModal();
+const dialogOf = () => document.getElementById("staff-dialog");
+let dialogOpener = null;  // What had the focus when the dialog opened, and gets it back.
+document.addEventListener("htmx:beforeRequest", (event) => {
+    const { elt, target } = event.detail;
+    if (target?.id === "staff-dialog-body" && !dialogOf()?.contains(elt)) dialogOpener = elt;
 });
+const openDialog = () => {
+    const dialog = dialogOf();
+    if (!dialog || dialog.open) return;
+    dialog.showModal();
+    dialog.addEventListener("close", () => {
+        if (isKeyShown()) return openDialog();  // Nothing but its own button closes a key that is shown once.
+        document.getElementById("dialog-status").textContent = "";
+        if (dialogOpener?.isConnected) dialogOpener.focus();
+    }, { once: true });
+};
+// Says to screen readers what has come, and puts the focus where one goes on: never on a button that confirms.
+const announce = (region, text) => {
+    region.textContent = "";
+    window.setTimeout(() => { region.textContent = text; }, 50);  // A text that is replaced at once is not said.
+};
+const enterDialog = () => {
+    const dialog = dialogOf();
+    const body = document.getElementById("staff-dialog-body");
+    openDialog();
+    announce(document.getElementById("dialog-status"), body.querySelector("[data-announce]")?.dataset.announce ?? "");
+    const wrong = body.querySelector("[aria-invalid=true], .errors :is(input, select, textarea)");
+    const field = body.querySelector(":is(input:not([type=hidden]), select, textarea)");
+    (wrong ?? field ?? body.querySelector("#dialog-title") ?? dialog).focus();
+    dialog.scrollTop = wrong ? dialog.scrollTop : 0;
+};
+document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.detail.target.id === "staff-dialog-body") enterDialog();
+});
+// Tab goes round inside of the dialog; the browser alone would leave it for its own buttons.
+document.addEventListener("keydown", (event) => {
+    const dialog = dialogOf();
+    if (!dialog?.open) return;
+    if (event.key === "Escape" && isKeyShown()) event.preventDefault();
+    if (event.key !== "Tab") return;
+    const all = "a[href], button, input:not([type=hidden]), select, textarea, [tabindex='0']";
+    const places = [...dialog.querySelectorAll(all)].filter((one) => !one.matches(":disabled") && one.offsetParent);
+    const [first, last] = [places.at(0), places.at(-1)];
+    const active = document.activeElement;
+    if (!first) return event.preventDefault();
+    const leaves = !dialog.contains(active) || active === (event.shiftKey ? first : last)
+        || (event.shiftKey && active.id === "dialog-title");
+    if (!leaves) return;
+    event.preventDefault();
+    (event.shiftKey ? last : first).focus();
+});
+
+// A key that is shown once is not lost by Escape, and leaving the page asks, until its button says that it was copied.
+const isKeyShown = () => document.querySelector("[data-key-shown]") !== null;
+document.addEventListener("cancel", (event) => { if (isKeyShown()) event.preventDefault(); }, true);
+window.addEventListener("beforeunload", (event) => {
+    if (!isKeyShown()) return;
+    event.preventDefault();
+    event.returnValue = "";  // What older browsers ask for.
+});
+document.addEventListener("click", (event) => {
+    if (!event.target.closest("[data-key-copied]")) return;
+    document.querySelector("[data-key-shown]")?.removeAttribute("data-key-shown");
+});
+
+// Buttons that copy an id, and say so. Pages without HTTPS have no clipboard of their own: the older way works there.
+const copyText = async (text) => {
+    try {
+        await navigator.clipboard.writeText(text);
+        return true;
+    } catch {
+        const box = document.createElement("textarea");
+        const before = document.activeElement;
+        box.value = text;
+        box.className = "visually-hidden";
+        (dialogOf()?.open ? dialogOf() : document.body).append(box);  // Outside of an open dialog nothing is selected.
+        box.select();
+        const isCopied = document.execCommand("copy");
+        box.remove();
+        before?.focus();
+        return isCopied;
+    }
+};
+const statusRegion = () => {
+    if (dialogOf()?.open) return document.getElementById("dialog-status");
+    let region = document.getElementById("page-status");
+    if (!region) {
+        region = document.createElement("p");
+        region.id = "page-status";
+        region.className = "visually-hidden";
+        region.setAttribute("role", "status");
+        document.body.append(region);
+    }
+    return region;
+};
+document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    event.preventDefault();
+    const { copy, what } = button.dataset;
+    const isCopied = await copyText(copy);
+    const text = isCopied ? `Copied the ${what}` : `The ${what} could not be copied: select it instead`;
+    const icon = button.querySelector(".material-symbols-outlined");
+    icon.textContent = isCopied ? "check" : "error";
+    button.dataset.told = text;
+    announce(statusRegion(), what === "API key" ? text : `${text}: ${copy}`);
+    window.setTimeout(() => {
+        icon.textContent = "content_copy";
+        delete button.dataset.told;
+    }, 2500);
+});
+
 // What the server could not answer is said where the answer would stand, so that nothing looks as if it were done.
 const failureText = (status, otherwise) => status === 403
     ? "This was refused: you lack the permission, or have logged in anew since."
@@ -28,15 +136,18 @@ const sayFailure = (event) => {
     button.className = "action-button";
     button.textContent = "Show the page again";
     button.addEventListener("click", () => window.location.reload());
-    target.replaceChildren(text, button);
-    const dialog = document.getElementById("staff-dialog");
-    if (!dialog.open) dialog.showModal();
+    const title = document.createElement("h2");
+    title.id = "dialog-title";
+    title.tabIndex = -1;
+    title.textContent = "Not answered";
+    target.replaceChildren(title, text, button);
+    enterDialog();
 };
 document.addEventListener("htmx:responseError", sayFailure);
 document.addEventListener("htmx:sendError", sayFailure);
 document.addEventListener("click", (event) => {
-    const dialog = document.getElementById("staff-dialog");
-    if (dialog && event.target.closest("[data-close-dialog]")) {
+    const dialog = dialogOf();
+    if (dialog?.open && event.target.closest("[data-close-dialog]")) {
         event.preventDefault();
         dialog.close();
     }

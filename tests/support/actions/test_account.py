@@ -129,7 +129,10 @@ def test_everything_moves_what_the_preview_showed(admin_client: Client, alice: s
     credits.adjust(
         username="alice", balance=Balance.OHMYGPT, amount=Decimal(5), operation="a", actor="x", reason="meanwhile"
     )
-    admin_client.post(url("transfer"), confirmed(shown))
+    again = admin_client.post(url("transfer"), confirmed(shown))
+    assert balances() == (Decimal("2.5"), 15)
+    assert "OhMyGPT credits $15.00 $5.00" in text_of(again)
+    admin_client.post(url("transfer"), confirmed(again))
     assert balances() == (Decimal("12.5"), 5)
 
 
@@ -198,7 +201,9 @@ def test_what_cannot_be_done_is_refused_before_the_preview(
 
 
 def test_an_impossible_date_is_refused_at_the_confirmation_too(admin_client: Client, alice: str) -> None:
-    response = do(admin_client, "expiry", choice="date", date="2001-01-01T00:00")
+    form = {**FORMS["expiry"], "choice": "date", "date": "2001-01-01T00:00"}
+    sent = {**form, "token": field(admin_client.get(url("expiry")), "token"), "confirm": "1"}
+    response = admin_client.post(url("expiry"), sent)
     assert "The expiry must be in the future" in text_of(response)
     assert Account.objects.get().expires_at is None
 

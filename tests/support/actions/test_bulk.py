@@ -78,8 +78,12 @@ def test_everything_moves_what_the_preview_showed(admin_client: Client, three: l
         )
     text = text_of(confirm(admin_client, "transfer", shown))
     assert "carol Nothing was done. There is nothing to transfer from this balance." in text
-    assert dict(Account.objects.values_list("pk", "credits_new")) == {"alice": 10, "bob": 3, "carol": 0}
+    assert "alice This has changed since the preview, so nothing was done." in text
+    assert dict(Account.objects.values_list("pk", "credits_new")) == {"alice": 0, "bob": 3, "carol": 0}
     assert "This was done already" in text_of(confirm(admin_client, "transfer", shown))
+    again = preview(admin_client, "transfer", ["alice"], source="ohmygpt", amount="10", reason="campaign")
+    confirm(admin_client, "transfer", again)
+    assert Account.objects.get(pk="alice").credits_new == 10
 
 
 def test_an_expiry_that_changed_after_the_preview_is_not_undone(admin_client: Client, three: list[str]) -> None:
