@@ -24,7 +24,7 @@ def drop_indexes(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("support", "0008_room_for_a_sealed_secret"),
+        ("support", "0009_released_roles"),
         ("payments", "0009_how_pulls_went"),
     ]
     operations = [migrations.RunPython(create_indexes, drop_indexes)]

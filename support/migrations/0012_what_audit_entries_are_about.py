@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("support", "0008_room_for_a_sealed_secret")]
+    dependencies = [("support", "0011_filter_indexes")]
 
     operations = [
         migrations.AddField(
