@@ -149,6 +149,8 @@ class Customer:
     def answers(self, text: str, now: datetime) -> tuple[str, ...]:
         """What a request with this key may be answered: `""` if it is served."""
         key = self.keys[text]
+        if key.place == "unknown" and not self.is_readable:  # It may be adopted: no other field of the account matters.
+            return ("invalid_api_key", "key_disabled", "account_needs_repair")
         if key.place in ("gone", "unknown"):
             return ("invalid_api_key", "key_disabled")
         if not self.is_readable:
