@@ -4,11 +4,10 @@ import json
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
+from django.http import HttpRequest
 
 from proxy.models import ModelPrice
-from support.access.costs import HIDDEN, names_cost, without_costs
+from support.access.costs import without_costs
 from support.access.roles import sees_price_costs
 from support.admin.display import code_block, unreadable_of
 
@@ -45,15 +44,6 @@ class HiddenCosts:
             for title, options in fieldsets
             if title != COSTS
         ]
-
-    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        """Without the lines that may name what the operator pays."""
-        response: HttpResponse = super().history_view(request, object_id, extra_context)  # type: ignore[misc]
-        if not sees_price_costs(request.user) and isinstance(response, TemplateResponse) and response.context_data:
-            for line in response.context_data["action_list"]:
-                if names_cost(line.change_message):
-                    line.change_message = HIDDEN
-        return response
 
 
 def _json_without_costs(price: ModelPrice, name: str) -> str:

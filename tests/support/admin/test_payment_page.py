@@ -43,6 +43,11 @@ def buy(insert_user: InsertUser) -> Buy:
     return run
 
 
+def badges(client: Client) -> str:
+    """The rows of the list, without the filters beside them."""
+    return client.get(PAYMENTS).text.partition("<tbody")[2].partition("</table>")[0]
+
+
 def refund(payment: Payment, amount: str, reference: str = "FT1") -> None:
     review.record_refund(
         payment_key=payment.pk, amount=Decimal(amount), reference=reference, actor="staff:boss", reason="double"
@@ -76,7 +81,7 @@ def test_a_paid_payment_says_so_and_nothing_went_back(admin_client: Client, buy:
     assert "Purchase" in shown
     assert "+$4.00" in shown
     assert "below zero" not in shown
-    assert "efunded" not in page(admin_client, PAYMENTS)
+    assert "efunded" not in badges(admin_client)
 
 
 def test_refunds_in_part_and_in_full_are_told_in_words_and_badges(admin_client: Client, buy: Buy) -> None:
@@ -110,7 +115,7 @@ def test_a_dispute_that_is_won_is_not_shown_as_gone(admin_client: Client, buy: B
     assert "Charged back in full" in page(admin_client, PAYMENTS)
     assert "Then charged back in full" in page(admin_client, address)
     dispute(payment, ReversalState.CANCELLED)
-    assert "harged back" not in page(admin_client, PAYMENTS)
+    assert "harged back" not in badges(admin_client)
     shown = page(admin_client, address)
     assert "Nothing of it went back." in shown
     assert "Dispute, SePay 50,000 VND Reinstated" in shown
