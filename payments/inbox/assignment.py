@@ -3,22 +3,32 @@
 from bson import ObjectId
 from django.db.models import Q
 
-from payments.errors import ChangedMeanwhile, InvalidDecision
+from payments.errors import ChangedMeanwhile, InvalidDecision, NotReviewable
+from payments.inbox.decision import check_waiting
 from payments.models import WAITING_FOR_STAFF, WebhookEvent
 
 
 def take(*, event_key: ObjectId, actor: str) -> None:
     """Note that `actor` works on an event that waits and that nobody works on.
 
-    Of several at once one gets it. Raises `InvalidDecision`, which names who works on it. A second call raises too.
+    Of several at once one gets it. Raises `InvalidDecision`, which names who works on it or has decided, and
+    `ChangedMeanwhile`. A second call raises too.
     """
     waiting = WebhookEvent.objects.filter(pk=event_key, status__in=WAITING_FOR_STAFF)
     if waiting.filter(Q(assigned_to=None) | Q(assigned_to="")).update(assigned_to=actor):
         return
-    found = WebhookEvent.objects.filter(pk=event_key).first()
-    if found is not None and found.assigned_to:
-        raise InvalidDecision(f"{found.assigned_to} works on this event already.")
-    raise InvalidDecision("This event does not wait for a decision (any more).")
+    check_free(WebhookEvent.objects.filter(pk=event_key).first())
+    raise ChangedMeanwhile("Who works on this event")  # It was given back in between.
+
+
+def check_free(event: WebhookEvent | None) -> None:
+    """Raise `InvalidDecision`, which names who works on an event, unless it waits and nobody does."""
+    try:
+        check_waiting(event)
+    except NotReviewable as error:
+        raise InvalidDecision(str(error)) from error
+    if event is not None and event.assigned_to:
+        raise InvalidDecision(f"{event.assigned_to} works on this event already.")
 
 
 def release(*, event_key: ObjectId, seen: str) -> None:

@@ -10,7 +10,7 @@ from accounts.models import Account
 from money.amounts import MAX_AMOUNT, ZERO, format_usd
 from payments.inbox import facts, review
 from payments.inbox.decision import check_waiting
-from payments.inbox.preview import preview
+from payments.inbox.preview import preview, preview_rules
 from payments.models import Payment, WebhookEvent
 from payments.orders.needs_repair import check_payment
 from payments.orders.prices import refundable_of
@@ -150,7 +150,18 @@ def _dismiss(event: WebhookEvent, data: Data, operation: str, actor: str) -> Res
 def _preview_replay(event: WebhookEvent, data: Data) -> list[Line]:
     review.check_replayable(event)
     amount = format_usd(facts.amount_of_replay(event=event))
-    return [Line("Event", event.get_status_display(), f"as the rules decide now, moving at most {amount}")]
+    lines = [Line("Event", event.get_status_display(), f"as the rules decide now, moving at most {amount}")]
+    if not event.is_verified:
+        return lines
+    outcome, effect = preview_rules(event)
+    reason = f": {outcome.reason}" if outcome.reason else ""
+    lines.append(Line("The rules say", event.error or "nothing", f"{outcome.status.label}{reason}"))
+    if effect and outcome.status == WebhookEvent.Status.DONE:
+        is_money = facts.read_money(event) is not None
+        before = Payment.objects.get(pk=effect.payment.pk) if not is_money else effect.payment
+        moved = [show_received(event, effect)] if is_money else lines_of_reversal(before, effect.payment)
+        lines += [Line("Payment", "", f"{effect.payment} of {effect.payment.user_id}"), *moved, balance_line(effect)]
+    return lines
 
 
 def _replay(event: WebhookEvent, data: Data, operation: str, actor: str) -> Result:

@@ -125,7 +125,7 @@ def _open_previewed(
 ) -> HttpResponse | None:
     """The preview at once, if all but the reason is given, which is asked for beside it; else None.
 
-    None too where it would be refused: the form itself is opened then, and its preview says why.
+    What would be refused opens the form, with the reason why.
     """
     form = opened.action.form_class(given | {"reason": "–"}, target=opened.target)
     if not form.is_valid():
@@ -135,8 +135,9 @@ def _open_previewed(
     field = reason_field or opened.action.form_class(target=opened.target)["reason"]
     try:
         return _preview(request, opened, form, data, content, reason_field=field)
-    except BillingError:
-        return None
+    except BillingError as error:
+        blank = opened.action.form_class(target=opened.target, initial=given)
+        return _render(request, opened, blank, token=_new_token(request, opened), error=str(error))
 
 
 def _submit(request: HttpRequest, opened: Dialog) -> HttpResponse:

@@ -34,7 +34,8 @@ def _note(event: WebhookEvent, data: Data, operation: str, actor: str) -> Result
 
 
 def _preview_taking(event: WebhookEvent, data: Data) -> list[Line]:
-    return [Line("Taken by", event.assigned_to or "nobody", "you")]
+    assignment.check_free(event)
+    return [Line("Taken by", "nobody", "you")]
 
 
 def _take(event: WebhookEvent, data: Data, operation: str, actor: str) -> Result:

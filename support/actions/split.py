@@ -14,6 +14,7 @@ from money.amounts import ZERO, format_usd
 from payments.errors import PaymentNotFound
 from payments.inbox import facts
 from payments.inbox.decision import check_waiting
+from payments.inbox.preview import preview_several
 from payments.inbox.split import Part, check_parts
 from payments.inbox.split import split as split_transfer
 from payments.models import WebhookEvent
@@ -21,7 +22,7 @@ from payments.orders.search import find_order
 from payments.rules.receipts import credits_of_receipt
 from payments.rules.renewal import renews_expiry
 from support.actions.action import Action, ActionForm, Data, Line, Result
-from support.actions.event_lines import REVIEW, event_lines, expiry_line, show_suggestions
+from support.actions.event_lines import REVIEW, balance_line, event_lines, expiry_line, show_suggestions
 from support.admin.display import show_money
 from support.typed import NotUnderstood, read_amount, shorten
 
@@ -70,17 +71,23 @@ class SplitForm(ActionForm):
 
 
 def _preview_split(event: WebhookEvent, data: Data) -> list[Line]:
+    """What the split itself does: it is run, read and rolled back."""
     check_waiting(event)
+    parts = check_parts(event=event, parts=data["parts"], now=timezone.now())
+    effects = preview_several(
+        lambda: split_transfer(event_key=event.pk, parts=data["parts"], actor="preview", reason=data["reason"])
+    )
     lines = event_lines(event, "Done")
-    for order, receipt in check_parts(event=event, parts=data["parts"], now=timezone.now()):
-        base, bonus = credits_of_receipt(order, receipt)
+    for (order, receipt), effect in zip(parts, effects, strict=True):
         ordered = f"{format_usd(order.credits)} for {order.user_id}, {order.get_status_display()}"
-        paid = f"{show_money(receipt.amount, receipt.currency)}: {format_usd(base + bonus)} credited"
-        lines.append(Line(f"Order {order}", ordered, paid))
+        bonus = f", a bonus of {format_usd(effect.bonus)} included" if effect.bonus else ""
+        credited = f"{format_usd(effect.credited + effect.bonus)} credited{bonus}"
+        lines.append(Line(f"Order {order}", ordered, f"{show_money(receipt.amount, receipt.currency)}: {credited}"))
         if account := Account.objects.filter(pk=order.user_id).first():
-            is_renewed = renews_expiry(amount=base, order=order)
-            lines.append(expiry_line(account, is_renewed=is_renewed, amount=base + bonus))
-    return lines
+            is_renewed = renews_expiry(amount=effect.credited, order=order)
+            lines.append(expiry_line(account, is_renewed=is_renewed, amount=effect.credited + effect.bonus))
+    of_accounts = {effect.payment.user_id: balance_line(effect) for effect in effects}
+    return [*lines, *of_accounts.values()]
 
 
 def _amount_of_split(event: WebhookEvent, data: Data) -> Decimal:

@@ -197,6 +197,23 @@ def test_replay_runs_the_rules_again(admin_client: Client, lost: WebhookEvent) -
     assert audit() == [("replay-event", "done", "staff:admin", "after the fix")]
 
 
+def test_replay_shows_what_the_rules_would_do_now(admin_client: Client, lost: WebhookEvent) -> None:
+    Payment.objects.update(bonus_percent=Decimal(10))
+    order = Payment.objects.get()
+    shown = preview(admin_client, url(lost, "replay-event"), reason="after the fix")
+    assert "Needs review: no order: the memo holds no code of an order" in shown
+    body = bytes(lost.body).replace(b"nap tien", str(order.order_code).encode())
+    WebhookEvent.objects.filter(pk=lost.pk).update(body=body)
+    shown = preview(admin_client, url(lost, "replay-event"), reason="after the fix")
+    assert f"Payment {order} of alice" in shown
+    assert "$20.00 credited, and a bonus of $2.00" in shown
+    assert "OpenHands credits of alice $0.00 $22.00" in shown
+    assert Account.objects.get().credits_new == 0
+    assert not LedgerEntry.objects.exists()
+    do(admin_client, url(lost, "replay-event"), reason="after the fix")
+    assert Account.objects.get().credits_new == 22
+
+
 @pytest.mark.parametrize(
     ("slug", "fields", "sentence"),
     [

@@ -66,6 +66,8 @@ def test_one_transfer_is_split_over_two_orders(admin_client: Client, family: Any
     assert f"Order {first} $20.00 for alice, Waiting for the money 50,000 VND: $20.00 credited" in shown
     assert "75,000 VND: $30.00 credited" in shown
     assert "Expiry never 7 days from now" in shown
+    assert "OpenHands credits of alice $0.00 $20.00 OpenHands credits of bob $0.00 $30.00" in shown
+    assert (credits_of("alice"), credits_of("bob")) == (0, 0)
     assert f"Split over 2 orders: {first} of alice, {second} of bob." in text_of(
         do(admin_client, url(event, "split-event"), **form)
     )
@@ -382,6 +384,7 @@ def test_the_list_says_who_works_on_an_event(log_in: LogIn, order: Payment) -> N
     assert re.search(r"\bsam\b", page(boss, EVENTS))
     assert "Take it" not in page(boss, event_page(event))
     assert "staff:sam works on this event already." in text_of(do(boss, url(event, "take-event"), reason=""))
+    assert "staff:sam works on this event already." in page(boss, url(event, "take-event"))
     assert "Taken by staff:sam staff:sam" in preview(boss, url(event, "dismiss-event"), reason="x")
     do(boss, url(event, "release-event"), reason="sam is ill")
     event.refresh_from_db()
