@@ -19,12 +19,12 @@ from payments.inbox.facts import sought_of
 from payments.inbox.told import Told, tell
 from payments.models import WAITING_FOR_STAFF, Payment, WebhookEvent
 from payments.orders import codes
-from payments.orders.codes import CodeFinder
+from payments.orders.codes import Code, CodeFinder
 from payments.orders.search import is_suggested
 from payments.providers import all_providers
 from payments.providers.event_json import scan_members
 
-MOST_SEARCHED = 2_000
+MOST_SEARCHED = 1_000
 """So many of the events that wait are compared, the newest ones."""
 MOST_OF_AN_AMOUNT = 200
 """So many events are compared that have an amount which was searched for, and do not wait."""
@@ -170,7 +170,7 @@ class _Part:
         if self.plain and self.plain.isdigit():
             tests.append(lambda: self.plain in (codes.normalise(event.told.reference), event.event.event_id))
         if self.is_code:
-            tests.append(lambda: event.finder.count_errors(self.plain, most=_MOST_ERRORS) is not None)
+            tests.append(lambda: event.finder.count_errors(Code.of(self.plain), most=_MOST_ERRORS) is not None)
         return any(test() for test in tests)
 
     @property

@@ -92,6 +92,20 @@ def _old_codes(normal: str) -> Iterable[str]:
 
 
 @dataclass(frozen=True)
+class Code:
+    """A code that is looked for in many texts, and its runs of three characters."""
+
+    text: str
+    triples: frozenset[str]
+
+    @classmethod
+    def of(cls, code: str) -> "Code":
+        """Characters that people mistake for one another are the same."""
+        text = code.translate(_LOOKALIKES)
+        return cls(text, _triples(text))
+
+
+@dataclass(frozen=True)
 class CodeFinder:
     """A normalised text that many codes are looked for in: where each stands best, and how well."""
 
@@ -102,26 +116,28 @@ class CodeFinder:
     def of(cls, normal: str) -> "CodeFinder":
         """The finder of a text that `normalise` made. Characters that people mistake for one another are the same."""
         text = normal.translate(_LOOKALIKES)
-        return cls(text, frozenset(text[start : start + 3] for start in range(len(text) - 2)))
+        return cls(text, _triples(text))
 
-    def count_errors(self, code: str, *, most: int) -> int | None:
+    def count_errors(self, code: Code, *, most: int) -> int | None:
         """How many characters of `code` are wrong, missing or too many where it stands best. None if above `most`."""
-        code = code.translate(_LOOKALIKES)
         # An error spoils three of the code's triples at most, so that many are left; this sorts nearly all codes out.
-        left = sum(code[start : start + 3] in self.triples for start in range(len(code) - 2))
-        if left < max(len(code) - 2 - 3 * most, 1):
+        if len(code.triples & self.triples) < max(len(code.triples) - 3 * most, 1):
             return None
-        best = len(code)
-        column = list(range(len(code) + 1))  # The errors of each beginning of the code that ends at this place.
+        best = len(code.text)
+        column = list(range(best + 1))  # The errors of each beginning of the code that ends at this place of the text.
         for character in self.text:
             diagonal, column[0] = column[0], 0
-            for index, wanted in enumerate(code, start=1):
+            for index, wanted in enumerate(code.text, start=1):
                 errors = min(diagonal + (character != wanted), column[index] + 1, column[index - 1] + 1)
                 diagonal, column[index] = column[index], errors
             best = min(best, column[-1])
         return best if best <= most else None
 
 
+def _triples(text: str) -> frozenset[str]:
+    return frozenset(text[start : start + 3] for start in range(len(text) - 2))
+
+
 def count_errors(code: str, normal: str, *, most: int) -> int | None:
     """How well one `code` stands in a normalised text: see `CodeFinder.count_errors`."""
-    return CodeFinder.of(normal).count_errors(code, most=most)
+    return CodeFinder.of(normal).count_errors(Code.of(code), most=most)

@@ -11,7 +11,7 @@ from django.conf import settings
 from payments.errors import PaymentNotFound
 from payments.models import Payment
 from payments.orders import codes
-from payments.orders.codes import CodeFinder
+from payments.orders.codes import Code, CodeFinder
 from payments.orders.prices import currency_of
 
 MOST_SUGGESTIONS = 5
@@ -92,9 +92,9 @@ def suggest_for_each(sought: Sequence[Sought], *, most_orders: int = _MOST_ORDER
         if left <= 0:
             break
         made = Payment.objects.filter(created_at__gte=first, created_at__lte=last, status__in=_UNPAID)
-        orders = list(made.only(*_NEEDED).order_by("-created_at")[:left])
+        orders = [_Candidate.of(order) for order in made.only(*_NEEDED).order_by("-created_at")[:left]]
         left -= len(orders)
-        reached = orders[-1].created_at if left <= 0 and orders else None
+        reached = orders[-1].order.created_at if left <= 0 and orders else None
         for index in members:
             one = sought[index]
             is_reached[index] = reached is None or reached <= one.at
@@ -107,7 +107,7 @@ def suggest_for_each(sought: Sequence[Sought], *, most_orders: int = _MOST_ORDER
 
 def is_suggested(order: Payment, sought: Sought) -> bool:
     """Whether `suggest_orders` may name this order for that money: the same question, asked of one order. Pure."""
-    return _judge(order, sought, CodeFinder.of(codes.normalise(sought.text)[:_MOST_TEXT])) is not None
+    return _judge(_Candidate.of(order), sought, CodeFinder.of(codes.normalise(sought.text)[:_MOST_TEXT])) is not None
 
 
 def _windows(sought: Sequence[Sought]) -> Iterator[tuple[datetime, datetime, list[int]]]:
@@ -125,20 +125,31 @@ def _windows(sought: Sequence[Sought]) -> Iterator[tuple[datetime, datetime, lis
         yield first, last, members
 
 
-def _judge(order: Payment, sought: Sought, finder: CodeFinder) -> tuple[tuple[int, timedelta], Suggestion] | None:
+@dataclass(frozen=True)
+class _Candidate:
+    """An order as it is compared with much money."""
+
+    order: Payment
+    code: Code
+    price: tuple[Decimal, str]
+
+    @classmethod
+    def of(cls, order: Payment) -> "_Candidate":
+        return cls(order, Code.of(order.order_code or ""), (order.amount, currency_of(order)))
+
+
+def _judge(one: _Candidate, sought: Sought, finder: CodeFinder) -> tuple[tuple[int, timedelta], Suggestion] | None:
     """Why an order may be meant, and how likely it is: the least is the likeliest. None if nothing speaks for it."""
-    at = order.created_at
-    if at is None or not sought.at - _EARLIEST <= at <= sought.at + _LATEST:
+    errors = finder.count_errors(one.code, most=_MOST_ERRORS)
+    is_same = one.price == (sought.amount, sought.currency)
+    at = one.order.created_at
+    if (errors is None and not is_same) or at is None or not sought.at - _EARLIEST <= at <= sought.at + _LATEST:
         return None
-    errors = finder.count_errors(order.order_code or "", most=_MOST_ERRORS)
-    is_same = sought.amount is not None and (order.amount, currency_of(order)) == (sought.amount, sought.currency)
     apart = abs(sought.at - at)
-    if errors is not None:
-        words = f"its code stands there with {errors} wrong" if errors else "its code stands there"
-        return (errors, apart), Suggestion(order, f"{words}{', and the same amount' if is_same else ''}")
-    if is_same:
-        return (_MOST_ERRORS + 1, apart), Suggestion(order, f"the same amount, {_minutes(apart)} apart")
-    return None
+    if errors is None:
+        return (_MOST_ERRORS + 1, apart), Suggestion(one.order, f"the same amount, {_minutes(apart)} apart")
+    words = f"its code stands there with {errors} wrong" if errors else "its code stands there"
+    return (errors, apart), Suggestion(one.order, f"{words}{', and the same amount' if is_same else ''}")
 
 
 def _minutes(apart: timedelta) -> str:
