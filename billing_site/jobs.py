@@ -28,6 +28,7 @@ JOBS: dict[str, Callable[[], int | None]] = {
     "missed payments pulled": _pull_if_any_can,
     "webhook events finished": process.process_due_events,
     "days counted": daily_figures.refresh_figures,
+    "earlier days counted": daily_figures.count_earlier_days,
 }
 """What a sweep does, in order, and how many things each did; None = it had nothing to look for. Each job is safe to run
 beside itself, so any number of sweepers may run."""

@@ -1,43 +1,42 @@
 """The figures of each day, counted from the ledger, the request log, the payments and the inbox.
 
 A past day is counted once more after it has ended, and then never again; today is counted again when its figures are
-older than a minute. So a year on the dashboard is 365 small documents, however many requests there were.
+older than a minute. So a year on the dashboard is 365 small documents, however many requests there were. A day that an
+earlier release counted is completed by the sweeper; until then, what it did not count is not known.
 """
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from time import monotonic
-from typing import Any
 
 import pymongo
-from django.db.models import Model
 from django.utils import timezone
 from pymongo.errors import PyMongoError
 
 from accounts.errors import AccountNeedsRepair
 from accounts.models import Account, Balance, LedgerEntry
+from books import day_parts
+from books.daily_use import read_day_use
+from books.day_parts import Figures, start_of, within
+from books.held_credits import read_held
 from books.models import DailyFigures
 from books.reconciliation import read_reconciliation
-from money.amounts import from_bson
-from money.expressions import exact, is_finite
-from mongo.collections import IS_NO_LIST, collection_of
-from mongo.unreadable import type_of
+from mongo.collections import Document, collection_of
 from payments.inbox.bad_signatures import read_bad_signatures
-from payments.models import Payment, WebhookEvent
-from payments.orders.prices import CURRENCY, RECEIVED
-from proxy.billing.credit_type import balance_expression
+from payments.models import WebhookEvent
 from proxy.billing.refusals import read_refusals
-from proxy.models import RequestLog
-
-Figures = dict[str, Any]
 
 FRESH_SECONDS = 60
 SETTLING_TIME = timedelta(hours=2)
 """A request that began before midnight is settled, and logged, by then."""
 DAYS_KEPT_READY = 31
+EARLIER_DAYS = 400
+"""Days before these that the sweeper counts little by little, so that longer periods can be asked for."""
+EARLIER_SECONDS = 2.0
+JUST_COUNTED_SECONDS = 2
 MAX_RECONCILED = 50
-MOST_MODELS = 50
-"""Models whose margin is kept each day: those for which the most was charged or paid."""
 LIABILITY_SECONDS = 0.3
+LATEST_PART = "figures.models"
+"""What every day has that this release has counted."""
 
 
 def refresh_figures(*, now: datetime | None = None, seconds: float | None = None) -> int:
@@ -61,186 +60,124 @@ def refresh_figures(*, now: datetime | None = None, seconds: float | None = None
 def _is_due(day: date, computed_at: datetime | None, now: datetime) -> bool:
     if computed_at is None:
         return True
-    is_final = computed_at >= _start_of(day) + timedelta(days=1) + SETTLING_TIME
+    is_final = computed_at >= start_of(day) + timedelta(days=1) + SETTLING_TIME
     return not is_final and (now - computed_at).total_seconds() >= FRESH_SECONDS
 
 
-def count_day(*, day: date, now: datetime | None = None, is_patient: bool = False) -> Figures:
+def count_earlier_days(*, now: datetime | None = None, seconds: float = EARLIER_SECONDS) -> int:
+    """Count days that are over, the latest first, and were never counted or by a release that counted less.
+
+    Returns how many, in `seconds` or little more: the sweeper calls it again and again. Safe to repeat, and beside
+    itself.
+    """
+    now = now or timezone.now()
+    first = day_parts.read_first_day()
+    days = [now.astimezone(UTC).date() - timedelta(days=back) for back in range(2, EARLIER_DAYS)]
+    days = [day for day in days if first is not None and day >= first]
+    if not days:
+        return 0
+    period = {"$gte": days[-1].isoformat(), "$lte": days[0].isoformat()}
+    collection = collection_of(DailyFigures)
+    whole = {found["_id"] for found in collection.find({"_id": period, LATEST_PART: {"$exists": True}}, {"_id": 1})}
+    deadline, counted = monotonic() + seconds, 0
+    for day in (one for one in days if one.isoformat() not in whole):
+        if counted and monotonic() > deadline:
+            break
+        found = DailyFigures.objects.filter(pk=day.isoformat()).first()
+        count_day(day=day, now=now, known=found.figures if found else None)
+        counted += 1
+    return counted
+
+
+def freshen_today(*, now: datetime | None = None) -> None:
+    """Count today again for a page, unless it was just counted, or it takes longer than a page may wait.
+
+    Then the page shows what the sweeper found last, which is at most a minute old. Safe to repeat.
+    """
+    now = now or timezone.now()
+    today = now.astimezone(UTC).date()
+    found = DailyFigures.objects.filter(pk=today.isoformat()).first()
+    if found is not None and (now - found.computed_at).total_seconds() < JUST_COUNTED_SECONDS:
+        return
+    try:
+        with pymongo.timeout(LIABILITY_SECONDS if found is not None else None):
+            count_day(day=today, now=now)
+    except PyMongoError as error:
+        if not error.timeout:
+            raise
+
+
+def count_day(
+    *, day: date, now: datetime | None = None, is_patient: bool = False, known: Figures | None = None
+) -> Figures:
     """Count one day (UTC) and keep the result. Amounts are text in USD, or in units of their currency.
 
     `is_patient`: also check the accounts that moved today, and read the balances of all accounts however long it
-    takes; else what was found last is kept.
+    takes; else what was found last is kept. `known` is what an earlier release counted of the day, which is kept.
     """
     now = now or timezone.now()
-    use, margin = _requests(day)
+    requests = read_day_use(within("createdAt", day))
+    revenue, paid_usd = day_parts.read_revenue(day)
     figures: Figures = {
-        "ledger": _ledger(day),
-        "use": use,
-        "margin": margin,
-        "revenue": _revenue(day),
-        "events": _events(day),
+        "ledger": day_parts.read_ledger(day),
+        "use": requests.use,
+        "margin": requests.margin,
+        "models": requests.models,
+        "revenue": revenue,
+        "paid_usd": paid_usd,
+        "events": day_parts.read_events(day),
+        "needed": day_parts.read_needed(day),
         "bad_signatures": sum(read_bad_signatures(day=day).values()),
         "refusals": {balance.value: read_refusals(upstream=balance, day=day) for balance in Balance},
+        "kept_refusals": day_parts.read_kept_refusals(day, now=now),
     }
+    customers: Figures | None = requests.customers
+    if known is not None:
+        figures = _completed(known, figures)
+        customers = customers if figures["models"] is not None else None
     if day == now.astimezone(UTC).date():
-        last = {} if is_patient else _last_found(day)
-        figures["now"] = {
-            "liability": _liability() if is_patient else _liability_in_time() or last.get("liability"),
+        figures |= _present(day, now, is_patient=is_patient)
+    document = {"figures": figures, "customers": customers, "computedAt": now}
+    collection_of(DailyFigures).replace_one({"_id": day.isoformat()}, document, upsert=True)
+    return figures
+
+
+_MADE_FROM = {"models": "use", "paid_usd": "revenue", "needed": "events"}
+"""What is known of a day only if what an earlier release counted of the same documents is what is there now."""
+
+
+def _completed(known: Figures, found: Figures) -> Figures:
+    """A day's figures with what an earlier release did not count. What it did count stays, as documents may have been
+    deleted since; what would then be too little is None: not known.
+    """
+    for part, whole in _MADE_FROM.items():
+        if whole in known and known[whole] != found[whole]:
+            found[part] = None
+    return {**found, **known}
+
+
+def _present(day: date, now: datetime, *, is_patient: bool) -> Figures:
+    """What is so now: it is kept with today."""
+    found = None if is_patient else DailyFigures.objects.filter(pk=day.isoformat()).first()
+    earlier: Figures = found.figures if found else {}
+    last: Figures = earlier.get("now", {})
+    held = read_held(now=now) if is_patient else _held_in_time(now)
+    return {
+        "held": {"at": now.isoformat(), "balances": held} if held else earlier.get("held"),
+        "now": {
+            "liability": {name: one["usable"] for name, one in held.items()} if held else last.get("liability"),
             "expiring": _expiring(now),
             "waiting": _waiting(),
             "reconciliation": _reconcile(day) if is_patient else last.get("reconciliation"),
-        }
-    collection_of(DailyFigures).replace_one(
-        {"_id": day.isoformat()}, {"figures": figures, "computedAt": now}, upsert=True
-    )
-    return figures
-
-
-def _start_of(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
-
-
-def _within(field: str, day: date) -> dict[str, Any]:
-    return {field: {"$gte": _start_of(day), "$lt": _start_of(day) + timedelta(days=1), **IS_NO_LIST}}
-
-
-def _text(value: object) -> str:
-    """An amount with its 8 places, as the figures keep it."""
-    return f"{from_bson(value):f}"
-
-
-def _aggregate(model: type[Model], match: dict[str, Any], group: dict[str, Any]) -> list[dict[str, Any]]:
-    return list(collection_of(model).aggregate([{"$match": match}, {"$group": group}]))
-
-
-def _ledger(day: date) -> Figures:
-    """The sum of each kind of entry, by balance."""
-    group = {"_id": {"kind": "$kind", "balance": "$balance"}, "amount": {"$sum": exact("amount")}}
-    figures: Figures = {}
-    for row in _aggregate(LedgerEntry, _within("createdAt", day), group):
-        figures.setdefault(row["_id"]["kind"], {})[row["_id"]["balance"]] = _text(row["amount"])
-    return figures
-
-
-_SUMS = ("requests", "errors", "cost", "uncollected", "known", "charged_known", "own_cost")
-
-
-def _requests(day: date) -> tuple[Figures, Figures]:
-    """The day's use by upstream, and its margin by model: what customers were charged, and what that cost the operator.
-
-    `charged_known` is the part of what was charged whose cost is known: only that can be compared with `own_cost`.
-    The logs are read once, by the index of times; of the models the `MOST_MODELS` largest are kept.
-    """
-    is_known = is_finite("$ownCost")
-    per_model = {
-        "_id": {"upstream": balance_expression(), "model": {"$ifNull": ["$model", ""]}},
-        "requests": {"$sum": 1},
-        "errors": {"$sum": {"$cond": [{"$eq": ["$isSuccess", False]}, 1, 0]}},
-        "cost": {"$sum": exact("creditsCost")},
-        "uncollected": {"$sum": exact("uncollected")},
-        "known": {"$sum": {"$cond": [is_known, 1, 0]}},
-        "charged_known": {"$sum": {"$cond": [is_known, exact("creditsCost"), 0]}},
-        "own_cost": {"$sum": exact("ownCost")},
-    }
-    pipeline: list[dict[str, Any]] = [
-        {"$match": _within("createdAt", day)},
-        {"$group": per_model},
-        {
-            "$facet": {
-                "upstreams": [
-                    {"$group": {"_id": "$_id.upstream", **{name: {"$sum": f"${name}"} for name in _SUMS}}},
-                    {"$sort": {"_id": 1}},
-                ],
-                "models": [
-                    {"$set": {"size": {"$max": ["$cost", "$own_cost"]}}},
-                    {"$match": {"size": {"$gt": 0}}},
-                    {"$sort": {"size": -1, "_id": 1}},
-                    {"$limit": MOST_MODELS},
-                ],
-            }
         },
-    ]
-    (found,) = collection_of(RequestLog).aggregate(pipeline)
-    use = {
-        str(row["_id"]): {
-            "requests": row["requests"],
-            "errors": row["errors"],
-            "cost": _text(row["cost"]),
-            "uncollected": _text(row["uncollected"]),
-        }
-        for row in found["upstreams"]
-    }
-    margin = {
-        "upstreams": [{"upstream": str(row["_id"]), **_margin(row)} for row in found["upstreams"]],
-        "models": [
-            {"upstream": str(row["_id"]["upstream"]), "model": _name(row["_id"]["model"]), **_margin(row)}
-            for row in found["models"]
-        ],
-    }
-    return use, margin
-
-
-def _margin(sums: dict[str, Any]) -> Figures:
-    return {
-        "requests": sums["requests"],
-        "known": sums["known"],
-        "charged": _text(sums["cost"]),
-        "charged_known": _text(sums["charged_known"]),
-        "own_cost": _text(sums["own_cost"]),
     }
 
 
-def _revenue(day: date) -> list[Figures]:
-    """What was paid, by provider and currency."""
-    group = {
-        "_id": {
-            "provider": {"$ifNull": ["$provider", {"$ifNull": ["$paymentMethod", "unknown"]}]},
-            "currency": CURRENCY,
-        },
-        "amount": {"$sum": exact("paid")},
-        "payments": {"$sum": 1},
-    }
-    pipeline = [
-        {"$match": {**_within("completedAt", day), "status": Payment.Status.SUCCESS.value}},
-        {"$set": {"paid": RECEIVED}},
-        {"$group": group},
-        {"$sort": {"_id": 1}},
-    ]
-    return [
-        {
-            "provider": _name(row["_id"]["provider"]),
-            "currency": row["_id"]["currency"],
-            "amount": _text(row["amount"]),
-            "payments": row["payments"],
-        }
-        for row in collection_of(Payment).aggregate([*pipeline, {"$sort": {"_id": 1}}])
-    ]
-
-
-def _name(value: object) -> str:
-    """What is stored in the place of a name, so that any number of odd ones are one row for each kind of value."""
-    return value if type(value) is str else f"unreadable: {type_of(value)}"
-
-
-def _events(day: date) -> Figures:
-    group = {"_id": "$status", "count": {"$sum": 1}}
-    return {str(row["_id"]): row["count"] for row in _aggregate(WebhookEvent, _within("receivedAt", day), group)}
-
-
-def _liability() -> Figures:
-    """Outstanding credits of each balance: what customers have paid for and can still spend. Read from its index."""
-    figures: Figures = {}
-    for balance in Balance:
-        rows = _aggregate(Account, {balance.field: {"$gt": 0}}, {"_id": None, "sum": {"$sum": exact(balance.field)}})
-        figures[balance.value] = _text(rows[0]["sum"]) if rows else _text(0)
-    return figures
-
-
-def _liability_in_time() -> Figures | None:
-    """The same, unless there are too many accounts for a page to wait: a million take seconds."""
+def _held_in_time(now: datetime) -> Figures | None:
+    """What customers hold, unless there are too many accounts for a page to wait: a million take seconds."""
     try:
         with pymongo.timeout(LIABILITY_SECONDS):
-            return _liability()
+            return read_held(now=now)
     except PyMongoError as error:
         if not error.timeout:
             raise
@@ -261,8 +198,8 @@ def _waiting() -> Figures:
 
 def _reconcile(day: date) -> Figures:
     """Check the accounts whose ledger moved today, the latest first; `manage.py reconcile` checks all of them."""
-    pipeline: list[dict[str, Any]] = [
-        {"$match": _within("createdAt", day)},
+    pipeline: list[Document] = [
+        {"$match": within("createdAt", day)},
         {"$sort": {"createdAt": -1}},
         {"$limit": MAX_RECONCILED * 4},
         {"$group": {"_id": "$account"}},
@@ -281,10 +218,3 @@ def _reconcile(day: date) -> Figures:
             damaged.append(name)
     drifting = sorted(name for name, has_drift in checked.items() if has_drift)
     return {"checked": len(checked), "drifting": drifting, "damaged": sorted(damaged)}
-
-
-def _last_found(day: date) -> Figures:
-    """What was counted of the present earlier today."""
-    found = DailyFigures.objects.filter(pk=day.isoformat()).first()
-    last: Figures = found.figures.get("now", {}) if found else {}
-    return last

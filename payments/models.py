@@ -246,6 +246,16 @@ class WebhookEvent(models.Model):
     assigned_to = models.CharField(
         "taken by", db_column="assignedTo", max_length=150, null=True, blank=True, help_text="Who works on it."
     )
+    needed_review = models.BooleanField(
+        db_column="neededReview",
+        default=False,
+        null=True,
+        editable=False,
+        help_text="Whether it has ever waited for review, whatever became of it; absent in old documents.",
+    )
+    gave_up = models.BooleanField(
+        db_column="gaveUp", default=False, null=True, editable=False, help_text="The same for given up."
+    )
     received_at = models.DateTimeField(db_column="receivedAt")
     processed_at = models.DateTimeField(db_column="processedAt", null=True)
 
@@ -262,6 +272,15 @@ class WebhookEvent(models.Model):
             # The last field is for old documents, which have neither of the first two.
             models.Index(fields=["money_key", "occurred_at", "received_at"], name="webhook_event_money"),
             models.Index(fields=["money_key", "reference", "occurred_at"], name="webhook_event_reference"),
+            # Of the events that came in some days, those that needed a person: few.
+            models.Index(
+                fields=["needed_review", "-received_at"],
+                name="webhook_event_needed",
+                condition=models.Q(needed_review=True),
+            ),
+            models.Index(
+                fields=["gave_up", "-received_at"], name="webhook_event_gave_up", condition=models.Q(gave_up=True)
+            ),
         )
 
     def __str__(self) -> str:
@@ -303,6 +322,7 @@ class Reversal(AdoptedModel):
         indexes = (
             models.Index(fields=["provider", "reversal_id"], name="reversal_lookup"),
             models.Index(fields=["payment"], name="reversal_payment"),
+            models.Index(fields=["occurred_at"], name="reversal_time"),
         )
 
     def __str__(self) -> str:

@@ -5,7 +5,7 @@ from django.urls import path
 
 from support.access import second_factor
 from support.actions import bulk, dialogs
-from support.pages import account, exports, help
+from support.pages import account, business, exports, help
 from support.search import page as search_page
 
 app_name = "support"
@@ -15,6 +15,7 @@ urlpatterns = [
     path("find-key/", admin.site.admin_view(help.find_key), name="find_key"),
     path("search/", admin.site.admin_view(search_page.search), name="search"),
     path("help/", admin.site.admin_view(help.help_page), name="help"),
+    path("business/", admin.site.admin_view(business.business), name="business"),
     path("export/<slug:app>/<slug:model>/", admin.site.admin_view(exports.export_list), name="export"),
     path("bulk/<slug:slug>/", admin.site.admin_view(bulk.bulk_action), name="bulk"),
     path("do/<slug:kind>/<path:key>/<slug:slug>/", admin.site.admin_view(dialogs.dialog), name="dialog"),

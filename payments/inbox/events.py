@@ -42,6 +42,7 @@ def insert_or_count(event: WebhookEvent) -> Delivery:
 
     Safe to repeat. Raises `StorageUnavailable` when the database fails: then the delivery must not be acknowledged.
     """
+    event.needed_review = event.status == Status.REVIEW
     try:
         try:
             event.save(force_insert=True)
@@ -61,6 +62,8 @@ def finish(*, event: WebhookEvent, outcome: Outcome, now: datetime, **fields: An
     Raises `ChangedMeanwhile`, which rolls that transaction back, if the event is no longer in the status that was
     read: another process, or a person, has moved it on. So a second call raises, and nothing is done twice.
     """
+    if outcome.status == Status.REVIEW:
+        fields["needed_review"] = True
     moved = WebhookEvent.objects.filter(pk=event.pk, status=event.status).update(
         status=outcome.status,
         error=outcome.reason,
@@ -83,5 +86,5 @@ def record_failure(event: WebhookEvent, error: Exception) -> None:
     """
     fields: dict[str, Any] = {"error": f"{type(error).__name__}: {error}"[:_MAX_ERROR_LENGTH]}
     if event.attempts >= MAX_ATTEMPTS:
-        fields |= {"status": Status.DEAD, "next_attempt_at": None}
+        fields |= {"status": Status.DEAD, "gave_up": True, "next_attempt_at": None}
     WebhookEvent.objects.filter(pk=event.pk, status=Status.RECEIVED).update(**fields)

@@ -7,9 +7,11 @@ function says what absent means. The expressions below them read the same in the
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 
+from bson import Decimal128
 from django.conf import settings
 
 from money.amounts import round_usd
+from money.expressions import exact
 from mongo.collections import Document
 from payments.currencies import smallest_amount
 from payments.errors import InvalidOrder
@@ -107,6 +109,15 @@ def adopt_refundable(payment: Payment) -> None:
 
 RECEIVED: Document = {"$ifNull": ["$receivedAmount", "$amount"]}
 """`received_of` as an aggregation expression; as stored, so read it by `money.expressions`."""
+
+
+def rate_expression() -> Document:
+    """`rate_of` as an aggregation expression: a Decimal128 above 0."""
+    rate, credits, price = exact("rate"), exact("credits"), exact("amount")
+    of_price = {"$and": [{"$gt": [credits, 0]}, {"$gt": [price, 0]}]}
+    default = Decimal128(Decimal(settings.ORDER_VND_PER_USD))
+    return {"$cond": [{"$gt": [rate, 0]}, rate, {"$cond": [of_price, {"$divide": [price, credits]}, default]}]}
+
 
 _IS_CODE: Document = {"$and": [{"$eq": [{"$type": "$currency"}, "string"]}, {"$ne": ["$currency", ""]}]}
 CURRENCY: Document = {"$cond": [_IS_CODE, {"$toUpper": "$currency"}, DEFAULT_CURRENCY]}

@@ -128,6 +128,7 @@ class AccountAdmin(BigCollectionAdmin):
     list_display = ("name", "status", "openhands_usd", "ohmygpt_usd", "expiry", "key", "purchased")
     list_display_links = ("name",)
     actions = ("transfer_selected", "expiry_selected", "disable_selected", "enable_selected")
+    list_before_template = "support/list_sums.html"
     list_filter = (
         ExpiryFilter,
         StatusFilter,

@@ -26,6 +26,7 @@ from payments.orders.search import Suggestion
 from payments.providers import label_of
 from support.actions.event_lines import REVIEW, match_address
 from support.admin.base import BigChangeList, ReadOnlyAdmin, name_is
+from support.admin.business_filters import CameFilter
 from support.admin.display import (
     badge,
     choice_badge,
@@ -73,7 +74,7 @@ class WebhookEventAdmin(ReadOnlyAdmin):
     search_help_text = "Amount, memo, bank time, reference, reason, who works on it; event id, account, order code"
     list_display = ("came", "money", "memo", "state", "orders", "worked_on")
     list_display_links = ("came",)
-    list_filter = (QueueFilter, "status", ("received_at", DayRangeFilter))
+    list_filter = (QueueFilter, CameFilter, "status", ("received_at", DayRangeFilter))
     ordering = ("-received_at",)
     fields = (
         ("money", "bank_time"),

@@ -160,7 +160,13 @@ class ExpiryFilter(ChoiceFilter):
     parameter_name = "expiry"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("soon", "Expires in 24 hours"), ("valid", "Valid"), ("expired", "Expired"), ("never", "Never expires")]
+        return [
+            ("soon", "Expires in 24 hours"),
+            ("valid", "Valid"),
+            ("expired", "Expired"),
+            ("never", "Never expires"),
+            ("usable", "Not expired"),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         now = timezone.now()
@@ -169,6 +175,7 @@ class ExpiryFilter(ChoiceFilter):
             "valid": Q(expires_at__gt=now),
             "expired": Q(expires_at__gt=datetime.min.replace(tzinfo=now.tzinfo), expires_at__lte=now),
             "never": Q(expires_at=None),
+            "usable": Q(expires_at__gt=now) | Q(expires_at=None),
         }
         condition = conditions.get(self.value() or "")
         return queryset.filter(condition) if condition else queryset

@@ -18,6 +18,7 @@ from payments.providers import label_of
 from support.actions.action import Line
 from support.actions.event_lines import REVIEW
 from support.admin.base import BigCollectionAdmin, ReadOnlyAdmin, first_match, name_is, starts_with
+from support.admin.business_filters import ThroughFilter, WentBackFilter
 from support.admin.display import (
     account_link,
     badge,
@@ -68,7 +69,16 @@ class PaymentAdmin(ReadOnlyAdmin):
         "flag_list",
     )
     list_display_links = ("ordered",)
-    list_filter = ("status", *PAYMENT_FILTERS, ("created_at", DayRangeFilter), UnreadableFilter)
+    list_before_template = "support/list_sums.html"
+    list_filter = (
+        "status",
+        *PAYMENT_FILTERS,
+        ("created_at", DayRangeFilter),
+        ("completed_at", DayRangeFilter),
+        ThroughFilter,
+        WentBackFilter,
+        UnreadableFilter,
+    )
     ordering = ("-created_at",)
     fields = (
         ("code", "status_name"),

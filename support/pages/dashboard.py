@@ -12,7 +12,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import UNDER_REVIEW_AFTER, Account, Balance
-from books.daily_figures import Figures, count_day, refresh_figures
+from books.daily_figures import count_day, refresh_figures
+from books.day_parts import Figures
 from books.models import DailyFigures
 from books.reconciliation import LastRun, read_last_run
 from money.amounts import ZERO
@@ -205,10 +206,21 @@ def _events(*statuses: str) -> Any:
     return read
 
 
+def _needed(name: str) -> Any:
+    """How many came that needed somebody, whatever became of them; at least, of days of an earlier release."""
+
+    def read(days: list[Figures]) -> str:
+        counts = [day["needed"] or {} for day in days if "needed" in day]
+        is_least = any(day and not day.get("needed") for day in days)
+        return f"{sum(one.get(name, 0) for one in counts):,}{' or more' if is_least else ''}"
+
+    return read
+
+
 _WEBHOOK_ROWS = [
     ("Events received", _events()),
-    ("Needed review", _events("review")),
-    ("Gave up", _events("dead")),
+    ("Needed review", _needed("review")),
+    ("Gave up", _needed("dead")),
     ("Refused: bad signature", lambda days: f"{sum(day.get('bad_signatures', 0) for day in days):,}"),
 ]
 

@@ -9,6 +9,7 @@ from django.templatetags.static import static
 from django.urls import reverse
 
 from payments.models import WAITING_FOR_STAFF, WebhookEvent
+from support.access.roles import sees_margin
 from support.admin.display import list_url
 
 Item = dict[str, Any]
@@ -69,6 +70,12 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         {
             "items": [
                 {"title": "Dashboard", "icon": "dashboard", "link": reverse("admin:index")},
+                {
+                    "title": "Business",
+                    "icon": "monitoring",
+                    "link": reverse("support:business"),
+                    "permission": lambda request: sees_margin(request.user),
+                },
                 {"title": "Help", "icon": "help", "link": reverse("support:help")},
             ]
         },

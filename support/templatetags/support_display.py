@@ -33,6 +33,15 @@ def request_totals(context: dict[str, Any], changelist: Any) -> Any:
     return totals_of(context["request"], changelist)
 
 
+@register.simple_tag(takes_context=True)
+def list_sums(context: dict[str, Any], changelist: Any) -> Any:
+    """What the rows of a list come to, where the owner's page leads to it."""
+    # Django imports tag libraries while the admin is still being imported.
+    from support.admin.list_sums import sums_of
+
+    return sums_of(context["request"], changelist)
+
+
 @register.filter
 def document_key(key: object) -> str:
     """A document's key in the address of a page."""

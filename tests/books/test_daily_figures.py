@@ -111,6 +111,8 @@ def test_a_page_keeps_the_outstanding_credits_that_it_has_no_time_to_count(
 ) -> None:
     monkeypatch.setattr(figures_module, "LIABILITY_SECONDS", 1e-6)
     now = timezone.now()
+    in_a_week = {"$set": {"expiresAt": now + timedelta(days=7)}}  # What has expired is not outstanding.
+    connection.database["usersNew"].update_one({"_id": "alice"}, in_a_week)
     assert "Outstanding OhMyGPT credits being counted" in page(admin_client, "/admin/")
     refresh_figures(now=now + timedelta(minutes=2))
     refresh_figures(now=now + timedelta(minutes=4), seconds=0)

@@ -88,6 +88,7 @@ PAGES: dict[str, Roles] = {
     "admin:password_change_done": ALL,
     "admin:autocomplete": NOBODY,  # No form of ours uses it.
     "admin:auth_user_password_change": ROOT,
+    "support:business": OWNER,
     "support:help": ALL,
     "support:search": ALL,
     "support:second_factor": ALL,
