@@ -104,7 +104,8 @@ class Business:
 
     def days_without(self, part: str) -> list[date]:
         """The days of which a part is not known."""
-        return [day.day for day in self.days if getattr(day, part) in (None, False)]
+        values = [(day.day, getattr(day, part)) for day in self.days]
+        return [day for day, value in values if value is None or value is False]
 
 
 def read_business(*, first: date, last: date) -> Business:

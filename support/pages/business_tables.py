@@ -83,7 +83,7 @@ def _revenue_card(found: Business) -> Card:
         Cell(f"{usd(paid)} paid, at the rate of each order", _paid_list(found)),
         Cell(f"{usd(back)} refunded, or lost in disputes", _back_list(found)),
     ]
-    return Card("Net revenue", usd(paid - back), lines, _paid_list(found), is_bad=paid < back)
+    return Card("Net revenue", usd(paid - back), lines, is_bad=paid < back)
 
 
 def _margin_card(found: Business) -> Card:
@@ -192,8 +192,9 @@ def _refused(day: Day, code: str) -> Decimal | None:
 # --- What was used ----------------------------------------------------------------------------------------------------
 
 
-def _use_row(name: Cell, sums: Sums, requests: str, failed: str) -> Row:
-    """`requests` and `failed` are the addresses of the lists of these requests."""
+def _use_row(name: Cell, sums: Sums, requests: str, failed: str, *, says_cost: bool = True) -> Row:
+    """`requests` and `failed` are the addresses of the lists of these requests; whether those say the cost, too."""
+    costs = requests if says_cost else ""
     margin = sums.margin
     part = "" if sums.charged_known == sums.charged else f" for {usd(sums.charged_known)}"
     is_loss = margin is not None and -margin >= LEAST_LOSS
@@ -204,8 +205,8 @@ def _use_row(name: Cell, sums: Sums, requests: str, failed: str) -> Row:
         Cell(f"{sums.requests:,}", requests),
         Cell(f"{sums.errors:,}", failed),
         Cell(usd(sums.charged), requests),
-        Cell(UNKNOWN if margin is None else f"{usd(sums.own_cost)}{part}", requests),
-        Cell(left, requests),
+        Cell(UNKNOWN if margin is None else f"{usd(sums.own_cost)}{part}", costs),
+        Cell(left, costs),
         Cell(share),
     )
     return Row(cells, is_loss)
@@ -255,7 +256,8 @@ def customers_table(found: Business) -> Table:
         requests = list_url(RequestLog, q=one.account, **days_of(found))
         failed = list_url(RequestLog, q=one.account, result="failed", **days_of(found))
         name = Cell(one.account, account_url(one.account)) if one.account else Cell("No account")
-        row = _use_row(name, one.sums, requests if one.account else "", failed if one.account else "")
+        lists = (requests, failed) if one.account else ("", "")
+        row = _use_row(name, one.sums, *lists, says_cost=False)
         if not one.is_exact:
             at_least = tuple(Cell(f"{cell.text} or more", cell.address) for cell in row.cells[1:4])
             row = Row((row.cells[0], *at_least, *row.cells[4:]), row.is_loss)

@@ -9,10 +9,10 @@ from datetime import date
 from decimal import Decimal
 from math import ceil, floor, log10
 
-WIDTH, HEIGHT = 640, 240
-LEFT, RIGHT, TOP, BOTTOM = 64, 8, 12, 30
+WIDTH, HEIGHT = 460, 240
+LEFT, RIGHT, TOP, BOTTOM = 58, 8, 24, 30
 TICKS = 4
-MOST_LABELS = 8
+MOST_LABELS = 6
 """Days that are named below the axis."""
 CHARACTER, LINE, PADDING = 6.6, 15, 8
 UNKNOWN = "not known"

@@ -1,6 +1,5 @@
 """The admin's first page: what was sold, spent and refused, and what needs attention now."""
 
-import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -25,6 +24,7 @@ from payments.providers import label_of
 from proxy.models import RequestLog
 from support.access.roles import sees_margin
 from support.admin.display import account_url, in_words, list_url
+from support.pages.charts import Chart, Series, draw
 
 PERIODS = {"Today": 1, "7 days": 7, "30 days": 30}
 COUNTING_SECONDS = 0.3
@@ -329,34 +329,28 @@ def _alert(colour: str, text: str, link: str = "") -> dict[str, str]:
     return {"colour": colour, "text": text, "link": link}
 
 
-def _charts(days: list[Figures], today: Any) -> list[dict[str, str]]:
+def _charts(days: list[Figures], today: date) -> list[Chart]:
     """Two charts of the last 30 days, oldest first."""
-    labels = [f"{today - timedelta(days=back):%d %b}" for back in reversed(range(len(days)))]
+    dates = [today - timedelta(days=back) for back in reversed(range(len(days)))]
     oldest_first = days[::-1]
-
-    def line(label: str, values: list[Decimal], colour: str) -> dict[str, Any]:
-        return {"label": label, "data": [float(value) for value in values], "borderColor": f"var(--color-{colour})"}
-
     sold = [_entries(day, ("purchase",), None) for day in oldest_first]
     spent = [sum((_use(day, balance, "cost") for balance in Balance), ZERO) for day in oldest_first]
-    requests = {balance: [_use(day, balance, "requests") for day in oldest_first] for balance in Balance}
+    requests = [Series(one.label, [_use(day, one, "requests") for day in oldest_first]) for one in Balance]
     return [
-        {
-            "title": "Credits sold (dark) and spent (light), USD",
-            "data": json.dumps(
-                {"labels": labels, "datasets": [line("Sold", sold, "primary-600"), line("Spent", spent, "primary-300")]}
-            ),
-        },
-        {
-            "title": "Requests: OpenHands (dark), OhMyGPT (light)",
-            "data": json.dumps(
-                {
-                    "labels": labels,
-                    "datasets": [
-                        line(balance.label, requests[balance], colour)
-                        for balance, colour in zip(Balance, ("primary-600", "primary-300"), strict=True)
-                    ],
-                }
-            ),
-        },
+        draw(
+            key="credits",
+            title="Credits sold and spent",
+            unit="USD",
+            days=dates,
+            series=[Series("Sold", sold), Series("Spent", spent)],
+            show=_cents,
+        ),
+        draw(
+            key="requests",
+            title="Requests",
+            unit="requests",
+            days=dates,
+            series=requests,
+            show=lambda one: f"{one:,.0f}",
+        ),
     ]

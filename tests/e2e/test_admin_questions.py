@@ -21,6 +21,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from accounts import credits
 from accounts.models import Account, Balance
+from books.daily_figures import refresh_figures
 from payments import orders
 from payments.inbox import review
 from payments.models import Payment
@@ -229,6 +230,46 @@ def test_i_was_refunded_why_am_i_negative(desk_of: Callable[[str], Desk], insert
     desk.pictures("payment-refunded")
     desk.sidebar("Payments")
     desk.pictures("payments")
+
+
+def test_who_burns_most_and_which_model_loses_money(desk_of: Callable[[str], Desk], insert_user: InsertUser) -> None:
+    insert_user("alice", creditsNew=5)
+    for number in range(4):
+        log(f"req_{number:032d}", seconds=number, creditsCost=2, ownCost=1.5)
+    loss = log("req_" + "1055" * 8, creditsCost=0.5, ownCost=4, model="claude-opus-4-5", userId="bob")
+    refresh_figures()
+
+    desk = desk_of("Owner")
+    desk.sidebar("Business")
+    page = desk.page
+    models = page.get_by_role("region", name="By model")
+    row = models.get_by_role("row", name=re.compile("claude-opus-4-5"))
+    expect(row).to_contain_text("-$3.50 (loses money)")
+    customers = page.get_by_role("region", name="Top customers").get_by_role("row")
+    expect(customers.nth(1)).to_contain_text("alice")
+    expect(customers.nth(1)).to_contain_text("$8.00")
+    expect(page.get_by_label("In short")).to_contain_text("Margin of use")
+    expect(page.get_by_label("In short")).to_contain_text("-$1.50")
+    desk.pictures("business")
+
+    charged = page.get_by_role("figure", name="Charged, and the operator's cost")
+    yesterday = charged.locator(".chart-day").nth(-2)
+    expect(yesterday.locator(".chart-tip")).to_be_hidden()
+    yesterday.locator(".chart-hit").hover()
+    expect(yesterday.locator(".chart-tip")).to_be_visible()
+    expect(yesterday.locator(".chart-tip")).to_contain_text("Charged: $8.50")
+    charged.get_by_text("The values as a table").click()
+    expect(charged.get_by_role("table").get_by_role("row").nth(-2)).to_contain_text("$8.50$10.00")
+
+    desk.click(row.get_by_role("link", name="-$3.50 (loses money)"))
+    expect(page.get_by_label("What these rows come to")).to_contain_text("-$3.50")
+    expect(page.locator("#result_list tbody tr")).to_have_count(1)
+    expect(page.locator("#result_list tbody tr")).to_contain_text(loss[:16])
+    assert desk.clicks <= 2
+
+    others = desk_of("Billing admin").page
+    expect(others.get_by_text("Credits sold and spent").first).to_be_visible()
+    expect(others.get_by_role("link", name="Business")).to_have_count(0)
 
 
 def test_what_cost_me_5_dollars_yesterday(desk_of: Callable[[str], Desk], insert_user: InsertUser) -> None:
