@@ -25,7 +25,7 @@ LISTS |= {"Webhook events": EVENTS, "Requests": REQUESTS, "Refusals": REFUSALS, 
 
 @dataclass(frozen=True)
 class Page:
-    """An address, and which row of the report it belongs to. `is_cold`: today's figures are forgotten before."""
+    """An address, and which row of the report it belongs to. `is_cold`: no day has been counted before."""
 
     group: str
     address: str
@@ -105,6 +105,7 @@ def pages_of(database: Database[dict[str, Any]], *, now: datetime | None = None)
     yield Page("Dashboard, nothing counted yet", "/admin/", is_cold=True)
     yield Page("Dashboard", "/admin/")
     yield from (Page("Search box", _with("/admin/support/search/", q=text)) for text in SEARCHED)
+    yield from _business_pages(now)
     yield from _list_pages(now)
     yield from _account_pages(HEAVY, "the heavy account", now)
     yield from _account_pages(ACCOUNT, "an account", now)
@@ -114,6 +115,33 @@ def pages_of(database: Database[dict[str, Any]], *, now: datetime | None = None)
         yield Page("Short lists", f"/admin/{path}")
     for path in ("payments/promotion/add/", "proxy/modelprice/add/", "accounts/account/add/", "auth/user/add/"):
         yield Page("Forms", f"/admin/{path}")
+
+
+def _business_pages(now: datetime) -> Iterator[Page]:
+    """The owner's page, and the lists that only it leads to."""
+    for days in ("today", "7", "30", "90"):
+        yield Page("Business", _with("/admin/support/business/", days=days))
+    year = f"{now - timedelta(days=364):%Y-%m-%d}"
+    yield Page("Business: a year", _with("/admin/support/business/", first=year, last=f"{now:%Y-%m-%d}"))
+    for balance in ("openhands", "ohmygpt"):
+        for status, expiry in (("active", "usable"), ("active", "expired"), ("disabled", "")):
+            yield Page("Business: its lists", _with(ACCOUNTS, **{balance: "some"}, status=status, expiry=expiry))
+    for first in (now, now - timedelta(days=29), now - timedelta(days=89)):
+        period = (f"{first:%Y-%m-%d}", f"{now:%Y-%m-%d}")
+        paid, came, asked = (
+            dict(zip((f"{field}_from", f"{field}_to"), period, strict=True))
+            for field in ("completed_at", "received_at", "created_at")
+        )
+        for address in (
+            _with(PAYMENTS, status__exact="success", **paid),
+            _with(PAYMENTS, status__exact="success", through="sepay:VND", **paid),
+            _with(PAYMENTS, went_back="..".join(period), through="sepay:VND"),
+            _with(EVENTS, came="review", **came),
+            _with(EVENTS, came="dead", **came),
+            _with(REFUSALS, code="insufficient_credits", upstream="openhands", **asked),
+            _with(REQUESTS, upstream="ohmygpt", model=MODELS[0], result="failed", **asked),
+        ):
+            yield Page("Business: its lists", address)
 
 
 def _list_pages(now: datetime) -> Iterator[Page]:

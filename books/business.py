@@ -127,7 +127,9 @@ def read_business(*, first: date, last: date) -> Business:
 
 def read_held_last() -> Figures | None:
     """What customers held when it was counted last: of each balance in `balances`, and when `at`. None: not yet."""
-    latest = collection_of(DailyFigures).find_one({}, {"figures.held": 1}, sort=[("_id", -1)])
+    latest = collection_of(DailyFigures).find_one(
+        {"figures.held": {"$type": "object"}}, {"figures.held": 1}, sort=[("_id", -1)]
+    )
     found: Figures | None = (latest or {}).get("figures", {}).get("held")
     return found
 

@@ -35,6 +35,8 @@ EARLIER_SECONDS = 2.0
 JUST_COUNTED_SECONDS = 2
 MAX_RECONCILED = 50
 LIABILITY_SECONDS = 0.3
+MOST_ACCOUNTS_OF_A_PAGE = 100_000
+"""Of more, the sweeper alone reads the balances."""
 LATEST_PART = "figures.models"
 """What every day has that this release has counted."""
 
@@ -175,6 +177,8 @@ def _present(day: date, now: datetime, *, is_patient: bool) -> Figures:
 
 def _held_in_time(now: datetime) -> Figures | None:
     """What customers hold, unless there are too many accounts for a page to wait: a million take seconds."""
+    if collection_of(Account).estimated_document_count() > MOST_ACCOUNTS_OF_A_PAGE:
+        return None
     try:
         with pymongo.timeout(LIABILITY_SECONDS):
             return read_held(now=now)

@@ -12,6 +12,8 @@ from django.db.models import Model
 from pymongo import WriteConcern
 
 from accounts.models import Account, LedgerEntry
+from books.daily_figures import count_earlier_days, refresh_figures
+from books.models import DailyFigures
 from books.reconciliation import reconcile_account
 from development.invented_history import HEAVY, History
 from mongo.collections import Document, collection_of
@@ -20,6 +22,7 @@ from proxy.models import RefusedRequest, RequestLog
 from support.models import AuditEntry
 
 BATCH = 5000
+COUNTING_SECONDS = 3600.0
 WRITERS = 3
 """Batches on their way at once: while the server writes one, the next is made."""
 
@@ -41,6 +44,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--accounts", type=int, default=1_000_000)
         parser.add_argument("--requests", type=int, default=5_000_000)
+        parser.add_argument("--count-days", action="store_true", help="count each day, as the sweeper does by and by")
         parser.add_argument("--replace", action="store_true", help="remove what an earlier run inserted, first")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -54,6 +58,10 @@ class Command(BaseCommand):
         for model, documents in history.collections():
             self._insert(model, documents)
         reconcile_account(HEAVY)  # Adopts it, so that its page has something to add up.
+        if options["count_days"]:
+            collection_of(DailyFigures).delete_many({})
+            days = refresh_figures() + count_earlier_days(seconds=COUNTING_SECONDS)
+            self.stdout.write(f"{days} days counted")
 
     def _remove(self) -> None:
         for model, own in OWN.items():
