@@ -10,6 +10,7 @@ from books.day_parts import read_first_day, start_of
 from books.models import DailyFigures
 from money.amounts import ZERO, from_bson
 from mongo.collections import Document, collection_of
+from payments.inbox.events import count_needed
 from payments.rules.money_back import MoneyBack, read_money_back
 
 MOST_CUSTOMERS = 20
@@ -64,7 +65,7 @@ class Day:
     by_upstream: dict[str, Sums] | None
     paid: list[Figures] | None
     paid_usd: Decimal | None
-    needed: dict[str, int] | None
+    not_said: int | None
     refusals: dict[str, dict[str, int]] | None
     kept_refusals: list[Figures] | None
     has_models: bool
@@ -84,7 +85,8 @@ class Business:
     """Some days, the oldest first, and their sums.
 
     `most_of_others` is the most that a customer can have come to who is not among `customers` for never having been
-    among the largest of a day. `money_back` None: there is too much of it to be added up. `held` None: not counted yet.
+    among the largest of a day. `needed` is how many events needed review, or were given up. `money_back` None: there is
+    too much of it to be added up. `held` None: not counted yet.
     """
 
     days: list[Day]
@@ -92,6 +94,7 @@ class Business:
     customers: list[Customer]
     most_of_others: Decimal
     money_back: list[MoneyBack] | None
+    needed: dict[str, int]
     held: Figures | None
 
     @property
@@ -115,12 +118,14 @@ def read_business(*, first: date, last: date) -> Business:
     """
     days = read_days(first, last)
     customers, most_of_others = _customers(first, last, are_all=all(day.has_models for day in days))
+    start, end = start_of(first), start_of(last + timedelta(days=1))
     return Business(
         days=days,
         models=_models(first, last),
         customers=customers,
         most_of_others=most_of_others,
-        money_back=read_money_back(start=start_of(first), end=start_of(last + timedelta(days=1))),
+        money_back=read_money_back(start=start, end=end),
+        needed=count_needed(start=start, end=end),
         held=read_held_last(),
     )
 
@@ -150,7 +155,7 @@ def read_sums(*, first: date, last: date, upstream: str = "", model: str = "") -
 
 def read_days(first: date, last: date) -> list[Day]:
     """Each day from `first` to `last`, both included."""
-    parts = ("use", "margin.upstreams", "revenue", "paid_usd", "needed", "refusals", "kept_refusals")
+    parts = ("use", "margin.upstreams", "revenue", "paid_usd", "not_said", "refusals", "kept_refusals")
     shown = {f"figures.{part}": 1 for part in parts} | {"hasModels": {"$isArray": ["$figures.models"]}}
     found = collection_of(DailyFigures).aggregate([{"$match": _within(first, last)}, {"$project": shown}])
     stored = {str(one["_id"]): one for one in found}
@@ -165,7 +170,7 @@ def _within(first: date, last: date) -> Document:
 
 def _day(day: date, stored: Document | None, *, is_empty: bool) -> Day:
     if stored is None and is_empty:
-        return Day(day, {}, [], ZERO, {}, {}, [], has_models=True)
+        return Day(day, {}, [], ZERO, 0, {}, [], has_models=True)
     figures: Figures = (stored or {}).get("figures", {})
     usd = figures.get("paid_usd")
     return Day(
@@ -173,7 +178,7 @@ def _day(day: date, stored: Document | None, *, is_empty: bool) -> Day:
         by_upstream=_by_upstream(figures) if "use" in figures else None,
         paid=figures.get("revenue"),
         paid_usd=None if usd is None else Decimal(usd),
-        needed=figures.get("needed"),
+        not_said=figures.get("not_said"),
         refusals=figures.get("refusals"),
         kept_refusals=figures.get("kept_refusals"),
         has_models=bool((stored or {}).get("hasModels")),

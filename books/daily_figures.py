@@ -128,7 +128,7 @@ def count_day(
         "revenue": revenue,
         "paid_usd": paid_usd,
         "events": day_parts.read_events(day),
-        "needed": day_parts.read_needed(day),
+        "not_said": day_parts.count_not_said(day),
         "bad_signatures": sum(read_bad_signatures(day=day).values()),
         "refusals": {balance.value: read_refusals(upstream=balance, day=day) for balance in Balance},
         "kept_refusals": day_parts.read_kept_refusals(day, now=now),
@@ -144,7 +144,7 @@ def count_day(
     return figures
 
 
-_MADE_FROM = {"models": "use", "paid_usd": "revenue", "needed": "events"}
+_MADE_FROM = {"models": "use", "paid_usd": "revenue", "not_said": "events"}
 """What is known of a day only if what an earlier release counted of the same documents is what is there now."""
 
 

@@ -11,11 +11,10 @@ from books.daily_use import name_of_value, text_of_amount
 from money.amounts import ZERO, from_bson
 from money.expressions import exact, rounded
 from mongo.collections import IS_NO_LIST, Document, collection_of
-from payments.models import Payment, WebhookEvent
+from payments.models import WAITING_FOR_STAFF, Payment, WebhookEvent
 from payments.orders.prices import CURRENCY, RECEIVED, rate_expression
 from proxy.models import RefusedRequest, RequestLog
 
-Status = WebhookEvent.Status
 Figures = dict[str, Any]
 BEFORE_ALL = datetime(1970, 1, 2, tzinfo=UTC)
 
@@ -91,21 +90,12 @@ def read_events(day: date) -> Figures:
     return {str(row["_id"]): row["count"] for row in _aggregate(WebhookEvent, within("receivedAt", day), group)}
 
 
-def read_needed(day: date) -> Figures:
-    """How many of the events that came needed review, or were given up, whatever became of them since.
-
-    `not_said` is how many of them have moved on, and were stored by a release that did not keep it.
-    """
-    is_review, is_dead = ({"$eq": ["$status", status.value]} for status in (Status.REVIEW, Status.DEAD))
-    waits = {"$or": [is_review, is_dead]}
-    counted: dict[str, Document] = {
-        "review": {"$or": [{"$eq": ["$neededReview", True]}, is_review]},
-        "dead": {"$or": [{"$eq": ["$gaveUp", True]}, is_dead]},
-        "not_said": {"$and": [{"$eq": [{"$type": "$neededReview"}, "missing"]}, {"$not": waits}]},
-    }
-    group: Document = {"_id": None, **{name: {"$sum": {"$cond": [is_it, 1, 0]}} for name, is_it in counted.items()}}
-    found = next(iter(_aggregate(WebhookEvent, within("receivedAt", day), group)), {})
-    return {name: found.get(name, 0) for name in counted}
+def count_not_said(day: date) -> int:
+    """How many of the events that came have moved on, and were stored before it was kept of each what it needed."""
+    waiting = [status.value for status in WAITING_FOR_STAFF]
+    is_old = {"$and": [{"$eq": [{"$type": "$neededReview"}, "missing"]}, {"$not": {"$in": ["$status", waiting]}}]}
+    group: Document = {"_id": None, "count": {"$sum": {"$cond": [is_old, 1, 0]}}}
+    return sum(row["count"] for row in _aggregate(WebhookEvent, within("receivedAt", day), group))
 
 
 def read_kept_refusals(day: date, *, now: datetime) -> list[Figures] | None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError
-from django.db.models import F
+from django.db.models import F, Q
 
 from mongo.errors import DATABASE_FAILURES
 from payments.errors import ChangedMeanwhile, StorageUnavailable
@@ -35,6 +35,21 @@ class Delivery:
 def body_fields(body: bytes) -> dict[str, Any]:
     """The fields of an event that hold its body and the body's fingerprint."""
     return {"body": body, "body_sha256": hashlib.sha256(body).hexdigest()}
+
+
+# What an older release stored says it by its status alone, as long as it waits.
+NEEDED = {
+    "review": Q(needed_review=True) | Q(status=Status.REVIEW),
+    "dead": Q(gave_up=True) | Q(status=Status.DEAD),
+}
+"""The events that needed review, and those that were given up, whatever became of them since."""
+MOST_COUNTED = 10_000
+
+
+def count_needed(*, start: datetime, end: datetime) -> dict[str, int]:
+    """How many of each came from `start` up to, not including, `end`: at most `MOST_COUNTED`."""
+    came = WebhookEvent.objects.filter(received_at__gte=start, received_at__lt=end).order_by()
+    return {name: came.filter(is_meant)[:MOST_COUNTED].count() for name, is_meant in NEEDED.items()}
 
 
 def insert_or_count(event: WebhookEvent) -> Delivery:

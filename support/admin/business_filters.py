@@ -7,13 +7,15 @@ from django.db.models import Q
 from django.http import HttpRequest
 
 from books.day_parts import start_of
-from payments.models import WebhookEvent
+from payments.inbox.events import NEEDED
 from payments.orders.prices import DEFAULT_CURRENCY
 from payments.providers import label_of
 from payments.rules.money_back import MoneyBack, read_money_back
 from support.admin.lists import ChoiceFilter
 from support.typed import NotUnderstood, read_day, shorten
 
+NO_PROVIDER = "unknown"
+"""What revenue calls payments that name none."""
 BETWEEN = ".."
 """Between the two days of a period in an address."""
 
@@ -53,6 +55,8 @@ class ThroughFilter(LinkedFilter):
         if not mark:
             return queryset
         is_provider = Q(provider=provider) | Q(provider=None, payment_method=provider)
+        if provider == NO_PROVIDER:
+            is_provider |= Q(provider=None, payment_method=None)
         is_currency = Q(currency__in=[currency.upper(), currency.lower(), currency.capitalize()])
         if currency.upper() == DEFAULT_CURRENCY:
             is_currency |= Q(currency=None) | Q(currency="")
@@ -116,10 +120,5 @@ class CameFilter(ChoiceFilter):
         return [("review", "Needed review"), ("dead", "Were given up")]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        # What an older release stored says it by its status alone, as long as it waits.
-        conditions = {
-            "review": Q(needed_review=True) | Q(status=WebhookEvent.Status.REVIEW),
-            "dead": Q(gave_up=True) | Q(status=WebhookEvent.Status.DEAD),
-        }
-        condition = conditions.get(self.value() or "")
+        condition = NEEDED.get(self.value() or "")
         return queryset.filter(condition) if condition else queryset

@@ -107,7 +107,7 @@ _PARTS = {
     "by_upstream": "have not been counted yet, so nothing of them is in these sums",
     "has_models": "were counted without models and customers, which are not known of them",
     "paid_usd": "were counted without what payments were worth in USD, which is not known of them",
-    "needed": "were counted without what needed review, which is not known of them",
+    "not_said": "were counted without what events needed, so that there may have been more",
 }
 
 

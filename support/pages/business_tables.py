@@ -1,6 +1,5 @@
 """What the owner's page shows of some days: cards, charts and tables, with the address of the list of each number."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
@@ -356,22 +355,12 @@ def refusals_table(found: Business, *, today: date) -> Table:
 
 def events_table(found: Business) -> Table:
     """What needed a person, whatever became of it since."""
-    sums = _added(day.needed for day in found.days)
     days = days_of(found, "received_at")
     rows = [
-        Row((Cell(label), Cell(f"{sums.get(name, 0):,}", list_url(WebhookEvent, came=name, **days))))
+        Row((Cell(label), Cell(f"{found.needed[name]:,}", list_url(WebhookEvent, came=name, **days))))
         for name, label in (("review", "Needed review"), ("dead", "Were given up"))
-        if sums
     ]
     notes = []
-    if not_said := sums.get("not_said", 0):
+    if not_said := sum(day.not_said or 0 for day in found.days):
         notes.append(f"Of {not_said:,} more, which an earlier release stored, it is not known whether they did.")
     return Table("events", "Events that came and needed somebody", ("", "Events"), rows, notes=notes)
-
-
-def _added(counts: Iterable[dict[str, int] | None]) -> dict[str, int]:
-    sums: dict[str, int] = {}
-    for one in counts:
-        for name, count in (one or {}).items():
-            sums[name] = sums.get(name, 0) + count
-    return sums

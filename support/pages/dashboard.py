@@ -12,11 +12,12 @@ from django.utils import timezone
 
 from accounts.models import UNDER_REVIEW_AFTER, Account, Balance
 from books.daily_figures import count_day, refresh_figures
-from books.day_parts import Figures
+from books.day_parts import Figures, start_of
 from books.models import DailyFigures
 from books.reconciliation import LastRun, read_last_run
 from money.amounts import ZERO
 from payments.inbox.alarms import InboxHealth, read_health
+from payments.inbox.events import count_needed
 from payments.models import WebhookEvent
 from payments.orders.promotions import find_promotion
 from payments.orders.purchasing import read_purchasing
@@ -65,7 +66,7 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "revenue_rows": _revenue_rows(periods),
         "margin_columns": MARGIN_COLUMNS,
         "margin_rows": _margin_rows(ordered) if sees_margin(user) else None,
-        "webhook_rows": [(label, [read(days) for days in periods.values()]) for label, read in _WEBHOOK_ROWS],
+        "webhook_rows": _webhook_rows(periods, today),
         "alarms": _alarms(read_health()),
         "alerts": _alerts(current, ordered, today, has_margin=sees_margin(user)),
         "liability": [(f"{balance.label} credits", _outstanding(current, balance)) for balance in Balance],
@@ -198,31 +199,27 @@ def _loss_alerts(days: list[Figures], today: date) -> list[dict[str, str]]:
     return losses[:MOST_LOSSES] + ([_alert("danger", f"Other days at a loss: {more}")] if more > 0 else [])
 
 
-def _events(*statuses: str) -> Any:
-    def read(days: list[Figures]) -> str:
-        counts = (day.get("events", {}) for day in days)
-        return f"{sum(n for day in counts for status, n in day.items() if not statuses or status in statuses):,}"
-
-    return read
-
-
-def _needed(name: str) -> Any:
-    """How many came that needed somebody, whatever became of them; at least, of days of an earlier release."""
-
-    def read(days: list[Figures]) -> str:
-        counts = [day["needed"] or {} for day in days if "needed" in day]
-        is_least = any(day and not day.get("needed") for day in days)
-        return f"{sum(one.get(name, 0) for one in counts):,}{' or more' if is_least else ''}"
-
-    return read
+def _needed_rows(today: date) -> list[tuple[str, list[str]]]:
+    """How many of the events of each period needed somebody, whatever became of them since."""
+    end = start_of(today + timedelta(days=1))
+    counts = [count_needed(start=end - timedelta(days=length), end=end) for length in PERIODS.values()]
+    rows = (("Needed review", "review"), ("Gave up", "dead"))
+    return [(label, [f"{one[name]:,}" for one in counts]) for label, name in rows]
 
 
-_WEBHOOK_ROWS = [
-    ("Events received", _events()),
-    ("Needed review", _needed("review")),
-    ("Gave up", _needed("dead")),
+def _received(days: list[Figures]) -> str:
+    return f"{sum(count for day in days for count in day.get('events', {}).values()):,}"
+
+
+_WEBHOOK_ROWS: list[tuple[str, Callable[[list[Figures]], str]]] = [
+    ("Events received", _received),
     ("Refused: bad signature", lambda days: f"{sum(day.get('bad_signatures', 0) for day in days):,}"),
 ]
+
+
+def _webhook_rows(periods: dict[str, list[Figures]], today: date) -> list[tuple[str, list[str]]]:
+    received, *others = [(label, [read(days) for days in periods.values()]) for label, read in _WEBHOOK_ROWS]
+    return [received, *_needed_rows(today), *others]
 
 
 def _outstanding(current: Figures, balance: Balance) -> str:
