@@ -2,6 +2,8 @@
 
 from django.apps import AppConfig
 
+from mongo.contrib.apps import MongoAdminConfig
+
 
 class BillingSiteConfig(AppConfig):
     name = "billing_site"
@@ -9,3 +11,9 @@ class BillingSiteConfig(AppConfig):
 
     def ready(self) -> None:
         from billing_site import checks  # noqa: F401  (importing registers the checks)
+
+
+class StaffAdminConfig(MongoAdminConfig):
+    """The admin, with the staff's site."""
+
+    default_site = "support.access.site.StaffSite"

@@ -52,10 +52,10 @@ PUBLIC_URLS = {
 
 INSTALLED_APPS = [
     "billing_site.apps.BillingSiteConfig",
-    "unfold",
+    "unfold.apps.BasicAppConfig",  # Without its site: ours is named by the admin's app config.
     "unfold.contrib.filters",
     "mongo.apps.MongoConfig",
-    "mongo.contrib.apps.MongoAdminConfig",
+    "billing_site.apps.StaffAdminConfig",
     "mongo.contrib.apps.MongoAuthConfig",
     "mongo.contrib.apps.MongoContentTypesConfig",
     "mongo.contrib.apps.MongoSessionsConfig",
@@ -403,7 +403,9 @@ UNFOLD = {
     "SCRIPTS": ["support.pages.navigation.script"],
     "ACCOUNT": {
         "navigation": [
-            {"title": "Second factor", "icon": "phonelink_lock", "link": reverse_lazy("support:second_factor")}
+            {"title": "Change password", "icon": "password", "link": reverse_lazy("admin:password_change")},
+            {"title": "Second factor", "icon": "phonelink_lock", "link": reverse_lazy("support:second_factor")},
+            {"title": "Backup codes", "icon": "pin", "link": reverse_lazy("support:backup_codes")},
         ]
     },
     "LOGIN": {"form": "support.access.login.LoginForm"},

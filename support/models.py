@@ -92,6 +92,7 @@ class SecondFactor(models.Model):
     secret = models.CharField(max_length=255, editable=False)
     last_step = models.BigIntegerField(db_column="lastStep", default=0, editable=False)
     confirmed_at = models.DateTimeField(db_column="confirmedAt", editable=False)
+    backup_hashes = models.JSONField(db_column="backupHashes", null=True, editable=False)
 
     class Meta:
         db_table = "second_factors"
@@ -99,3 +100,22 @@ class SecondFactor(models.Model):
 
     def __str__(self) -> str:
         return self.username
+
+
+class SavedFilter(models.Model):
+    """A search and filters of one list, kept by one staff user under a name. Nobody else sees or deletes it."""
+
+    user_key = models.CharField(max_length=40, db_column="userKey")
+    list_name = models.CharField(max_length=60, db_column="list")
+    name = models.CharField(max_length=60)
+    query = models.CharField(max_length=1000)
+
+    class Meta:
+        db_table = "saved_filters"
+        default_permissions = ()
+        ordering = ("name",)
+        constraints = (models.UniqueConstraint(fields=["user_key", "list_name", "name"], name="saved_filter_unique"),)
+        indexes = (models.Index(fields=["user_key", "list_name", "name"], name="saved_filter_list"),)
+
+    def __str__(self) -> str:
+        return self.name

@@ -16,9 +16,10 @@ from unfold.widgets import BASE_INPUT_CLASSES
 
 from support.access import password_turns
 from support.access.client_address import address_of
+from support.access.code_field import LONGEST
 from support.access.known_devices import known_device, remember_device
 from support.access.lockout import LOCK_TIME, MAX_FAILURES, count_attempt, forget_attempts, forgive_attempt
-from support.access.second_factor import PASSED, factor_of, use_code
+from support.access.second_factor import PASSED, factor_of, use_any_code
 from support.audit.refused_log_ins import Problem, record_refused_log_in
 
 MOST_OF_AN_ADDRESS = 30
@@ -30,12 +31,10 @@ class LoginForm(AuthenticationForm):
     """The log-in of staff: too many wrong passwords or codes in a row are refused for `LOCK_TIME`."""
 
     code = forms.CharField(
-        label="Code of your authenticator app, if you have set one up",
+        label="Code of your authenticator app, if you have set one up, or a backup code",
         required=False,
-        max_length=10,
-        widget=forms.TextInput(
-            attrs={"autocomplete": "one-time-code", "inputmode": "numeric", "class": " ".join(BASE_INPUT_CLASSES)}
-        ),
+        max_length=LONGEST,
+        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "class": " ".join(BASE_INPUT_CLASSES)}),
     )
 
     def clean(self) -> dict[str, Any]:
@@ -83,7 +82,7 @@ class LoginForm(AuthenticationForm):
         factor = factor_of(user)
         if factor is None:
             return
-        if not use_code(user, self.cleaned_data.get("code", "")):
+        if not use_any_code(user, self.cleaned_data.get("code", "")):
             address = address_of(self.request)
             record_refused_log_in(name=user.get_username(), problem=Problem.WRONG_CODE, address=address)
             raise ValidationError(

@@ -21,8 +21,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
-from unfold.widgets import UnfoldAdminTextInputWidget
 
+from support.access.backup_codes import use_backup_code
+from support.access.code_field import code_field
 from support.access.lockout import count_attempt, forget_attempts
 from support.access.sealed import Unreadable, seal, unseal
 from support.audit.actors import actor_of
@@ -87,19 +88,19 @@ def use_code(user: User, code: str, *, now: float | None = None) -> bool:
     return bool(unused.update(last_step=step, secret=seal(secret)))
 
 
+def use_any_code(user: User, code: str) -> bool:
+    """Whether a code of the app is right and unused, or is an unused backup code; it is used by that."""
+    return use_code(user, code) or use_backup_code(user, code)
+
+
 # --- Setting it up -----------------------------------------------------------------------------------------------
 
 
-def _code_field(label: str) -> forms.CharField:
-    attributes = {"autocomplete": "one-time-code", "inputmode": "numeric"}
-    return forms.CharField(label=label, max_length=10, widget=UnfoldAdminTextInputWidget(attrs=attributes))
-
-
 class SetUpForm(forms.Form):
-    """The first code of the new app; who has one already proves it by a code of the old app."""
+    """The first code of the new app; who has one already proves it by a code of the old app, or a backup code."""
 
-    code = _code_field("Code that the new app shows now")
-    old_code = _code_field("Code that the old app shows now")
+    code = code_field("Code that the new app shows now")
+    old_code = code_field("Code that the old app shows now, or a backup code", has_letters=True)
 
     def __init__(self, *args: Any, user: User, secret: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -126,7 +127,7 @@ class SetUpForm(forms.Form):
         attempts = f"second factor of {self.user.pk}"
         if not count_attempt(attempts):
             self.add_error("old_code", "Too many wrong codes. Try again in 15 minutes.")
-        elif use_code(self.user, code):
+        elif use_any_code(self.user, code):
             forget_attempts(attempts)
         else:
             self.add_error("old_code", "Enter the code that the old app shows now. Each code works only once.")
@@ -163,6 +164,7 @@ def _confirm(request: HttpRequest, user: User, form: SetUpForm) -> None:
         "secret": seal(form.secret),
         "last_step": form.step,
         "confirmed_at": timezone.now(),
+        "backup_hashes": None,  # Those of the old app go with it.
     }
     SecondFactor.objects.update_or_create(pk=str(user.pk), defaults=fields)
     del request.session[PENDING]

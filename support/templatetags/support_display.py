@@ -123,3 +123,15 @@ def key_list(context: dict[str, Any], account: Any) -> dict[str, Any]:
     from support.admin.key_rows import rows_of
 
     return {"rows": rows_of(account, context["request"].user), "problem": account.unreadable.get("keys")}
+
+
+@register.inclusion_tag("support/saved_filters.html", takes_context=True)
+def saved_filters(context: dict[str, Any], changelist: Any) -> dict[str, Any]:
+    """What this staff member has saved of a list's filters, and the form that saves what is shown."""
+    # Django imports tag libraries while the admin is still being imported.
+    from support.pages.saved_filters import saved_filters_of
+
+    return {
+        "saved": saved_filters_of(context["request"], changelist),
+        "csrf_token": context.get("csrf_token"),
+    }

@@ -104,7 +104,7 @@ NEW_INDEXES = {
 }
 """What versions after the dump's added."""
 NEW_RIGHTS = {
-    "django_content_type": {"refusedrequest", "refusalcount", "releasedrole"},
+    "django_content_type": {"refusedrequest", "refusalcount", "releasedrole", "savedfilter"},
     "auth_permission": {"view_refusedrequest", "view_margin"},
 }
 """The models that they added, and the rights: to see what was refused for every role, the margin for the new one."""

@@ -92,11 +92,19 @@ PAGES: dict[str, Roles] = {
     "support:help": ALL,
     "support:search": ALL,
     "support:second_factor": ALL,
+    "support:backup_codes": ALL,
     "support:timeline": ALL,
     "support:timeline_requests": ALL,
 }
 SEVERAL_PAGES = {"support:dialog", "support:bulk", "support:export"}  # One for each action, or each list.
-NO_PAGES = {"admin:login", "admin:logout", "admin:view_on_site", "support:find_key"}
+NO_PAGES = {
+    "admin:login",
+    "admin:logout",
+    "admin:view_on_site",
+    "support:find_key",
+    "support:save_filter",
+    "support:delete_filter",
+}
 DIALOGS: dict[tuple[str, str], tuple[Roles, dict[str, str]]] = {
     ("account", "transfer"): (SUPPORT, {"source": "ohmygpt", "amount": "4"}),
     ("account", "adjust"): (BILLING, {"balance": "openhands", "direction": "add", "amount": "4"}),
