@@ -56,6 +56,7 @@ from support.admin.filters import (
     StatusFilter,
     UnreadableFilter,
 )
+from support.search.orders import payments_with_code
 
 BALANCE_LABELS = {balance: f"{balance.label} credits (port {port_of(balance)})" for balance in Balance}
 WHOLE_KEY_LENGTH = 32
@@ -124,7 +125,7 @@ class AccountAdmin(BigCollectionAdmin):
     """Find an account, see what it has, change its role or Discord id. Money is read-only here."""
 
     form = AccountForm
-    search_help_text = "Name, API key or its first characters, Discord id"
+    search_help_text = "Name, API key or its first characters, Discord id, order code"
     list_display = ("name", "status", "openhands_usd", "ohmygpt_usd", "expiry", "key", "purchased")
     list_display_links = ("name",)
     actions = ("transfer_selected", "expiry_selected", "disable_selected", "enable_selected")
@@ -237,13 +238,17 @@ class AccountAdmin(BigCollectionAdmin):
     )
 
     def find(self, text: str) -> Q:
-        """Accounts by name, by the first characters of their key, or by Discord id."""
+        """Accounts by name, by the first characters of their key, by Discord id, or by an order code."""
         if text.startswith("sk-"):
             # No more than pages show of a key: a longer prefix would let one find it letter by letter.
             prefix = text[:16].rstrip("….")
             return starts_with("api_key_prefix", prefix) | starts_with("legacy_api_key", prefix)
         condition = name_starts_with("username", text)
-        return condition | Q(discord_id=text) if is_digits(text) else condition
+        condition = condition | Q(discord_id=text) if is_digits(text) else condition
+        if Account.objects.filter(condition).exists():
+            return condition
+        owners = [payment.user_id for payment in payments_with_code(text) if payment.user_id]
+        return Q(pk__in=owners) if owners else condition
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """By the index that serves the filter."""
@@ -349,7 +354,7 @@ def show_key_once(model_admin: Any, request: HttpRequest, account: Account, api_
 class LedgerEntryAdmin(ReadOnlyAdmin):
     """Every movement of credits but the use by requests, which stands in the request log."""
 
-    search_help_text = "Account name or operation id"
+    search_help_text = "Account name, operation id or order code"
     list_display = ("time", "account_page", "balance_name", "kind_name", "amount_usd", "after_usd", "actor", "reason")
     list_display_links = ("time",)
     list_filter = ("balance", "kind", ("created_at", DayRangeFilter))
@@ -371,4 +376,7 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
     after_usd = usd("balance_after", "balance after")
 
     def find(self, text: str) -> Q:
-        return first_match(LedgerEntry.objects, Q(operation=text)) or name_is("account_id", text)
+        found = first_match(LedgerEntry.objects, Q(operation=text), name_is("account_id", text))
+        if found is None and (operations := [f"payment:{payment.pk}" for payment in payments_with_code(text)]):
+            return Q(operation__in=operations)
+        return found or name_is("account_id", text)

@@ -161,6 +161,20 @@ def test_who_may_not_see_something_does_not_find_it(log_in: LogIn, order: Paymen
         role.delete()
 
 
+def test_lists_find_by_order_code(admin_client: Client, order: Payment) -> None:
+    send_money(f"chuyen tien {order}")
+    typed = f"{str(order)[:3]} {str(order)[3:]}".lower()
+
+    def rows(address: str, text: str) -> list[Any]:
+        return list(admin_client.get(address, {"q": text}).context["cl"].result_list)
+
+    assert [account.pk for account in rows("/admin/accounts/account/", typed)] == ["alice"]
+    assert [account.pk for account in rows("/admin/accounts/account/", "ali")] == ["alice"]
+    assert rows("/admin/accounts/account/", "nobody at all") == []
+    (entry,) = rows("/admin/accounts/ledgerentry/", typed)
+    assert (entry.account_id, entry.kind, entry.amount) == ("alice", "purchase", 20)
+
+
 def test_two_exact_hits_are_both_shown(admin_client: Client, order: Payment, insert_user: InsertUser) -> None:
     insert_user("bob", discordId="123456789012345678")
     assert led_to(admin_client, "123456789012345678") == f"{SEARCH}?q=123456789012345678"
