@@ -210,36 +210,30 @@ def _models(first: date, last: date) -> dict[tuple[str, str], Sums]:
 
 def _customers(first: date, last: date, *, are_all: bool) -> tuple[list[Customer], Decimal]:
     """The customers for whom the most was charged; and the most that one who was never kept can have come to."""
-    group: Document = {"_id": "$customers.rows.account", "cutDays": {"$sum": {"$cond": ["$isCut", 1, 0]}}}
-    group |= {
-        name: {"$sum": f"$customers.rows.{name}"} for name in (*_COUNTS, "uncollected", "charged_known", "own_cost")
-    }
-    group["charged"] = {"$sum": "$customers.rows.cost"}
-    most = {"$toDecimal": "$customers.most_of_others"}
+    collection = collection_of(DailyFigures)
+    counted: Document = {**_within(first, last), "customers.rows": {"$exists": True}}
+    most = {day["_id"]: Decimal(day["customers"]["most_of_others"]) for day in collection.find(counted, _MOST)}
+    cut_days = [day for day, amount in most.items() if amount > 0]
+    rows = "$customers.rows"
+    group: Document = {"_id": f"{rows}.account", "charged": {"$sum": f"{rows}.cost"}}
+    group |= {name: {"$sum": f"{rows}.{name}"} for name in (*_COUNTS, "charged_known", "own_cost")}
+    group["cutDays"] = {"$sum": {"$cond": [{"$in": ["$_id", cut_days]}, 1, 0]}} if cut_days else {"$max": 0}
     pipeline: list[Document] = [
-        {"$match": {**_within(first, last), "customers.rows": {"$exists": True}}},
-        {"$project": {"customers": 1, "most": most, "isCut": {"$gt": [most, 0]}}},
-        {
-            "$facet": {
-                "cut": [
-                    {"$group": {"_id": None, "days": {"$sum": {"$cond": ["$isCut", 1, 0]}}, "most": {"$sum": "$most"}}}
-                ],
-                "customers": [
-                    {"$unwind": "$customers.rows"},
-                    {"$group": group},
-                    {"$sort": {"charged": -1, "_id": 1}},
-                    {"$limit": MOST_CUSTOMERS},
-                ],
-            }
-        },
+        {"$match": counted},
+        {"$project": {"customers.rows": 1}},
+        {"$unwind": rows},
+        {"$group": group},
+        {"$sort": {"charged": -1, "_id": 1}},
+        {"$limit": MOST_CUSTOMERS},
     ]
-    (found,) = collection_of(DailyFigures).aggregate(pipeline)
-    cut = found["cut"][0] if found["cut"] else {"days": 0, "most": 0}
     customers = [
-        Customer(row["_id"], sums_of(row), is_exact=are_all and row["cutDays"] == cut["days"])
-        for row in found["customers"]
+        Customer(row["_id"], sums_of(row), is_exact=are_all and row["cutDays"] == len(cut_days))
+        for row in collection.aggregate(pipeline)
     ]
-    return customers, from_bson(cut["most"])
+    return customers, sum(most.values(), ZERO)
+
+
+_MOST = {"customers.most_of_others": 1}
 
 
 def _amount(value: object) -> Decimal:

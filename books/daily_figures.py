@@ -32,7 +32,7 @@ DAYS_KEPT_READY = 31
 EARLIER_DAYS = 400
 """Days before these that the sweeper counts little by little, so that longer periods can be asked for."""
 EARLIER_SECONDS = 2.0
-JUST_COUNTED_SECONDS = 2
+JUST_COUNTED_SECONDS = 5
 MAX_RECONCILED = 50
 LIABILITY_SECONDS = 0.3
 MOST_ACCOUNTS_OF_A_PAGE = 100_000

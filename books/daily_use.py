@@ -17,10 +17,11 @@ MOST_MODELS = 50
 """Models whose margin the dashboard is told of each day: those for which the most was charged or paid."""
 KEPT_MODELS = 300
 """Models that are kept each day, by upstream. What others come to is what is left of the upstream's sum."""
-KEPT_CUSTOMERS = 200
+KEPT_CUSTOMERS = 100
 """Customers that are kept each day: those for whom the most was charged or paid."""
 
 _SUMS = ("requests", "errors", "cost", "uncollected", "known", "charged_known", "own_cost")
+_OF_CUSTOMERS = ("requests", "errors", "cost", "known", "charged_known", "own_cost")
 _SIZE: Document = {"$set": {"size": {"$max": ["$cost", "$own_cost"]}}}
 
 
@@ -122,7 +123,7 @@ def _margin(sums: Document) -> Figures:
 
 def _customers(rows: Iterable[Document], count: list[Document]) -> Figures:
     """The largest customers, how many there were, and the most that one who is not among them can have come to."""
-    kept = [{"account": name_of_value(row["_id"]), **{name: row[name] for name in _SUMS}} for row in rows]
+    kept = [{"account": name_of_value(row["_id"]), **{name: row[name] for name in _OF_CUSTOMERS}} for row in rows]
     number = count[0]["customers"] if count else 0
     sizes = [max(from_bson(row["cost"]), from_bson(row["own_cost"])) for row in kept]
     return {"rows": kept, "count": number, "most_of_others": f"{sizes[-1]:f}" if number > len(kept) else "0"}

@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from accounts.models import Account, Balance
 from money.amounts import format_usd
 from mongo.unreadable import id_of_text, is_odd_id, text_of_id
 
@@ -182,6 +183,11 @@ def list_url(model: type[Model], /, **filters: str) -> str:
     """The address of a model's list, filtered."""
     address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
     return address + ("?" + "&".join(f"{key}={quote_url(value)}" for key, value in filters.items()) if filters else "")
+
+
+def usable_list(balance: Balance) -> str:
+    """The address of the list of accounts that have credits of a balance which can be spent."""
+    return list_url(Account, **{balance.value: "some"}, status="active", expiry="usable")
 
 
 def link(address: str, text: str) -> SafeString:

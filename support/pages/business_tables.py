@@ -12,7 +12,7 @@ from money.amounts import ZERO
 from payments.models import Payment, WebhookEvent
 from payments.providers import label_of
 from proxy.models import RefusedRequest, RequestLog
-from support.admin.display import account_url, list_url, show_money
+from support.admin.display import account_url, list_url, show_money, usable_list
 from support.admin.dollars import CENT, usd
 from support.admin.filters import WHY_REFUSED
 from support.pages.charts import Chart, Series, draw
@@ -102,7 +102,6 @@ def _held_card(found: Business, balance: Balance) -> Card:
     if not found.held:
         return Card(title, "being counted", [])
     held = found.held["balances"][balance.value]
-    usable = list_url(Account, **{balance.value: "some"}, status="active", expiry="usable")
     lines = [
         Cell("They can be spent: the account is not disabled, the credits have not expired."),
         Cell(f"{usd(-Decimal(held['debts']))} owed by accounts below $0", list_url(Account, **{balance.value: "debt"})),
@@ -110,7 +109,7 @@ def _held_card(found: Business, balance: Balance) -> Card:
         Cell(f"{usd(Decimal(held['expired']))} expired, and not yet taken off", _expired(balance)),
         Cell(f"Counted at {found.held['at'][:19].replace('T', ' ')} UTC, without what running requests hold."),
     ]
-    return Card(title, usd(Decimal(held["usable"])), lines, usable)
+    return Card(title, usd(Decimal(held["usable"])), lines, usable_list(balance))
 
 
 def _disabled(balance: Balance) -> str:
@@ -124,51 +123,49 @@ def _expired(balance: Balance) -> str:
 # --- By day -----------------------------------------------------------------------------------------------------------
 
 
+MOST_COLUMNS = 92
+"""Of more days, a chart shows each week."""
+Values = list[Decimal | None]
+
+
 def charts_of(found: Business) -> list[Chart]:
     """Net revenue, what was charged and what it cost, requests, and refusals for want of credits."""
-    days = [day.day for day in found.days]
     back: dict[date, Decimal] = {}
     for one in found.money_back or ():
         back[one.at.date()] = back.get(one.at.date(), ZERO) + one.usd
-    net = [None if day.paid_usd is None else day.paid_usd - back.get(day.day, ZERO) for day in found.days]
+    net: Values = [None if day.paid_usd is None else day.paid_usd - back.get(day.day, ZERO) for day in found.days]
+    if found.money_back is None:
+        net = [None] * len(net)
     use = [None if day.by_upstream is None else total(day.by_upstream.values()) for day in found.days]
+    charged: Values = [None if one is None else one.charged for one in use]
+    requests = {balance.label: [_requests(day, balance) for day in found.days] for balance in Balance}
+    refused = {WHY_REFUSED[code]: [_refused(day, code) for day in found.days] for code in NO_CREDITS}
+    cost = {"Charged": charged, "Operator's cost, where known": [_cost(one) for one in use]}
+    charts: tuple[tuple[str, str, str, dict[str, Values]], ...] = (
+        ("revenue", "Net revenue", "USD", {"Paid less what went back": net}),
+        ("margin", "Charged, and the operator's cost", "USD", cost),
+        ("requests", "Requests", "requests", requests),
+        ("refusals", "Refused for want of credits (402)", "requests", refused),
+    )
+    length = 1 if len(found.days) <= MOST_COLUMNS else 7
     return [
         draw(
-            key="revenue",
-            title="Net revenue",
-            unit="USD",
-            days=days,
-            show=usd,
-            series=[Series("Paid less what went back", net)],
-        ),
-        draw(
-            key="margin",
-            title="Charged, and the operator's cost",
-            unit="USD",
-            days=days,
-            show=usd,
-            series=[
-                Series("Charged", [None if one is None else one.charged for one in use]),
-                Series("Operator's cost, where known", [_cost(one) for one in use]),
-            ],
-        ),
-        draw(
-            key="requests",
-            title="Requests",
-            unit="requests",
-            days=days,
-            show=_count,
-            series=[Series(balance.label, [_requests(day, balance) for day in found.days]) for balance in Balance],
-        ),
-        draw(
-            key="refusals",
-            title="Refused for want of credits (402)",
-            unit="requests",
-            days=days,
-            show=_count,
-            series=[Series(WHY_REFUSED[code], [_refused(day, code) for day in found.days]) for code in NO_CREDITS],
-        ),
+            key=key,
+            title=title,
+            unit=unit,
+            days=[day.day for day in found.days[::length]],
+            series=[Series(label, _each(values, length)) for label, values in series.items()],
+            show=usd if unit == "USD" else _count,
+            length=length,
+        )
+        for key, title, unit, series in charts
     ]
+
+
+def _each(values: Values, length: int) -> Values:
+    """The sums of so many values each; not known where one of them is not."""
+    groups = (values[start : start + length] for start in range(0, len(values), length))
+    return [None if None in group else sum((one for one in group if one is not None), ZERO) for group in groups]
 
 
 def _cost(sums: Sums | None) -> Decimal | None:
@@ -363,4 +360,4 @@ def events_table(found: Business) -> Table:
     notes = []
     if not_said := sum(day.not_said or 0 for day in found.days):
         notes.append(f"Of {not_said:,} more, which an earlier release stored, it is not known whether they did.")
-    return Table("events", "Events that came and needed somebody", ("", "Events"), rows, notes=notes)
+    return Table("events", "Events that came and needed somebody", ("What they needed", "Events"), rows, notes=notes)

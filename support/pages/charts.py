@@ -90,9 +90,19 @@ class Chart:
 
 
 def draw(
-    *, key: str, title: str, unit: str, days: Sequence[date], series: Sequence[Series], show: Callable[[Decimal], str]
+    *,
+    key: str,
+    title: str,
+    unit: str,
+    days: Sequence[date],
+    series: Sequence[Series],
+    show: Callable[[Decimal], str],
+    length: int = 1,
 ) -> Chart:
-    """A chart of some days, of at most as many series as there are `SHADES`. `show` writes a value; `unit` names it."""
+    """A chart of some days, of at most as many series as there are `SHADES`. `show` writes a value; `unit` names it.
+
+    With a `length` each value is of so many days, of which `days` has the first.
+    """
     known = [float(value) for one in series for value in one.values if value is not None]
     low, high, step = _scale(min(known, default=0.0), max(known, default=0.0))
 
@@ -116,8 +126,12 @@ def draw(
                 middle=round(x + wide / 2, 1),
                 label=f"{day:%d %b}" if index % every == 0 else "",
                 bars=bars,
-                tip=_tip(day, [f"{one.label}: {cell}" for one, cell in zip(series, cells, strict=True)], x + wide / 2),
-                name=f"{day:%Y-%m-%d}",
+                tip=_tip(
+                    _name(day, length),
+                    [f"{one.label}: {cell}" for one, cell in zip(series, cells, strict=True)],
+                    x + wide / 2,
+                ),
+                name=_name(day, length),
                 cells=cells,
             )
         )
@@ -154,8 +168,12 @@ def _bars(values: Sequence[Decimal | None], x: float, wide: float, y_of: Callabl
     return bars
 
 
-def _tip(day: date, lines: Sequence[str], middle: float) -> Tip:
-    lines = [f"{day:%d %b %Y}", *lines]
+def _name(day: date, length: int) -> str:
+    return f"{day}" if length == 1 else f"{length} days from {day}"
+
+
+def _tip(name: str, lines: Sequence[str], middle: float) -> Tip:
+    lines = [name, *lines]
     width = round(max(len(line) for line in lines) * CHARACTER + 2 * PADDING, 1)
     x = round(min(max(middle - width / 2, LEFT), WIDTH - RIGHT - width), 1)
     placed = tuple((float(TOP + PADDING + LINE * number + 9), line) for number, line in enumerate(lines))

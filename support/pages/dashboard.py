@@ -24,7 +24,7 @@ from payments.orders.purchasing import read_purchasing
 from payments.providers import label_of
 from proxy.models import RequestLog
 from support.access.roles import sees_margin
-from support.admin.display import account_url, in_words, list_url
+from support.admin.display import account_url, in_words, list_url, usable_list
 from support.pages.charts import Chart, Series, draw
 
 PERIODS = {"Today": 1, "7 days": 7, "30 days": 30}
@@ -69,7 +69,9 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "webhook_rows": _webhook_rows(periods, today),
         "alarms": _alarms(read_health()),
         "alerts": _alerts(current, ordered, today, has_margin=sees_margin(user)),
-        "liability": [(f"{balance.label} credits", _outstanding(current, balance)) for balance in Balance],
+        "liability": [
+            (f"{balance.label} credits", _outstanding(current, balance), usable_list(balance)) for balance in Balance
+        ],
         "charts": _charts(ordered, today),
     }
 
