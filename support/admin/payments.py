@@ -4,6 +4,7 @@ from typing import Any, cast
 
 from bson import ObjectId
 from django.contrib import admin
+from django.contrib.admin.views.main import ORDER_VAR
 from django.contrib.auth.models import User
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
@@ -17,7 +18,7 @@ from payments.orders.prices import currency_of
 from payments.providers import label_of
 from support.actions.action import Line
 from support.actions.event_lines import REVIEW
-from support.admin.base import BigCollectionAdmin, ReadOnlyAdmin, first_match, name_is, starts_with
+from support.admin.base import BigChangeList, BigCollectionAdmin, ReadOnlyAdmin, first_match, name_is, starts_with
 from support.admin.business_filters import ThroughFilter, WentBackFilter
 from support.admin.display import (
     account_link,
@@ -47,6 +48,16 @@ from support.admin.promotion_preview import lines_of_promotion
 
 MOST_WAITING = 5
 PAYMENT_COLOURS = {"success": "success", "pending": "info", "failed": "danger", "expired": "warning"}
+
+
+class PaymentChangeList(BigChangeList):
+    """Sorted by when they were paid where that is what is asked for: the index of the days has that order."""
+
+    def get_ordering(self, request: HttpRequest, queryset: Any) -> list[str]:
+        is_by_day_paid = any(name.startswith("completed_at_") and value for name, value in request.GET.items())
+        if is_by_day_paid and ORDER_VAR not in self.params:
+            return ["-completed_at"]
+        return super().get_ordering(request, queryset)
 
 
 @admin.register(Payment)
@@ -156,6 +167,9 @@ class PaymentAdmin(ReadOnlyAdmin):
             context |= page_of(payment, may_review=cast(User, request.user).has_perm(REVIEW))
         response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return response
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BigChangeList]:
+        return PaymentChangeList
 
     def find(self, text: str) -> Q:
         """Payments by account, order code, provider transaction, Discord id or id; each an index look-up."""
