@@ -59,6 +59,7 @@ def filters_of(today: datetime) -> dict[str, dict[str, tuple[str, ...]]]:
         },
         "Webhook events": {
             "queue": ("waiting",),
+            "provider": ("sepay", "stripe"),
             "status__exact": ("received", "done", "ignored", "review", "dead"),
             **days("received_at"),
         },

@@ -39,6 +39,7 @@ from support.admin.display import (
     time_of,
 )
 from support.admin.filters import DayRangeFilter, QueueFilter
+from support.admin.payment_filters import EventProviderFilter
 from support.models import AuditEntry
 
 MOST_NOTES = 50
@@ -74,7 +75,7 @@ class WebhookEventAdmin(ReadOnlyAdmin):
     search_help_text = "Amount, memo, bank time, reference, reason, who works on it; event id, account, order code"
     list_display = ("came", "money", "memo", "state", "orders", "worked_on")
     list_display_links = ("came",)
-    list_filter = (QueueFilter, CameFilter, "status", ("received_at", DayRangeFilter))
+    list_filter = (QueueFilter, CameFilter, "status", EventProviderFilter, ("received_at", DayRangeFilter))
     ordering = ("-received_at",)
     fields = (
         ("money", "bank_time"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from bson import ObjectId
@@ -12,6 +13,7 @@ from accounts.models import Account, LedgerEntry
 from border.digits import is_digits
 from money.amounts import format_usd
 from mongo.unreadable import id_of_text, is_odd_id
+from payments.inbox.search import amounts_of, find_events
 from payments.models import Payment, Reversal, WebhookEvent
 from payments.orders.prices import currency_of
 from payments.providers import all_providers
@@ -27,7 +29,7 @@ SHOWN = 10
 """Rows that are shown of each collection."""
 SHOWN_OF_A_KEY = 16
 """Characters of an API key that pages show: a longer beginning would let one find the rest letter by letter."""
-MONEY_CURRENCIES = ("VND", "USD")
+MOST_AMOUNT = 10**13
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def like_payments(query: Query, hits: list[Hit]) -> Found:
     beginnings = meanings.beginnings_of_codes(query.text)
     conditions = [starts_with("order_code", beginning) for beginning in beginnings]
     conditions += [Q(discord_id=query.text)] if is_digits(query.text) else []
-    amounts = meanings.amounts_in(query.raw)
+    amounts = _amounts_in(query)
     conditions += [Q(**{f"{name}__in": amounts}) for name in ("amount", "received_amount", "credits") if amounts]
     rows: dict[Any, Payment] = {}
     for condition in conditions:
@@ -170,6 +172,11 @@ def like_payments(query: Query, hits: list[Hit]) -> Found:
         rows |= {payment.pk: payment for payment in found}
     new = _new((_payment(payment) for payment in rows.values()), hits)
     return Found(new[:SHOWN], has_more=len(new) > SHOWN)
+
+
+def _amounts_in(query: Query) -> list[Decimal]:
+    """Every amount that may be meant; both readings where a point or a comma can mean two things."""
+    return sorted(amount for amount in amounts_of(query.raw) if amount < MOST_AMOUNT)
 
 
 def _payment(payment: Payment, *, is_exact: bool = False) -> Hit:
@@ -204,20 +211,14 @@ def events_named(query: Query) -> list[WebhookEvent]:
 
 
 def like_events(query: Query, hits: list[Hit]) -> Found:
-    """By the payment that is named, the beginning of the event id, or the amount."""
+    """By the payment that is named, the beginning of the event id, or by what it tells, if it waits for staff."""
     conditions = []
     if keys := [payment.pk for payment in payments_named(query)]:
         conditions.append((Q(payment_id__in=keys), "-received_at"))
     if len(query.text) >= meanings.LEAST_OF_AN_ID:
         conditions += [(starts_with("event_id", one), "event_id") for one in meanings.event_ids_of(query.text)]
-    if amounts := meanings.amounts_in(query.raw):
-        keys_of_money = [
-            f"{provider.name}:{currency}:{amount.normalize():f}"
-            for provider in all_providers()
-            for currency in MONEY_CURRENCIES
-            for amount in amounts
-        ]
-        conditions.append((Q(money_key__in=keys_of_money), "-occurred_at"))
+    # What an event tells: its amount, memo, time, reference, and why it waits.
+    conditions.append((Q(pk__in=find_events(query.text).keys), "-received_at"))
     rows: dict[Any, WebhookEvent] = {}
     for condition, order in conditions:
         found = WebhookEvent.objects.filter(condition).order_by(order)[: SHOWN + 1]
@@ -310,7 +311,7 @@ PLACES = (
     Place(
         WebhookEvent,
         "Webhook events",
-        "event id or its beginning, bank's reference, amount, order code of its payment",
+        "event id or its beginning, bank's reference, amount, order code; memo and time of those that wait",
         exact_events,
         like_events,
     ),

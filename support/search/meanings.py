@@ -1,26 +1,20 @@
-"""What a searched text may mean: an API key, amounts, order codes, ids. Pure but for the settings; look-ups decide."""
+"""What a searched text may mean: an API key, order codes, ids. Pure but for the settings; look-ups decide."""
 
 import re
-from decimal import Decimal
 
 from django.conf import settings
 
 from accounts.keys import KEY_PREFIX, mask_keys_in
-from border.digits import is_digits
 from payments.orders import codes
 
 LONGEST = 200
 """Characters of a search; what anybody looks for is shorter."""
 LEAST_OF_AN_ID = 6
 """Characters that the beginning of an id, or of an order code, has at least."""
-MOST_AMOUNT = Decimal(10**13)
 _LEAST_OF_A_KEY, _MOST_OF_A_KEY = 20, 256
 _RANDOM_PART = re.compile(r"[0-9a-f]{64}", re.IGNORECASE)
 _AROUND = " \t\r\n….,;\"'`<>()[]“”‘’"
 _MENTION = re.compile(r"<@!?([0-9]{17,19})>")
-_CURRENCY = re.compile(r"(?:\$|₫|đ|usd|vnd|vnđ|us\$|dong|đồng)", re.IGNORECASE)
-_AMOUNT = re.compile(r"(?P<number>[0-9](?:[0-9., \u00a0]*[0-9])?)\s*(?P<unit>k|tr|m)?", re.IGNORECASE)
-_UNITS = {"k": 1_000, "tr": 1_000_000, "m": 1_000_000}
 _OLD_CODE = re.compile(r"TROLL([0-9OIL]{1,4})D([0-9OIL]{13})([0-9A-Z]{0,4})")
 _DIGITS_MEANT = str.maketrans("OIL", "011")
 
@@ -43,32 +37,6 @@ def keys_in(text: str) -> list[str]:
     words = [word.strip(_AROUND) for word in text.split()[:5] if "…" not in word]
     found = [word for word in words if word.isascii() and _LEAST_OF_A_KEY <= len(word) <= _MOST_OF_A_KEY]
     return [*found, *(KEY_PREFIX + word.lower() for word in found if _RANDOM_PART.fullmatch(word))]
-
-
-def amounts_in(text: str) -> list[Decimal]:
-    """The amounts that a text can mean, whatever it is in: `50,000` is fifty thousand, or fifty with three places.
-
-    Here both readings are looked for, which harms nobody. Whoever moves money by what they type is asked instead
-    (`support/typed.py`).
-    """
-    found = _AMOUNT.fullmatch(_CURRENCY.sub("", text).strip())
-    if found is None:
-        return []
-    number = re.sub(r"[ \u00a0]", "", found["number"])
-    readings = {_grouped(number, ",", "."), _grouped(number, ".", ",")} - {None}
-    factor = _UNITS[found["unit"].lower()] if found["unit"] else 1
-    amounts = {Decimal(reading) * factor for reading in readings if reading}
-    return sorted(amount for amount in amounts if 0 < amount < MOST_AMOUNT)
-
-
-def _grouped(number: str, mark: str, point: str) -> str | None:
-    """A number whose thousands are divided by `mark`, in Python's spelling; None if it cannot be read so."""
-    whole, _, places = number.partition(point)
-    groups = whole.split(mark)
-    is_grouped = len(groups) == 1 or (len(groups[0]) <= 3 and all(len(group) == 3 for group in groups[1:]))
-    if not is_grouped or not all(map(is_digits, groups)) or (places and not is_digits(places)):
-        return None
-    return f"{''.join(groups)}.{places or 0}"
 
 
 def order_codes_in(text: str) -> list[str]:

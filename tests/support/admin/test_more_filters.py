@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.api_keys import create_key
-from payments.models import Payment, Promotion
+from payments.models import Payment, Promotion, WebhookEvent
 from proxy.models import RequestLog
 from support.admin.display import list_url
 from tests.conftest import key_of
@@ -105,3 +105,19 @@ def test_the_index_of_a_list_finds_its_element(payments: None) -> None:
         "explain", {"find": "payments", "filter": {"flags": {"$eq": "over"}}, "sort": {"createdAt": -1}}
     )
     assert "staff_flag_time" in str(plan["queryPlanner"]["winningPlan"])
+
+
+def test_webhook_events_by_provider(admin_client: Client, db: None) -> None:
+    for minutes, (provider, source) in enumerate([("sepay", "webhook"), ("stripe", "webhook"), ("sepay", "pull")]):
+        event = {
+            "provider": provider,
+            "source": source,
+            "eventId": f"e{minutes}",
+            "status": "done",
+            "error": "",
+            "body": b"{}",
+        }
+        received = {"receivedAt": NOW - timedelta(minutes=minutes)}
+        connection.database["webhook_events"].insert_one(event | received)
+    rows = admin_client.get(list_url(WebhookEvent), {"provider": "sepay"}).context["cl"].result_list
+    assert [event.event_id for event in rows] == ["e0", "e2"]
