@@ -18,6 +18,7 @@ from accounts.review import clear_review
 from accounts.undecided import check_converted
 from money.amounts import MAX_AMOUNT, ZERO, format_usd
 from support.actions.action import Action, ActionForm, Data, Line, Result, ledger_mark, nothing
+from support.actions.event_work import NoteForm
 from support.actions.keys import KEY_ACTIONS, state_of_keys
 from support.audit.things import FIRST_KEY
 from support.audit.trail import State
@@ -83,6 +84,7 @@ class AdjustForm(ActionForm):
     field_order = ("balance", "direction", "amount", "reason")
 
 
+NOTE = "note-account"
 LATER = "+"
 """Before a number of days that are added to the expiry that is set."""
 
@@ -423,6 +425,18 @@ ACTIONS = {
             change=_set_limits,
             amount=nothing,
             note="Sets the limits of this account alone. Leave both empty to use the platform's limits.",
+        ),
+        Action(
+            slug=NOTE,
+            title="Write a note",
+            icon="edit_note",
+            permission="support.set_status",
+            submit="Keep",
+            form_class=NoteForm,
+            preview=lambda account, data: [Line("Written", "–", "now, with your name")],
+            change=lambda account, data, operation, actor: Result("The note was kept."),  # As its own audit entry.
+            amount=nothing,
+            note="For others who look at this account. It changes nothing, and is not a field of the account.",
         ),
         *KEY_ACTIONS,
     )

@@ -141,8 +141,6 @@ class AccountAdmin(BigCollectionAdmin):
     )
     sortable_by = ("name", "expiry")
     ordering = ("username",)
-    change_form_outer_before_template = "admin/accounts/account/summary.html"
-    change_form_outer_after_template = "admin/accounts/account/timeline.html"
     readonly_fields = (
         "openhands_used_usd",
         "ohmygpt_used_usd",
@@ -279,7 +277,11 @@ class AccountAdmin(BigCollectionAdmin):
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         account = kwargs.get("obj")
-        context["summary"] = summary_of(account) if account is not None else None
+        if account is not None:
+            # Its lists are those of the other admins, which import this one for the names of the balances.
+            from support.pages.account_tabs import context_of
+
+            context |= {"summary": summary_of(account)} | context_of(request, account, is_form=request.method == "POST")
         context["show_save_and_add_another"] = False
         response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return response
@@ -333,6 +335,7 @@ def summary_of(account: Account) -> dict[str, Any]:
         "expires_at": account.expiry,
         "status": status_badge(account),
         "key": masked_key(account),
+        "discord_problem": unreadable_of(account, "discord_id"),
     }
 
 

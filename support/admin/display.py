@@ -60,7 +60,7 @@ def short_id(attribute: str, label: str) -> Display:
 
     @admin.display(description=label)
     def show(self: Any, obj: Any) -> str:
-        return id_block(getattr(obj, attribute))
+        return id_block(getattr(obj, attribute), label)
 
     return show
 
@@ -71,6 +71,17 @@ def id_block(key: object, what: str = "id") -> SafeString:
     shown = text if len(text) <= SHOWN_OF_AN_ID else f"{text[:SHOWN_OF_AN_ID]}…"
     code = format_html('<code title="{}">{}</code>', text, shown)
     return format_html('<span class="nowrap">{}{}</span>', code, copy_button(text, what))
+
+
+def copyable_text(attribute: str, label: str) -> Display:
+    """A display of a text as it is, and a button that copies it."""
+
+    @admin.display(description=label)
+    def show(self: Any, obj: Any) -> str:
+        value = getattr(obj, attribute)
+        return unreadable_of(obj, attribute) or (copyable(str(value), label) if value else "–")
+
+    return show
 
 
 def copyable(text: str, what: str) -> SafeString:

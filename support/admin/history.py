@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
 
@@ -70,6 +71,14 @@ def heading_of(thing: str) -> dict[str, str] | None:
     return {"kind": str(found[0]._meta.verbose_name), "name": _name_of(*found), "address": page_of_thing(thing)}
 
 
+def entries_of(thing: str) -> Q:
+    """The audit entries about a thing, those that only name it too."""
+    found = read_thing(thing)
+    if found is None:
+        return Q(thing=thing)
+    return entries_about(thing, names=_names_of(*found), actions=_actions_on(found[0]))
+
+
 def page_of_thing(thing: str) -> str:
     """The address of a thing's own page; '' if it has none."""
     found = read_thing(thing)
@@ -98,11 +107,7 @@ class ThingFilter(ChoiceFilter):
         return [(asked, f"{found[0]._meta.verbose_name} {shorten(_name_of(*found))}")]
 
     def queryset(self, request: Any, queryset: Any) -> Any:
-        asked = self.value() or ""
-        found = read_thing(asked)
-        if found is None:
-            return queryset
-        return queryset.filter(entries_about(asked, names=_names_of(*found), actions=_actions_on(found[0])))
+        return queryset.filter(entries_of(self.value() or "")) if self.value() else queryset
 
 
 class PartFilter(ChoiceFilter):

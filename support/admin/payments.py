@@ -24,6 +24,7 @@ from support.admin.display import (
     account_link,
     badge,
     choice_badge,
+    copyable_text,
     link,
     list_url,
     show_money,
@@ -107,6 +108,7 @@ class PaymentAdmin(ReadOnlyAdmin):
     )
 
     account = account_link("user_id")
+    code = copyable_text("order_code", "order code")
     credits_usd = usd("credits", "credits ordered")
     credited_usd = usd("credited", "credited")
     bonus_usd = usd("bonus", "bonus")
@@ -122,10 +124,6 @@ class PaymentAdmin(ReadOnlyAdmin):
         """Its status, and what went back of it: a payment that was refunded is not merely paid."""
         labels = [self.own_status(payment), *badges_of(payment)]
         return format_html_join(" ", "{}", ((one,) for one in labels))
-
-    @admin.display(description="order code")
-    def code(self, payment: Payment) -> str:
-        return unreadable_of(payment, "order_code") or payment.order_code or "–"
 
     @admin.display(description="price")
     def price(self, payment: Payment) -> str:

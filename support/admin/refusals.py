@@ -23,6 +23,7 @@ from support.admin.display import (
     account_link,
     badge,
     choice_badge,
+    copyable_text,
     short_id,
     text_of,
     time_of,
@@ -71,7 +72,7 @@ class RefusedRequestAdmin(ReadOnlyAdmin):
     list_before_template = "admin/proxy/refusals_not_kept.html"
     change_form_outer_before_template = "admin/proxy/refusal_why.html"
     fields = (
-        "id",
+        "whole_id",
         ("time", "account"),
         ("upstream_name", "model_name"),
         ("endpoint", "why"),
@@ -81,6 +82,7 @@ class RefusedRequestAdmin(ReadOnlyAdmin):
         "message",
     )
     readonly_fields = (
+        "whole_id",
         "time",
         "account",
         "upstream_name",
@@ -94,6 +96,7 @@ class RefusedRequestAdmin(ReadOnlyAdmin):
 
     account = account_link("user_id")
     request_key = short_id("pk", "request id")
+    whole_id = copyable_text("pk", "request id")
     model_name = text_of("model", "model")
     time = time_of("created_at", "time (UTC)")
     expires = time_of("expires_at", "kept until (UTC)")

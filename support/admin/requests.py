@@ -20,6 +20,7 @@ from support.admin.display import (
     badge,
     choice_badge,
     code_block,
+    copyable_text,
     document_key,
     list_url,
     short_id,
@@ -84,7 +85,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
     )
     ordering = ("-created_at",)
     fields = (
-        "id",
+        "whole_id",
         ("time", "account"),
         ("api_key_prefix", "key_id"),
         ("upstream", "model_name"),
@@ -101,6 +102,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         "price_row",
     )
     readonly_fields = (
+        "whole_id",
         "time",
         "account",
         "upstream",
@@ -118,6 +120,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
 
     account = account_link("user_id")
     request_key = short_id("pk", "request id")
+    whole_id = copyable_text("pk", "request id")
     model_name = text_of("model", "model")
     time = time_of("created_at", "time (UTC)")
     upstream = choice_badge("credit_type", "upstream", BALANCE_COLOURS)

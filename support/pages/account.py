@@ -1,10 +1,11 @@
 """The timeline of one account, as fragments of its page."""
 
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlencode
 
 import pymongo
+from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError
@@ -39,7 +40,7 @@ def timeline(request: HttpRequest, username: str) -> HttpResponse:
     except NotUnderstood as error:
         asked = {"account": account, "kinds": KINDS, "balances": list(Balance)}
         asked |= {name: query.get(name, "") for name in ("kind", "balance")} | {"typed": query.get("before", "")}
-        return render(request, "support/timeline_unread.html", asked | {"error": str(error)})
+        return _render(request, "support/timeline_unread.html", asked | {"error": str(error)})
     try:
         with pymongo.timeout(TIMELINE_SECONDS):
             page = read_timeline(username=account.pk, before=before, balance=balance, kind=kind)
@@ -47,9 +48,9 @@ def timeline(request: HttpRequest, username: str) -> HttpResponse:
     except DatabaseError as error:
         if not is_timeout(error):
             raise
-        return render(request, "support/timeline_failed.html", {"account": account})
+        return _render(request, "support/timeline_failed.html", {"account": account})
     except AccountNeedsRepair as error:
-        return render(request, "support/timeline_failed.html", {"account": account, "error": str(error)})
+        return _render(request, "support/timeline_failed.html", {"account": account, "error": str(error)})
     context = {
         "account": account,
         "page": page,
@@ -60,9 +61,17 @@ def timeline(request: HttpRequest, username: str) -> HttpResponse:
         "balance": balance,
         "balances": list(Balance),
         "reconciliation": reconciliation,
-        "accept_drift": _accept_drift_url(request, account, reconciliation or []),
+        "accept_drift": _accept_drift_url(account, reconciliation or []),
     }
-    return render(request, "support/timeline.html", context)
+    return _render(request, "support/timeline.html", context)
+
+
+def _render(request: HttpRequest, part: str, context: dict[str, Any]) -> HttpResponse:
+    """A part of the account's page; a page of its own for who opens its address without scripts."""
+    if request.headers.get("HX-Request") == "true":
+        return render(request, part, context)
+    page = {**admin.site.each_context(request), "title": f"Timeline of {context['account'].pk}", "part": part}
+    return render(request, "support/timeline_page.html", page | context)
 
 
 def _filters_of(query: QueryDict) -> tuple[datetime | None, str, Balance | None]:
@@ -83,11 +92,10 @@ def _before(text: str) -> datetime:
     return found
 
 
-def _accept_drift_url(request: HttpRequest, account: Account, found: list[Reconciliation]) -> str:
-    """The address of the action that accepts drift, for who may, where there is some; else ''."""
+def _accept_drift_url(account: Account, found: list[Reconciliation]) -> str:
+    """The address of the action that accepts drift, where there is some; else ''."""
     has_drift = any(result.drift for result in found)
-    is_allowed = cast(User, request.user).has_perm(ACCEPT_DRIFT.permission)
-    return dialog_url("account", account.pk, ACCEPT_DRIFT) if has_drift and is_allowed else ""
+    return dialog_url("account", account.pk, ACCEPT_DRIFT) if has_drift else ""
 
 
 def timeline_requests(request: HttpRequest, username: str) -> HttpResponse:
@@ -106,11 +114,12 @@ def timeline_requests(request: HttpRequest, username: str) -> HttpResponse:
     days = {"created_at_from": f"{first:%Y-%m-%d}", "created_at_to": f"{last:%Y-%m-%d}"}
     filters = {"upstream": balance, **({"model": model} if model else {}), **days}
     context = {
+        "account": account,
         "logs": found[:MAX_REQUESTS],
         "has_more": len(found) > MAX_REQUESTS,
         "all_url": f"{list_url(RequestLog)}?{urlencode({'q': account.pk, **filters})}",
     }
-    return render(request, "support/timeline_requests.html", context)
+    return _render(request, "support/timeline_requests.html", context)
 
 
 def _viewed_account(request: HttpRequest, username: str) -> Account:

@@ -25,9 +25,11 @@ from books.daily_figures import refresh_figures
 from payments import orders
 from payments.inbox import review
 from payments.models import Payment
+from support.admin.display import account_url
 from support.models import AuditEntry
 from tests.e2e.test_admin_browser import WINDOWS, picture
 from tests.factories import InsertUser
+from tests.pages import save
 from tests.proxy.requests import chat, post
 from tests.serving import Server
 from tests.support.conftest import send_money
@@ -318,7 +320,90 @@ def test_support_sees_who_may_give_more_days(desk_of: Callable[[str], Desk], ins
     desk.page.goto("/admin/accounts/account/alice/change/")
     summary = desk.page.get_by_label("Credits of this account")
     expect(summary.get_by_role("button", name="+3 days")).to_be_disabled()
-    expect(summary).to_contain_text("Billing admin only")
+    expect(summary).to_contain_text("Billing admin or Owner only")
     expect(desk.page.get_by_role("button", name="Set the expiry")).to_be_disabled()
     expect(desk.page.locator("#timeline table")).to_be_visible()
     desk.pictures("account-of-support")
+
+
+def test_who_changed_what(desk_of: Callable[[str], Desk], insert_user: InsertUser, prices: None) -> None:
+    """As Support and as the viewer: from the dashboard to the audit of an account after a rotation, and of a price."""
+    insert_user("alice", creditsNew=5)
+    client = Client()
+    client.force_login(User.objects.create_superuser("sue"))
+    rotate = "/admin/support/do/account/alice/rotate-key/"
+    shown = client.post(rotate, {"token": client.get(rotate).context["token"], "reason": "It leaked"})
+    client.post(rotate, {"token": shown.context["token"], "reason": "It leaked", "confirm": "1"})
+    price = "/admin/proxy/modelprice/openhands_2Fclaude-haiku-4-5-20251001/change/"
+    form = {"aliases": "[]", "input_price": "2", "output_price": "9", "multiplier": "1", "is_active": "on"}
+    save(client, price, {**form, "display_name": "Haiku", "reason": "The vendor asks more"})
+    for role in ("Support", "Viewer"):
+        desk = desk_of(role)
+        desk.sidebar("Accounts")
+        desk.click(desk.page.get_by_role("link", name="alice", exact=True))
+        desk.click(desk.page.get_by_role("link", name="History"))
+        row = desk.page.locator("#result_list tr", has_text="rotate-key")
+        expect(row).to_contain_text("staff:sue")
+        expect(row).to_contain_text("It leaked")
+        assert desk.clicks <= 3
+        desk.pictures(f"history-{role}")
+        # With the search box, it is found in one click, and its audit in another.
+        desk.clicks = 0
+        desk.page.locator("#search-everything").fill("alice")
+        desk.page.keyboard.press("Enter")
+        desk.clicks += 1
+        desk.click(desk.page.get_by_role("link", name="Audit", exact=True).last)
+        expect(desk.page.get_by_role("row", name=re.compile("rotate-key"))).to_contain_text("It leaked")
+        assert desk.clicks <= 3
+
+        desk.clicks = 0
+        desk.sidebar("Prices")
+        desk.click(desk.page.locator("#result_list a[href*='openhands_2Fclaude-haiku']").first)
+        desk.click(desk.page.get_by_role("link", name="History"))
+        expect(desk.page.locator("#result_list tr", has_text="The vendor asks more")).to_contain_text("Haiku")
+        assert desk.clicks <= 3
+
+
+def test_the_page_of_an_account(desk_of: Callable[[str], Desk], insert_user: InsertUser) -> None:
+    """Its name, its tabs, a note, and what can be copied; as Support, by whom the note is kept."""
+    name = "An Nguyen with a Very Long Name and-no-place-to-break-it-" + "x" * 60
+    insert_user(name, creditsNew=5, credits=1, discordId="123456789012345678")
+    log("req_" + "1a2b3c4d" * 4, userId=name)
+    desk = desk_of("Support")
+    desk.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    desk.page.goto(account_url(name))
+    expect(desk.page.get_by_role("heading", level=1)).to_have_text(name)
+    assert desk.page.get_by_role("heading", level=1).count() == 1
+    heading, balances, timeline = (
+        desk.page.locator(one).bounding_box() for one in (".account-heading", ".account-summary", "#timeline")
+    )
+    assert heading["y"] < balances["y"] < timeline["y"] < 700  # type: ignore[index]
+    expect(desk.page.locator("#timeline table")).to_be_visible()
+    desk.pictures("account-long-name")
+
+    for label, text in ((f"Copy the account name {name[:20]}", name), ("Copy the Discord id", "123456789012345678")):
+        desk.page.get_by_role("button", name=label).focus()
+        desk.page.keyboard.press("Enter")
+        expect(desk.page.locator("#page-status")).to_have_text(re.compile("^Copied the .*"))
+        assert desk.page.evaluate("navigator.clipboard.readText()") == text
+
+    desk.page.get_by_role("link", name="Write a note").click()
+    dialog = desk.page.get_by_role("dialog")
+    dialog.get_by_label("Note").fill("Pays by hand.\nAsk Binh first.")
+    dialog.get_by_role("button", name="Preview").click()
+    dialog.get_by_role("button", name="Keep now").click()
+    expect(desk.page.locator(".newest-note")).to_contain_text("Ask Binh first.")
+    tabs = desk.page.get_by_role("navigation", name="About this account")
+    for tab, shown in {
+        "Payments": "This account has ordered nothing.",
+        "Requests": "req_1a2b3c4d1a2b…",
+        "Refusals": "No refused request of this account is kept.",
+        "Events": "No event of a provider belongs to a payment",
+        "Audit": "note-account",
+        "Notes": "Pays by hand.",
+        "Details": "You can read this, but not change it. Change role and Discord id: ",
+    }.items():
+        tabs.get_by_role("link", name=tab).click()
+        expect(tabs.get_by_role("link", name=tab)).to_have_attribute("aria-current", "page")
+        expect(desk.page.locator(".account-page")).to_contain_text(shown)
+        desk.pictures(f"account-tab-{tab}")

@@ -51,6 +51,13 @@ document.addEventListener("keydown", (event) => {
     (event.shiftKey ? last : first).focus();
 });
 
+// On a phone not all tabs of an account fit: the chosen one is among those that do.
+document.addEventListener("DOMContentLoaded", () => {
+    const tabs = document.querySelector(".account-tabs");
+    const chosen = tabs?.querySelector("[aria-current]");
+    if (chosen) tabs.scrollLeft = chosen.offsetLeft - tabs.offsetLeft - (tabs.clientWidth - chosen.clientWidth) / 2;
+});
+
 // A key that is shown once is not lost by Escape, and leaving the page asks, until its button says that it was copied.
 const isKeyShown = () => document.querySelector("[data-key-shown]") !== null;
 document.addEventListener("cancel", (event) => { if (isKeyShown()) event.preventDefault(); }, true);

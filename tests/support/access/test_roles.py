@@ -115,6 +115,7 @@ DIALOGS: dict[tuple[str, str], tuple[Roles, dict[str, str]]] = {
     ("account", "rotate-key"): (SUPPORT, {}),
     ("account", "limits"): (SUPPORT, {"requests_per_minute": "5"}),
     ("account", "accept-drift"): (BILLING, {}),
+    ("account", "note-account"): (SUPPORT, {}),
     ("account", "add-key"): (SUPPORT, {"name": "ci", "budget_period": "day"}),
     ("account", "change-key"): (SUPPORT, {"key": id_of_further("change-key"), "name": "new", "budget_period": "day"}),
     ("account", "disable-key"): (SUPPORT, {"key": id_of_further("disable-key")}),
@@ -286,7 +287,9 @@ def dialog_deeds(keys: Keys) -> Iterator[Deed]:
         if slug == "release-event":
             WebhookEvent.objects.filter(pk=key).update(assigned_to="staff:other")
         sent = form | named.get(slug, {}) | {"reason": "asked", "confirm": "1"}
-        done = ONLY_ANSWERED if slug == "note-event" else DONE  # The note is its own entry of the audit.
+        done = (
+            ONLY_ANSWERED if slug in ("note-event", "note-account") else DONE
+        )  # The note is its own entry of the audit.
         yield Deed(dialog_address(kind, slug, key), sent, roles, needs_token=True, done=done)
         if kind == "account" and slug in BULK_ACTIONS:
             address = reverse("support:bulk", args=(slug,))
@@ -356,7 +359,9 @@ def is_changed(before: Documents, after: Documents) -> bool:
 def outcome(response: Any, *, changed: bool = False) -> str:
     """What a role was told, in a word; with what happened to the documents, if that is not what the word means."""
     status = response.status_code
-    if status == 302 and response["Location"].startswith(reverse("admin:login")):
+    # A fragment cannot show the log-in: it sends the whole page there.
+    address = response.headers.get("HX-Redirect") or (response["Location"] if status == 302 else "")
+    if address.startswith(reverse("admin:login")):
         word = "sent to log in"
     else:
         word = {403: "refused", 200: "answered", 302: "answered"}.get(status, str(status))

@@ -150,7 +150,7 @@ def test_who_may_not_see_the_audit_is_told_who_may(log_in: LogIn, insert_user: I
     client = log_in("Only accounts")
     assert client.get(ACCOUNT).status_code == 403
     text = text_of(client.get("/admin/accounts/account/alice/change/"))
-    assert "History Billing admin or Support or Viewer only" in text
+    assert "Support or Viewer only" in text
     group.delete()
 
 
@@ -198,3 +198,15 @@ def test_what_is_no_thing_shows_nothing_and_says_so(admin_client: Client, thing:
 def test_what_never_changes_has_no_history(admin_client: Client, insert_user: InsertUser) -> None:
     connection.database["request_logs"].insert_one({"_id": "r1", "userId": "alice", "createdAt": timezone.now()})
     assert "/history/" not in admin_client.get("/admin/proxy/requestlog/r1/change/").content.decode()
+
+
+@pytest.mark.parametrize("role", ["Viewer", "Support"])
+def test_of_a_price_as_who_may_not_see_costs(admin_client: Client, log_in: LogIn, prices: None, role: str) -> None:
+    price = ModelPrice.objects.all()[0]
+    form = {"aliases": "[]", "input_price": "2", "output_price": "9", "multiplier": "1", "is_active": "on"}
+    sent = {**form, "own_input_price": "1.2345", "own_output_price": "1.5", "display_name": "x", "reason": "dear"}
+    save(admin_client, f"/admin/proxy/modelprice/{price.pk}/change/", sent)
+    address = f"/admin/proxy/modelprice/{price.pk}/history/"
+    assert history(log_in(role), address) == [("change model price", "dear")]
+    assert "1.2345" in text_of(admin_client.get(address))
+    assert "1.2345" not in text_of(log_in(role, "other").get(address))
