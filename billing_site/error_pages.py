@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+from mongo.days import show_with_zone
 from mongo.errors import DATABASE_FAILURES
 
 
@@ -70,7 +71,7 @@ def show(request: HttpRequest, problem: Problem) -> HttpResponse:
             {"error": f"{problem.title}. {problem.explanation}", "code": problem.code}, status=problem.status
         )
     is_admin = request.path_info.startswith("/admin/")
-    context = {"problem": problem, "is_admin": is_admin, "now": timezone.now()}
+    context = {"problem": problem, "is_admin": is_admin, "now": show_with_zone(timezone.now())}
     # Without the request: its context processors read the session, and so the database.
     return HttpResponse(render_to_string("error.html", context), status=problem.status)
 

@@ -162,7 +162,7 @@ MIGRATION_MODULES = {app: f"mongo.contrib.{app}" for app in ("admin", "auth", "c
 # --- Time, language, static files --------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en-us"
-TIME_ZONE = "UTC"
+TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 USE_TZ = True
 USE_I18N = False
 

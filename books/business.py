@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
+from books.daily_figures import key_of
 from books.daily_use import Figures
-from books.day_parts import read_first_day, start_of
+from books.day_parts import read_first_day
 from books.models import DailyFigures
 from money.amounts import ZERO, from_bson
 from mongo.collections import Document, collection_of
+from mongo.days import end_of, start_of
 from payments.inbox.events import count_needed
 from payments.rules.money_back import MoneyBack, read_money_back
 
@@ -112,13 +114,13 @@ class Business:
 
 
 def read_business(*, first: date, last: date) -> Business:
-    """The days from `first` to `last` (UTC), both included. Reads only, and as many documents as there are days.
+    """The days from `first` to `last`, both included. Reads only, and as many documents as there are days.
 
     Days before anything was kept are days on which nothing happened.
     """
     days = read_days(first, last)
     customers, most_of_others = _customers(first, last, are_all=all(day.has_models for day in days))
-    start, end = start_of(first), start_of(last + timedelta(days=1))
+    start, end = start_of(first), end_of(last)
     return Business(
         days=days,
         models=_models(first, last),
@@ -133,7 +135,7 @@ def read_business(*, first: date, last: date) -> Business:
 def read_held_last() -> Figures | None:
     """What customers held when it was counted last: of each balance in `balances`, and when `at`. None: not yet."""
     latest = collection_of(DailyFigures).find_one(
-        {"figures.held": {"$type": "object"}}, {"figures.held": 1}, sort=[("_id", -1)]
+        {**_within(date.min, date.max), "figures.held": {"$type": "object"}}, {"figures.held": 1}, sort=[("_id", -1)]
     )
     found: Figures | None = (latest or {}).get("figures", {}).get("held")
     return found
@@ -161,11 +163,11 @@ def read_days(first: date, last: date) -> list[Day]:
     stored = {str(one["_id"]): one for one in found}
     beginning = read_first_day()
     all_days = (first + timedelta(days=number) for number in range((last - first).days + 1))
-    return [_day(day, stored.get(day.isoformat()), is_empty=beginning is None or day < beginning) for day in all_days]
+    return [_day(day, stored.get(key_of(day)), is_empty=beginning is None or day < beginning) for day in all_days]
 
 
 def _within(first: date, last: date) -> Document:
-    return {"_id": {"$gte": first.isoformat(), "$lte": last.isoformat()}}
+    return {"_id": {"$gte": key_of(first), "$lte": key_of(last)}}
 
 
 def _day(day: date, stored: Document | None, *, is_empty: bool) -> Day:

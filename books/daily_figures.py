@@ -5,10 +5,11 @@ older than a minute. So a year on the dashboard is 365 small documents, however 
 earlier release counted is completed by the sweeper; until then, what it did not count is not known.
 """
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from time import monotonic
 
 import pymongo
+from django.conf import settings
 from django.utils import timezone
 from pymongo.errors import PyMongoError
 
@@ -16,11 +17,12 @@ from accounts.errors import AccountNeedsRepair
 from accounts.models import Account, Balance, LedgerEntry
 from books import day_parts
 from books.daily_use import read_day_use
-from books.day_parts import Figures, start_of, within
+from books.day_parts import Figures, within
 from books.held_credits import read_held
 from books.models import DailyFigures
 from books.reconciliation import read_reconciliation
 from mongo.collections import Document, collection_of
+from mongo.days import day_of, end_of
 from payments.inbox.bad_signatures import read_bad_signatures
 from payments.models import WebhookEvent
 from proxy.billing.refusals import read_refusals
@@ -48,9 +50,9 @@ def refresh_figures(*, now: datetime | None = None, seconds: float | None = None
     fresh; safe to run in parallel, as every count gives the same.
     """
     now = now or timezone.now()
-    days = [now.astimezone(UTC).date() - timedelta(days=back) for back in range(DAYS_KEPT_READY)]
-    known = {found.day: found.computed_at for found in DailyFigures.objects.filter(day__gte=days[-1].isoformat())}
-    due = [day for day in days if _is_due(day, known.get(day.isoformat()), now)]
+    days = [day_of(now) - timedelta(days=back) for back in range(DAYS_KEPT_READY)]
+    known = {found.day: found.computed_at for found in DailyFigures.objects.filter(**kept(days[-1], days[0]))}
+    due = [day for day in days if _is_due(day, known.get(key_of(day)), now)]
     deadline = None if seconds is None else monotonic() + seconds
     for counted, day in enumerate(due):
         if counted and deadline is not None and monotonic() > deadline:
@@ -59,10 +61,20 @@ def refresh_figures(*, now: datetime | None = None, seconds: float | None = None
     return len(due)
 
 
+def key_of(day: date) -> str:
+    """The key of a day's figures. Those of another zone have other keys: its days begin at other moments."""
+    return day.isoformat() if settings.TIME_ZONE == "UTC" else f"{settings.TIME_ZONE} {day.isoformat()}"
+
+
+def kept(first: date, last: date) -> dict[str, str]:
+    """The condition of the figures of some days, for the ORM."""
+    return {"day__gte": key_of(first), "day__lte": key_of(last)}
+
+
 def _is_due(day: date, computed_at: datetime | None, now: datetime) -> bool:
     if computed_at is None:
         return True
-    is_final = computed_at >= start_of(day) + timedelta(days=1) + SETTLING_TIME
+    is_final = computed_at >= end_of(day) + SETTLING_TIME
     return not is_final and (now - computed_at).total_seconds() >= FRESH_SECONDS
 
 
@@ -74,18 +86,18 @@ def count_earlier_days(*, now: datetime | None = None, seconds: float = EARLIER_
     """
     now = now or timezone.now()
     first = day_parts.read_first_day()
-    days = [now.astimezone(UTC).date() - timedelta(days=back) for back in range(2, EARLIER_DAYS)]
+    days = [day_of(now) - timedelta(days=back) for back in range(2, EARLIER_DAYS)]
     days = [day for day in days if first is not None and day >= first]
     if not days:
         return 0
-    period = {"$gte": days[-1].isoformat(), "$lte": days[0].isoformat()}
+    period = {"$gte": key_of(days[-1]), "$lte": key_of(days[0])}
     collection = collection_of(DailyFigures)
     whole = {found["_id"] for found in collection.find({"_id": period, LATEST_PART: {"$exists": True}}, {"_id": 1})}
     deadline, counted = monotonic() + seconds, 0
-    for day in (one for one in days if one.isoformat() not in whole):
+    for day in (one for one in days if key_of(one) not in whole):
         if counted and monotonic() > deadline:
             break
-        found = DailyFigures.objects.filter(pk=day.isoformat()).first()
+        found = DailyFigures.objects.filter(pk=key_of(day)).first()
         count_day(day=day, now=now, known=found.figures if found else None)
         counted += 1
     return counted
@@ -97,8 +109,8 @@ def freshen_today(*, now: datetime | None = None) -> None:
     Then the page shows what the sweeper found last, which is at most a minute old. Safe to repeat.
     """
     now = now or timezone.now()
-    today = now.astimezone(UTC).date()
-    found = DailyFigures.objects.filter(pk=today.isoformat()).first()
+    today = day_of(now)
+    found = DailyFigures.objects.filter(pk=key_of(today)).first()
     if found is not None and (now - found.computed_at).total_seconds() < JUST_COUNTED_SECONDS:
         return
     try:
@@ -112,7 +124,7 @@ def freshen_today(*, now: datetime | None = None) -> None:
 def count_day(
     *, day: date, now: datetime | None = None, is_patient: bool = False, known: Figures | None = None
 ) -> Figures:
-    """Count one day (UTC) and keep the result. Amounts are text in USD, or in units of their currency.
+    """Count one day and keep the result. Amounts are text in USD, or in units of their currency.
 
     `is_patient`: also check the accounts that moved today, and read the balances of all accounts however long it
     takes; else what was found last is kept. `known` is what an earlier release counted of the day, which is kept.
@@ -137,10 +149,10 @@ def count_day(
     if known is not None:
         figures = _completed(known, figures)
         customers = customers if figures["models"] is not None else None
-    if day == now.astimezone(UTC).date():
+    if day == day_of(now):
         figures |= _present(day, now, is_patient=is_patient)
     document = {"figures": figures, "customers": customers, "computedAt": now}
-    collection_of(DailyFigures).replace_one({"_id": day.isoformat()}, document, upsert=True)
+    collection_of(DailyFigures).replace_one({"_id": key_of(day)}, document, upsert=True)
     return figures
 
 
@@ -160,7 +172,7 @@ def _completed(known: Figures, found: Figures) -> Figures:
 
 def _present(day: date, now: datetime, *, is_patient: bool) -> Figures:
     """What is so now: it is kept with today."""
-    found = None if is_patient else DailyFigures.objects.filter(pk=day.isoformat()).first()
+    found = None if is_patient else DailyFigures.objects.filter(pk=key_of(day)).first()
     earlier: Figures = found.figures if found else {}
     last: Figures = earlier.get("now", {})
     held = read_held(now=now) if is_patient else _held_in_time(now)

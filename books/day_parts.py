@@ -1,6 +1,6 @@
-"""What is counted of one day (UTC) beside its requests: the ledger, payments, events and refusals."""
+"""What is counted of one day beside its requests: the ledger, payments, events and refusals."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -11,6 +11,8 @@ from books.daily_use import name_of_value, text_of_amount
 from money.amounts import ZERO, from_bson
 from money.expressions import exact, rounded
 from mongo.collections import IS_NO_LIST, Document, collection_of
+from mongo.days import day_of, end_of, start_of
+from mongo.times import as_utc
 from payments.models import WAITING_FOR_STAFF, Payment, WebhookEvent
 from payments.orders.prices import CURRENCY, RECEIVED, rate_expression
 from proxy.models import RefusedRequest, RequestLog
@@ -19,14 +21,9 @@ Figures = dict[str, Any]
 BEFORE_ALL = datetime(1970, 1, 2, tzinfo=UTC)
 
 
-def start_of(day: date) -> datetime:
-    """The first moment of a day."""
-    return datetime.combine(day, time(), UTC)
-
-
 def within(field: str, day: date) -> Document:
     """The condition of what has a time of this day."""
-    return {field: {"$gte": start_of(day), "$lt": start_of(day) + timedelta(days=1), **IS_NO_LIST}}
+    return {field: {"$gte": start_of(day), "$lt": end_of(day), **IS_NO_LIST}}
 
 
 def _aggregate(model: type[Model], match: Document, group: Document) -> list[Document]:
@@ -51,7 +48,7 @@ def read_first_day() -> date | None:
     for model, name in _TIMES:
         dated = collection_of(model).find({name: {"$gt": BEFORE_ALL}}, {name: 1}).sort(name, 1).limit(1)
         firsts += [found[name] for found in dated if isinstance(found[name], datetime)]
-    return min(firsts).date() if firsts else None
+    return day_of(as_utc(min(firsts))) if firsts else None
 
 
 def read_revenue(day: date) -> tuple[list[Figures], str]:

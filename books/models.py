@@ -4,9 +4,9 @@ from django.db import models
 
 
 class DailyFigures(models.Model):
-    """What one day (UTC) came to, counted once, so that a page reads one document per day. See daily_figures.py."""
+    """What one day came to, counted once, so that a page reads one document per day. See daily_figures.py."""
 
-    day = models.CharField(primary_key=True, db_column="_id", max_length=10)
+    day = models.CharField(primary_key=True, db_column="_id", max_length=80)
     figures = models.JSONField(default=dict)
     computed_at = models.DateTimeField(db_column="computedAt")
 

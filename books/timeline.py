@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 
 from accounts.models import Account, Balance, LedgerEntry
@@ -14,6 +15,7 @@ from books.reconciliation import ledger_sums, settled_costs
 from money.amounts import ZERO, from_bson
 from money.expressions import exact, whole
 from mongo.collections import IS_NO_LIST, collection_of, current_session
+from mongo.days import day_of, end_of
 from mongo.fields import FIRST_TIME, LAST_TIME
 from mongo.times import as_utc, later
 from mongo.transactions import run_in_transaction
@@ -109,7 +111,7 @@ def _first_that_fits(username: str, start: datetime, end: datetime | None) -> da
 
     for too_many in times_from(start).skip(MAX_REQUESTS).limit(1):
         cut = as_utc(too_many["createdAt"])
-        next_day = datetime.combine(later(cut, timedelta(days=1)).date(), time(), UTC)
+        next_day = end_of(day_of(cut))
         return next_day if list(times_from(next_day).limit(1)) else later(cut, timedelta(milliseconds=1))
     return start
 
@@ -144,7 +146,7 @@ def _use(account: Account, start: datetime, end: datetime | None, boundaries: li
     key = {
         "balance": balance_expression(),
         "model": {"$ifNull": ["$model", ""]},
-        "day": {"$dateTrunc": {"date": "$createdAt", "unit": "day"}},
+        "day": {"$dateTrunc": {"date": "$createdAt", "unit": "day", "timezone": settings.TIME_ZONE}},
         "segment": _segment(boundaries),
         "isOurs": {"$ne": [{"$type": "$hold"}, "missing"]},
     }
@@ -178,7 +180,7 @@ def _refused(username: str, start: datetime, end: datetime | None) -> list[Row]:
     """Kept refusals by day, balance, model and code, the newest line first."""
     key = {name: f"${name}" for name in ("upstream", "model", "code")}
     group = {
-        "_id": {**key, "day": {"$dateTrunc": {"date": "$createdAt", "unit": "day"}}},
+        "_id": {**key, "day": {"$dateTrunc": {"date": "$createdAt", "unit": "day", "timezone": settings.TIME_ZONE}}},
         "requests": {"$sum": 1},
         "first": {"$min": "$createdAt"},
         "last": {"$max": "$createdAt"},
@@ -214,8 +216,8 @@ def _with_not_kept(username: str, rows: list[Row]) -> list[Row]:
     """The lines, newest first, with what was only counted on the newest one of each day."""
     if not rows:
         return rows
-    left = read_not_kept(username, first=rows[-1].at.date(), last=rows[0].at.date())
-    return [replace(row, not_kept=left.pop(row.at.date(), 0)) for row in rows]
+    left = read_not_kept(username, first=day_of(rows[-1].at), last=day_of(rows[0].at))
+    return [replace(row, not_kept=left.pop(day_of(row.at), 0)) for row in rows]
 
 
 def _name(model: object) -> str:

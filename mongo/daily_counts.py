@@ -1,11 +1,12 @@
-"""Counters of a day (UTC), for what nothing else is kept of: one small document per day."""
+"""Counters of a day (days.py), for what nothing else is kept of: one small document per day."""
 
 import logging
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 from django.utils import timezone
 
 from mongo.collections import wrapper
+from mongo.days import day_of
 from mongo.errors import DATABASE_FAILURES
 
 logger = logging.getLogger(__name__)
@@ -17,7 +18,7 @@ def count(collection: str, name: str, *, part: str = "", by: int = 1, now: datet
     Every call counts. Never raises: what is counted has been answered already, and a counter that cannot be written is
     no reason to answer otherwise.
     """
-    day = (now or timezone.now()).astimezone(UTC).date()
+    day = day_of(now or timezone.now())
     try:
         wrapper().get_collection(collection).update_one({"_id": _key(day, part)}, {"$inc": {name: by}}, upsert=True)
     except DATABASE_FAILURES as error:
@@ -25,7 +26,7 @@ def count(collection: str, name: str, *, part: str = "", by: int = 1, now: datet
 
 
 def read_counts(collection: str, *, day: date, part: str = "") -> dict[str, int]:
-    """The counters of one day (UTC) by name; empty if nothing was counted."""
+    """The counters of one day by name; empty if nothing was counted."""
     found = wrapper().get_collection(collection).find_one({"_id": _key(day, part)}) or {}
     return {name: int(count) for name, count in found.items() if name != "_id"}
 

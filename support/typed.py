@@ -14,6 +14,7 @@ from django.forms.utils import from_current_timezone
 from django.utils import timezone
 
 from accounts.keys import mask_keys_in
+from mongo.days import zone_name
 
 DAY_EXAMPLE, CLOCK_EXAMPLE = "2026-11-27", "14:05"
 MOMENT_EXAMPLE = f"{DAY_EXAMPLE} {CLOCK_EXAMPLE}"
@@ -134,7 +135,7 @@ def moment_in_words(moment: datetime) -> str:
     return (
         f"{local:%A}, {local.day} {local:%B} {local.year}, {local:%H:%M}"
         + (f"{local::%S}" if local.second else "")
-        + (f" {local:%Z}")
+        + f" {zone_name()}"
     )
 
 

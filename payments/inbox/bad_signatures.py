@@ -32,5 +32,5 @@ def count_bad_signature(*, provider: str, now: datetime | None = None) -> None:
 
 
 def read_bad_signatures(*, day: date) -> dict[str, int]:
-    """The refused deliveries of one day (UTC), by provider."""
+    """The refused deliveries of one day, by provider."""
     return daily_counts.read_counts(COLLECTION, day=day)

@@ -14,5 +14,5 @@ def count_refusal(*, upstream: Balance, code: str, now: datetime | None = None) 
 
 
 def read_refusals(*, upstream: Balance, day: date) -> dict[str, int]:
-    """The refusals of one day (UTC) on one upstream, by error code."""
+    """The refusals of one day on one upstream, by error code."""
     return daily_counts.read_counts(COLLECTION, day=day, part=upstream.value)

@@ -8,7 +8,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import pymongo
@@ -24,6 +24,7 @@ from accounts.models import Balance
 from accounts.throttle import LARGEST_TABLE
 from money.amounts import ZERO, to_bson, usd_text
 from mongo.collections import Document, collection_of
+from mongo.days import day_of
 from mongo.errors import DATABASE_FAILURES
 from proxy.billing.metering import worst_case_of
 from proxy.billing.pricing import Usage
@@ -107,7 +108,7 @@ def keep_refusal(
 
 
 def read_not_kept(username: str, *, first: date, last: date) -> dict[date, int]:
-    """How many refusals of an account were only counted, by day (UTC) from `first` to `last`; days with none are left
+    """How many refusals of an account were only counted, by day from `first` to `last`; days with none are left
     out. At least so many: what a process counted for itself may be lost with it.
     """
     days = {_count_id(username, day): day for day in _days(first, last)}
@@ -158,7 +159,7 @@ def _has_room(username: str, *, unseen: int, now: datetime) -> bool:
             }
         },
     ]
-    day = now.astimezone(UTC).date()
+    day = day_of(now)
     after = collection_of(RefusalCount).find_one_and_update(
         {"_id": _count_id(username, day)},
         update,

@@ -17,9 +17,11 @@ from accounts.registration import rotate_key
 from accounts.review import clear_review
 from accounts.undecided import check_converted
 from money.amounts import MAX_AMOUNT, ZERO, format_usd
+from mongo.days import show_with_zone
 from support.actions.action import Action, ActionForm, Data, Line, Result, ledger_mark, nothing
 from support.actions.event_work import NoteForm
 from support.actions.keys import KEY_ACTIONS, state_of_keys
+from support.admin.display import in_zone
 from support.audit.things import FIRST_KEY
 from support.audit.trail import State
 from support.forms import AmountField, MomentField, WholeNumberField
@@ -104,7 +106,7 @@ class ExpiryForm(ActionForm):
         initial="7",
         widget=UnfoldAdminSelectWidget,
     )
-    date = MomentField(label="Date and time (UTC)", required=False)
+    date = MomentField(label=in_zone("Date and time"), required=False)
     field_order = ("choice", "date", "reason")
 
     def clean(self) -> Data:
@@ -167,6 +169,11 @@ def _shown(account: Account, name: str, text: str) -> str:
 
 
 def _show_expiry(value: datetime | None) -> str:
+    return show_with_zone(value) if value else "never"
+
+
+def _utc(value: datetime | None) -> str:
+    """As the audit keeps it, whatever the site's zone is then."""
     return credits.format_time(value) if value else "never"
 
 
@@ -183,7 +190,7 @@ def state_of(target: Account) -> State:
     return {
         "openhands": shown("credits_new", format_usd(account.credits_new)),
         "ohmygpt": shown("credits", format_usd(account.credits)),
-        "expires": shown("expires_at", shown("expires_at_new", _show_expiry(account.expiry))),
+        "expires": shown("expires_at", shown("expires_at_new", _utc(account.expiry))),
         "active": shown("is_active", account.is_active),
         "review": shown("review_since", account.review_since is not None),
         "key": account.api_key_prefix or "",

@@ -9,9 +9,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from accounts import credits
-from accounts.credits import format_time
 from accounts.models import Account, Balance
 from money.amounts import ZERO, format_usd
+from mongo.days import show_with_zone
 from payments.inbox import facts, review
 from payments.inbox.preview import Effect
 from payments.models import Payment, WebhookEvent
@@ -67,7 +67,7 @@ def event_lines(event: WebhookEvent, after: str) -> list[Line]:
 def expiry_line(account: Account, *, is_renewed: bool, amount: Decimal) -> Line:
     """What becomes of the expiry when `amount` USD is credited."""
     present = sum((max(account.balance(one), ZERO) + account.held(one) for one in Balance), ZERO)
-    before = credits.format_time(account.expiry) if account.expiry else "never"
+    before = show_with_zone(account.expiry) if account.expiry else "never"
     starts = credits.starts_expiry(expires_at=account.expiry, present=present, amount=amount)
     days = f"{settings.CREDIT_VALIDITY_DAYS} days from now"
     return Line("Expiry", before, days if is_renewed or starts else f"{before}: too little to restart it", drifts=True)
@@ -99,7 +99,7 @@ def show_look_alikes(event: WebhookEvent, *orders: Payment) -> list[Line]:
     for twin in review.find_look_alikes(event, *orders)[:5]:
         receipt = twin.receipt
         what = (
-            f"{twin}, {receipt.amount:,f} {receipt.currency} at {format_time(receipt.occurred_at)}"
+            f"{twin}, {receipt.amount:,f} {receipt.currency} at {show_with_zone(receipt.occurred_at)}"
             if receipt
             else str(twin)
         )

@@ -27,8 +27,10 @@ from accounts.key_choices import LONGEST_NAME, Budget, Limits, check_limits, che
 from accounts.key_entry import BudgetPeriod
 from accounts.models import Account, Balance
 from money.amounts import MAX_AMOUNT, format_usd
+from mongo.days import show_minute, zone_name
 from proxy.billing.price_book import PRICES
 from support.actions.action import Action, ActionForm, Data, Line, Result, nothing
+from support.admin.display import in_zone
 from support.audit.things import FIRST_KEY
 from support.forms import AmountField, MomentField
 
@@ -66,7 +68,7 @@ class LimitedForm(ActionForm):
         choices=[(BOTH, "Both"), *((balance.value, f"{balance.label} only") for balance in Balance)],
         widget=UnfoldAdminSelectWidget,
     )
-    expires_at = MomentField(label="Expires (UTC)", required=False, help_text="Leave empty for never.")
+    expires_at = MomentField(label=in_zone("Expires"), required=False, help_text="Leave empty for never.")
 
     def clean_models(self) -> tuple[str, ...] | None:
         names = tuple(self.cleaned_data["models"].replace(",", " ").split())
@@ -151,7 +153,7 @@ def show_names(names: tuple[str, ...] | None) -> str:
 
 
 def show_time(value: datetime | None) -> str:
-    return "never" if value is None else f"{value:%Y-%m-%d %H:%M} UTC"
+    return "never" if value is None else f"{show_minute(value)} {zone_name()}"
 
 
 def limits_of_key(key: ApiKey) -> Limits:

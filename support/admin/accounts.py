@@ -177,7 +177,7 @@ class AccountAdmin(BigCollectionAdmin):
                 ),
             },
         ),
-        ("Dates (UTC)", {"classes": ("tab",), "fields": (("purchased", "expires"), ("created", "last_login"))}),
+        ("Dates", {"classes": ("tab",), "fields": (("purchased", "expires"), ("created", "last_login"))}),
     )
     add_fieldsets = ((None, {"fields": ("username", "role", "discord_id")}),)
 
@@ -372,7 +372,7 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
     readonly_fields = ("account_page", "time", "balance_name", "kind_name", "amount_usd", "after_usd")
 
     account_page = account_link("account_id")
-    time = time_of("created_at", "time (UTC)")
+    time = time_of("created_at", "time")
     balance_name = choice_badge("balance", "balance", BALANCE_COLOURS)
     kind_name = choice_badge("kind", "kind", {"refund": "danger", "chargeback": "danger", "expiry": "warning"})
     amount_usd = usd("amount", "amount", is_signed=True)

@@ -43,7 +43,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     )
     readonly_fields = ("time", "result", "target_page", "why", "times", "changes", "before_text", "after_text")
 
-    time = time_of("at", "time (UTC)")
+    time = time_of("at", "time")
     result = choice_badge("outcome", "outcome", {"done": "success", "refused": "danger"})
 
     @admin.display(description="target")
@@ -110,7 +110,7 @@ class SecondFactorAdmin(ReadOnlyAdmin):
     fields = ("username", "confirmed")
     readonly_fields = ("username", "confirmed")
 
-    confirmed = time_of("confirmed_at", "set up (UTC)")
+    confirmed = time_of("confirmed_at", "set up")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         is_own = obj is not None and obj.pk == str(request.user.pk)

@@ -1,12 +1,12 @@
 """The filters to which numbers of the owner's page lead. They stand beside a list only where its address has them."""
 
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from django.db.models import Q
 from django.http import HttpRequest
 
-from books.day_parts import start_of
+from mongo.days import end_of, start_of
 from payments.inbox.events import NEEDED
 from payments.orders.prices import DEFAULT_CURRENCY
 from payments.providers import label_of
@@ -75,7 +75,7 @@ def back_within(value: str) -> list[MoneyBack]:
     """What went back in a period. Raises `NotUnderstood`, also where it is too much."""
     first, last = read_period(value)
     try:
-        found = read_money_back(start=start_of(first), end=start_of(last + timedelta(days=1)))
+        found = read_money_back(start=start_of(first), end=end_of(last))
     except OverflowError as error:
         raise NotUnderstood(f"“{shorten(value)}” is too long a period.") from error
     if found is None:

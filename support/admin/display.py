@@ -14,11 +14,13 @@ from django.db.models import Model
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.functional import lazy
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.models import Account, Balance
 from money.amounts import format_usd
+from mongo.days import show_time, zone_name
 from mongo.unreadable import id_of_text, is_odd_id, text_of_id
 
 Display = Callable[[Any, Any], str | SafeString]
@@ -130,22 +132,38 @@ def choice_badge(attribute: str, label: str, colours: dict[str, str]) -> Display
     return show
 
 
-def time_of(attribute: str, label: str, *, ordering: str | None = None) -> Display:
-    """A display of a time to the second, in UTC, with how long ago it was."""
+def _with_zone(label: str) -> str:
+    return f"{label} ({zone_name()})"
 
-    @admin.display(description=label, ordering=ordering)
+
+_in_zone = lazy(_with_zone, str)
+
+
+def in_zone(label: str) -> str:
+    """A heading of times, with the zone that they are in: `time (UTC)`. Read when it is shown."""
+    return _in_zone(label)
+
+
+def time_element(moment: datetime) -> SafeString:
+    """A time to the second in the site's zone. Its title says how long ago that was, and the time in UTC."""
+    return format_html(
+        '<time datetime="{}" title="{}, {} UTC" class="nowrap">{}</time>',
+        moment.isoformat(),
+        in_words(moment - timezone.now()),
+        f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
+        show_time(moment),
+    )
+
+
+def time_of(attribute: str, label: str, *, ordering: str | None = None) -> Display:
+    """A display of a time, under a heading that names the zone."""
+
+    @admin.display(description=in_zone(label), ordering=ordering)
     def show(self: Any, obj: Any) -> str:
         value: datetime | None = getattr(obj, attribute)
         if problem := unreadable_of(obj, attribute):
             return problem
-        if value is None:
-            return "–"
-        return format_html(
-            '<time datetime="{}" title="{}" class="nowrap">{}</time>',
-            value.isoformat(),
-            in_words(value - timezone.now()),
-            value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S"),
-        )
+        return "–" if value is None else time_element(value)
 
     return show
 

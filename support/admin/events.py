@@ -2,7 +2,7 @@
 page. Events are history: read-only here, and decided about in dialogs.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
@@ -16,6 +16,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from money.amounts import format_usd
+from mongo.days import show_minute, show_time
 from payments.inbox.facts import suggest_for, suggest_for_each
 from payments.inbox.search import MOST_SEARCHED, find_events
 from payments.inbox.told import Told, tell
@@ -33,9 +34,11 @@ from support.admin.display import (
     code_block,
     document_key,
     in_words,
+    in_zone,
     link,
     pretty_json,
     show_money,
+    time_element,
     time_of,
 )
 from support.admin.filters import DayRangeFilter, QueueFilter
@@ -124,20 +127,20 @@ class WebhookEventAdmin(ReadOnlyAdmin):
 
     # --- What an event tells -----------------------------------------------------------------------------------------
 
-    @admin.display(description="bank time (UTC)")
+    @admin.display(description=in_zone("bank time"))
     def came(self, event: WebhookEvent) -> SafeString:
         """When the money came, and how long ago; when we heard of it, if that was later or is all that is known."""
         at = told_of(event).at
         if at is None:
             return _time_and_age(event.received_at, "received")
         late = event.received_at - at
-        return _time_and_age(at, f"received {event.received_at:%Y-%m-%d %H:%M:%S}" if abs(late) >= LATE else "")
+        return _time_and_age(at, f"received {show_time(event.received_at)}" if abs(late) >= LATE else "")
 
-    @admin.display(description="received (UTC)")
+    @admin.display(description=in_zone("received"))
     def received(self, event: WebhookEvent) -> SafeString:
         return _time_and_age(event.received_at)
 
-    @admin.display(description="bank time (UTC)")
+    @admin.display(description=in_zone("bank time"))
     def bank_time(self, event: WebhookEvent) -> SafeString | str:
         at = told_of(event).at
         return _time_and_age(at) if at else "–"
@@ -230,7 +233,7 @@ class WebhookEventAdmin(ReadOnlyAdmin):
         found = suggest_for(event) if event.is_waiting_for_staff else []
         return _stacked(*(self._row_of(event, one) for one in found or ())) if found else "–"
 
-    @admin.display(description="notes and decisions (UTC)")
+    @admin.display(description=in_zone("notes and decisions"))
     def notes(self, event: WebhookEvent) -> SafeString | str:
         """What staff wrote and did about this event, as the audit has it: the latest first, nobody can change it."""
         return notes_about([str(event.pk)])
@@ -315,7 +318,7 @@ def notes_about(targets: list[str]) -> SafeString | str:
     found = AuditEntry.objects.filter(target__in=targets).order_by("-at")[:MOST_NOTES]
     rows = [
         (
-            f"{one.at:%Y-%m-%d %H:%M}",
+            show_minute(one.at),
             one.actor,
             one.action + (" (refused)" if one.outcome == AuditEntry.Outcome.REFUSED else ""),
             format_html(": <q>{}</q>", one.reason) if one.reason else "",
@@ -342,10 +345,9 @@ def _button(address: str, words: str) -> SafeString:
 
 
 def _time_and_age(at: datetime, remark: str = "") -> SafeString:
-    """A time to the second in UTC, and below it how long ago that was."""
-    shown = at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    """A time to the second, and below it how long ago that was."""
     return _stacked(
-        format_html('<time datetime="{}" class="nowrap">{}</time>', at.isoformat(), shown),
+        time_element(at),
         _note(in_words(at - timezone.now())),
         _note(remark) if remark else "",
     )

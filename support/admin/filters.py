@@ -1,7 +1,7 @@
 """The filters of the lists, each served by an index."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +14,7 @@ from unfold.contrib.filters.admin import RangeDateFilter, RangeNumericFilter
 from unfold.contrib.filters.forms import RangeDateForm
 
 from accounts.models import UNDER_REVIEW_AFTER, Balance
+from mongo.days import day_of, end_of, start_of
 from mongo.fields import find_unreadable
 from payments.models import WAITING_FOR_STAFF
 from proxy.models import ModelPrice
@@ -43,7 +44,6 @@ FIELDS = {Balance.OPENHANDS: "credits_new", Balance.OHMYGPT: "credits"}
 SOON = timedelta(days=1)
 MAX_AMOUNT = 10**9
 ENDS = ("from", "to")
-END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 # --- Of every list ----------------------------------------------------------------------------------------------------
 
@@ -108,19 +108,19 @@ class RangeFilter:
 
 
 class DayRangeFilter(RangeFilter, RangeDateFilter):
-    """From one day to another, both included, in UTC."""
+    """From one day to another, both included, in the site's zone."""
 
     form_class = DayRangeForm
 
     def read(self, text: str) -> datetime:
-        return datetime.combine(read_day(text), time(), UTC)
+        return start_of(read_day(text))
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         first, last = (self.value_of(end) for end in ENDS)
         if first:
             queryset = queryset.filter(**{f"{self.parameter_name}__gte": first})
         if last:
-            queryset = queryset.filter(**{f"{self.parameter_name}__lt": day_after(last)})
+            queryset = queryset.filter(**{f"{self.parameter_name}__lt": end_of(day_of(last))})
         return queryset
 
 
@@ -145,11 +145,6 @@ class UnreadableFilter(ChoiceFilter):
 
 MOST_UNREADABLE = 500
 LOOKING_SECONDS = 4.0
-
-
-def day_after(time: datetime) -> datetime:
-    """A day later; the end of all time for the last day of all."""
-    return time + timedelta(days=1) if time < END_OF_TIME - timedelta(days=1) else END_OF_TIME
 
 
 # --- Of the accounts --------------------------------------------------------------------------------------------------

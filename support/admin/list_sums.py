@@ -1,16 +1,16 @@
 """Above a list: what its rows come to, where the list is filtered as the owner's page leads to it."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.contrib.admin.views.main import ORDER_VAR, PAGE_VAR
 from django.http import HttpRequest
-from django.utils import timezone
 
 from accounts.models import Account, Balance
 from books.business import MOST_DAYS, read_days, read_held_last, read_sums
 from money.amounts import ZERO
+from mongo.days import show_with_zone, today
 from payments.models import Payment
 from proxy.models import RequestLog
 from support.access.roles import sees_margin
@@ -42,7 +42,7 @@ def _period(query: dict[str, str], name: str) -> tuple[date, date] | None:
         first, last = (read_day(query.pop(end.format(name), "")) for end in DAYS)
     except NotUnderstood:
         return None
-    last = min(last, timezone.now().date())
+    last = min(last, today())
     return (first, last) if timedelta() <= last - first < timedelta(days=MOST_DAYS) else None
 
 
@@ -105,5 +105,5 @@ def _accounts(query: dict[str, str]) -> Parts:
     part = kinds.get((asked, query.pop("status", ""), query.pop("expiry", "")))
     if part is None or query:
         return []
-    at = held["at"][:19].replace("T", " ")
-    return [(f"{part[0]}, {balance.label} credits", usd(Decimal(part[1]))), ("Counted at", f"{at} UTC")]
+    at = show_with_zone(datetime.fromisoformat(held["at"]))
+    return [(f"{part[0]}, {balance.label} credits", usd(Decimal(part[1]))), ("Counted at", at)]

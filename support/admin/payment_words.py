@@ -8,6 +8,7 @@ from django.utils.safestring import SafeString
 
 from books.payment_story import PaymentStory, Sums
 from money.amounts import format_usd
+from mongo.days import show_with_zone
 from payments.models import Payment, Reversal, WebhookEvent
 from payments.orders.prices import refundable_of
 from payments.providers import label_of
@@ -86,9 +87,9 @@ def _below_zero(story: PaymentStory) -> list[SafeString | str]:
     if fall is None:
         return []
     first = format_html(
-        "<strong>That is why the balance fell below zero:</strong> at {} UTC, {} was taken off, of which {} had been "
+        "<strong>That is why the balance fell below zero:</strong> at {}, {} was taken off, of which {} had been "
         "spent or was held by requests. The OpenHands credits of {} fell to {}.",
-        fall.at.strftime("%Y-%m-%d %H:%M"),
+        show_with_zone(fall.at),
         format_usd(fall.taken),
         format_usd(fall.missing),
         fall.account,

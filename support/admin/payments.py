@@ -115,9 +115,9 @@ class PaymentAdmin(ReadOnlyAdmin):
     before_usd = usd("credits_before", "OpenHands credits before")
     after_usd = usd("credits_after", "OpenHands credits after")
     own_status = choice_badge("status", "status", PAYMENT_COLOURS)
-    ordered = time_of("created_at", "ordered (UTC)")
+    ordered = time_of("created_at", "ordered")
     pay_before = time_of("expires_at", "pay before")
-    paid = time_of("completed_at", "paid (UTC)")
+    paid = time_of("completed_at", "paid")
 
     @admin.display(description="status")
     def status_name(self, payment: Payment) -> SafeString:
@@ -234,8 +234,8 @@ class PromotionAdmin(PreviewedEdits, BigCollectionAdmin):
 
     names_left_out = ("starts_at", "ends_at")  # The preview has them in one line.
 
-    starts = time_of("starts_at", "starts (UTC)")
-    ends = time_of("ends_at", "ends (UTC)")
+    starts = time_of("starts_at", "starts")
+    ends = time_of("ends_at", "ends")
 
     def effect(self, request: Any, form: Any, *, is_new: bool) -> list[Line]:
         """When it runs, and what usual orders get by it."""

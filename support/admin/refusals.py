@@ -9,12 +9,12 @@ from django.conf import settings
 from django.contrib import admin
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.models import Account, Balance
 from money.amounts import format_usd
+from mongo.days import today
 from proxy.billing.refused_requests import read_not_kept
 from proxy.models import RefusedRequest, RequestLog
 from support.admin.base import ReadOnlyAdmin, first_match, name_is
@@ -98,8 +98,8 @@ class RefusedRequestAdmin(ReadOnlyAdmin):
     request_key = short_id("pk", "request id")
     whole_id = copyable_text("pk", "request id")
     model_name = text_of("model", "model")
-    time = time_of("created_at", "time (UTC)")
-    expires = time_of("expires_at", "kept until (UTC)")
+    time = time_of("created_at", "time")
+    expires = time_of("expires_at", "kept until")
     upstream_name = choice_badge("upstream", "upstream", BALANCE_COLOURS)
     needed_usd = usd("needed", "needed")
     available_usd = usd("available", "available then")
@@ -140,9 +140,9 @@ class RefusedRequestAdmin(ReadOnlyAdmin):
 def _not_kept(name: str) -> dict[str, Any]:
     if not name or not Account.objects.filter(pk=name).exists():
         return {}
-    today = timezone.now().date()
-    first = today - timedelta(days=settings.REFUSALS_KEPT_DAYS)
-    return {"of_account": name, "not_kept": sum(read_not_kept(name, first=first, last=today).values())}
+    last = today()
+    first = last - timedelta(days=settings.REFUSALS_KEPT_DAYS)
+    return {"of_account": name, "not_kept": sum(read_not_kept(name, first=first, last=last).values())}
 
 
 def sentences_of(refused: RefusedRequest) -> list[SafeString | str]:

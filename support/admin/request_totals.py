@@ -1,16 +1,16 @@
 """Above the list of one account's requests: what the filtered ones come to, and the days that are asked about most."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.admin.views.main import ORDER_VAR, PAGE_VAR, SEARCH_VAR
 from django.contrib.auth.models import User
 from django.http import HttpRequest, QueryDict
-from django.utils import timezone
 
 from accounts.models import Balance
 from books.account_use import MOST_ADDED_UP, Use, UseFilter, read_use
+from mongo.days import day_of, end_of, today
 from proxy.models import RefusedRequest, RequestLog
 from support.admin.base import names_of
 from support.admin.display import list_url
@@ -21,7 +21,6 @@ from support.admin.filters import (
     ResultFilter,
     UnreadableFilter,
     UpstreamFilter,
-    day_after,
 )
 from support.admin.requests import RequestLogAdmin
 
@@ -73,7 +72,7 @@ def totals_of(request: HttpRequest, changelist: Any) -> Totals:
     return Totals(
         use=use,
         note="" if use else note,
-        days=tuple(_days(query, timezone.now().astimezone(UTC).date())),
+        days=tuple(_days(query)),
         order=_order(query, changelist) if account else None,
         refusals_url=list_url(RefusedRequest, **refused),
     )
@@ -96,13 +95,14 @@ def _filter_of(query: QueryDict, account: str, changelist: Any) -> UseFilter:
         model=query.get(ModelFilter.parameter_name) or None,
         has_succeeded=result == "ok" if result in ("failed", "ok") else None,
         start=first,
-        end=day_after(last) if last else None,
+        end=end_of(day_of(last)) if last else None,
     )
 
 
-def _days(query: QueryDict, today: date) -> list[Choice]:
-    yesterday, week = today - timedelta(days=1), today - timedelta(days=6)
-    periods = {"Today": (today, today), "Yesterday": (yesterday, yesterday), "7 days": (week, today)}
+def _days(query: QueryDict) -> list[Choice]:
+    now = today()
+    yesterday, week = now - timedelta(days=1), now - timedelta(days=6)
+    periods = {"Today": (now, now), "Yesterday": (yesterday, yesterday), "7 days": (week, now)}
     choices = []
     for label, (first, last) in periods.items():
         days = {FIRST_DAY: first.isoformat(), LAST_DAY: last.isoformat()}
@@ -124,7 +124,7 @@ def lists_of_account(username: str, user: User) -> list[tuple[str, str]]:
     """The account's requests, those of yesterday with the dearest first, and its refusals, for who may see them."""
     lists = []
     if user.has_perm("proxy.view_requestlog"):
-        yesterday = (timezone.now().astimezone(UTC).date() - timedelta(days=1)).isoformat()
+        yesterday = (today() - timedelta(days=1)).isoformat()
         order = f"-{RequestLogAdmin.list_display.index(COST)}"
         dearest = {FIRST_DAY: yesterday, LAST_DAY: yesterday, ORDER_VAR: order}
         lists.append(("Requests", list_url(RequestLog, q=username)))

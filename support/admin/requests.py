@@ -122,7 +122,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
     request_key = short_id("pk", "request id")
     whole_id = copyable_text("pk", "request id")
     model_name = text_of("model", "model")
-    time = time_of("created_at", "time (UTC)")
+    time = time_of("created_at", "time")
     upstream = choice_badge("credit_type", "upstream", BALANCE_COLOURS)
     cost_usd = usd("cost", "cost", ordering="cost")
     hold_usd = usd("hold", "held beforehand")

@@ -1,17 +1,18 @@
 """Refused log-ins: anybody can cause as many as they like, so the audit keeps the first of a day, and their number.
 
-An entry for each staff user (all names that nobody has are one), problem and day (UTC); the rest is counted.
+An entry for each staff user (all names that nobody has are one), problem and day; the rest is counted.
 """
 
 import contextlib
 import hashlib
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from enum import StrEnum
 
 from django.db import IntegrityError
 from django.utils import timezone
 
 from mongo import daily_counts
+from mongo.days import day_of
 from support.audit.actors import actor_of_log_in
 from support.models import AuditEntry
 
@@ -31,7 +32,7 @@ def record_refused_log_in(*, name: str, problem: Problem, address: str, now: dat
     """Count a refused log-in, and record it if it is the day's first of its kind."""
     now = now or timezone.now()
     actor = actor_of_log_in(name)
-    day = now.astimezone(UTC).date()
+    day = day_of(now)
     daily_counts.count(COLLECTION, problem.name, part=_part(actor), now=now)
     entry = AuditEntry(
         id=f"{PREFIX}:{day.isoformat()}:{problem.name}:{_part(actor)}",

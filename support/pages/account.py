@@ -17,12 +17,12 @@ from accounts.errors import AccountNeedsRepair
 from accounts.models import Account, Balance
 from books.reconciliation import Reconciliation, read_reconciliation
 from books.timeline import KINDS, read_timeline
+from mongo.days import day_of, end_of
 from proxy.models import RequestLog
 from support.actions.dialogs import dialog_url
 from support.actions.drift import ACCEPT_DRIFT
 from support.admin.base import is_timeout
 from support.admin.display import key_of_address, list_url
-from support.admin.filters import day_after
 from support.typed import NotUnderstood, read_day, shorten
 
 MAX_REQUESTS = 100
@@ -55,7 +55,7 @@ def timeline(request: HttpRequest, username: str) -> HttpResponse:
         "account": account,
         "page": page,
         # The last day on the page, so that another filter keeps it.
-        "up_to": page.end and (page.end - timedelta(microseconds=1)).date(),
+        "up_to": page.end and day_of(page.end - timedelta(microseconds=1)),
         "kinds": KINDS,
         "kind": kind,
         "balance": balance,
@@ -111,7 +111,7 @@ def timeline_requests(request: HttpRequest, username: str) -> HttpResponse:
     logs = RequestLog.objects.billed_to(*balances).filter(user_id=account.pk)
     logs = logs.filter(Q(model=model) if model else Q(model=None) | Q(model=""))
     found = list(logs.filter(created_at__gte=first, created_at__lte=last).order_by("-created_at")[: MAX_REQUESTS + 1])
-    days = {"created_at_from": f"{first:%Y-%m-%d}", "created_at_to": f"{last:%Y-%m-%d}"}
+    days = {"created_at_from": day_of(first).isoformat(), "created_at_to": day_of(last).isoformat()}
     filters = {"upstream": balance, **({"model": model} if model else {}), **days}
     context = {
         "account": account,
@@ -133,7 +133,7 @@ def _viewed_account(request: HttpRequest, username: str) -> Account:
 
 
 def _time(text: str) -> datetime | None:
-    """A time from an address, in UTC; a bare day means its end. None for anything else."""
+    """A time from an address, in UTC; a bare day means its end in the site's zone. None for anything else."""
     try:
         value = datetime.fromisoformat(text)
     except ValueError:
@@ -142,4 +142,4 @@ def _time(text: str) -> datetime | None:
         value = value.replace(tzinfo=UTC)
     if not FIRST_TIME <= value <= LAST_TIME:
         return None
-    return day_after(value) if len(text) == len("2026-01-31") else value
+    return end_of(value.date()) if len(text) == len("2026-01-31") else value

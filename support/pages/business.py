@@ -1,7 +1,7 @@
 """The owner's page: what was earned, what it cost, who used most, what customers hold. Each number has its list."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from django.conf import settings
 from django.contrib import admin
@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from books.business import MOST_DAYS, Business, read_business
 from books.daily_figures import freshen_today, refresh_figures
+from mongo.days import day_of
 from support.access.roles import sees_margin
 from support.pages.business_tables import (
     Table,
@@ -50,14 +51,14 @@ def business(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
     refresh_figures(now=now, seconds=COUNTING_SECONDS)
     freshen_today(now=now)
-    asked = _asked(request, now.astimezone(UTC).date())
+    asked = _asked(request, day_of(now))
     found = read_business(first=asked.first, last=asked.last)
     tables: list[Table] = [
         upstreams_table(found),
         models_table(found),
         customers_table(found),
         money_table(found),
-        refusals_table(found, today=now.astimezone(UTC).date()),
+        refusals_table(found, today=day_of(now)),
         events_table(found),
     ]
     context = {
@@ -122,7 +123,7 @@ def _notes(found: Business, now: datetime) -> list[str]:
     if found.money_back is None:
         notes.append("More went back than can be added up. Choose fewer days.")
     kept = settings.REFUSALS_KEPT_DAYS
-    if found.days and (now.astimezone(UTC).date() - found.days[0].day).days >= kept:
+    if found.days and (day_of(now) - found.days[0].day).days >= kept:
         notes.append(f"Refusals are kept for {kept} days: of days before that only some are counted.")
     return notes
 

@@ -1,7 +1,7 @@
 """What the owner's page shows of some days: cards, charts and tables, with the address of the list of each number."""
 
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from django.conf import settings
@@ -9,6 +9,7 @@ from django.conf import settings
 from accounts.models import Account, Balance
 from books.business import Business, Day, Sums, total
 from money.amounts import ZERO
+from mongo.days import day_of, show_with_zone
 from payments.models import Payment, WebhookEvent
 from payments.providers import label_of
 from proxy.models import RefusedRequest, RequestLog
@@ -101,13 +102,13 @@ def _held_card(found: Business, balance: Balance) -> Card:
     title = f"{balance.label} credits that customers hold"
     if not found.held:
         return Card(title, "being counted", [])
-    held = found.held["balances"][balance.value]
+    held, counted_at = found.held["balances"][balance.value], datetime.fromisoformat(found.held["at"])
     lines = [
         Cell("They can be spent: the account is not disabled, the credits have not expired."),
         Cell(f"{usd(-Decimal(held['debts']))} owed by accounts below $0", list_url(Account, **{balance.value: "debt"})),
         Cell(f"{usd(Decimal(held['disabled']))} of disabled accounts", _disabled(balance)),
         Cell(f"{usd(Decimal(held['expired']))} expired, and not yet taken off", _expired(balance)),
-        Cell(f"Counted at {found.held['at'][:19].replace('T', ' ')} UTC, without what running requests hold."),
+        Cell(f"Counted at {show_with_zone(counted_at)}, without what running requests hold."),
     ]
     return Card(title, usd(Decimal(held["usable"])), lines, usable_list(balance))
 
@@ -132,7 +133,7 @@ def charts_of(found: Business) -> list[Chart]:
     """Net revenue, what was charged and what it cost, requests, and refusals for want of credits."""
     back: dict[date, Decimal] = {}
     for one in found.money_back or ():
-        back[one.at.date()] = back.get(one.at.date(), ZERO) + one.usd
+        back[day_of(one.at)] = back.get(day_of(one.at), ZERO) + one.usd
     net: Values = [None if day.paid_usd is None else day.paid_usd - back.get(day.day, ZERO) for day in found.days]
     if found.money_back is None:
         net = [None] * len(net)

@@ -1,7 +1,7 @@
 """The admin's first page: what was sold, spent and refused, and what needs attention now."""
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,11 +11,12 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import UNDER_REVIEW_AFTER, Account, Balance
-from books.daily_figures import count_day, refresh_figures
-from books.day_parts import Figures, start_of
+from books.daily_figures import count_day, kept, key_of, refresh_figures
+from books.day_parts import Figures
 from books.models import DailyFigures
 from books.reconciliation import LastRun, read_last_run
 from money.amounts import ZERO
+from mongo.days import day_of, end_of, start_of
 from payments.inbox.alarms import InboxHealth, read_health
 from payments.inbox.events import count_needed
 from payments.models import WebhookEvent
@@ -44,11 +45,11 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(user, User) or not user.has_perm("accounts.view_account"):
         return context
     now = timezone.now()
-    today = now.astimezone(UTC).date()
+    today = day_of(now)
     refresh_figures(now=now, seconds=COUNTING_SECONDS)
-    first = (today - timedelta(days=max(PERIODS.values()) - 1)).isoformat()
-    days = {found.day: found.figures for found in DailyFigures.objects.filter(day__gte=first)}
-    ordered = [days.get((today - timedelta(days=back)).isoformat(), {}) for back in range(max(PERIODS.values()))]
+    first = today - timedelta(days=max(PERIODS.values()) - 1)
+    days = {found.day: found.figures for found in DailyFigures.objects.filter(**kept(first, today))}
+    ordered = [days.get(key_of(today - timedelta(days=back)), {}) for back in range(max(PERIODS.values()))]
     current = ordered[0].get("now") or count_day(day=today)["now"]
     periods = {name: ordered[:length] for name, length in PERIODS.items()}
     return context | {
@@ -203,8 +204,9 @@ def _loss_alerts(days: list[Figures], today: date) -> list[dict[str, str]]:
 
 def _needed_rows(today: date) -> list[tuple[str, list[str]]]:
     """How many of the events of each period needed somebody, whatever became of them since."""
-    end = start_of(today + timedelta(days=1))
-    counts = [count_needed(start=end - timedelta(days=length), end=end) for length in PERIODS.values()]
+    end = end_of(today)
+    starts = [start_of(today - timedelta(days=length - 1)) for length in PERIODS.values()]
+    counts = [count_needed(start=start, end=end) for start in starts]
     rows = (("Needed review", "review"), ("Gave up", "dead"))
     return [(label, [f"{one[name]:,}" for one in counts]) for label, name in rows]
 

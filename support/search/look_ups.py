@@ -12,6 +12,7 @@ from django.urls import reverse
 from accounts.models import Account, LedgerEntry
 from border.digits import is_digits
 from money.amounts import format_usd
+from mongo.days import show_minute
 from mongo.unreadable import id_of_text, is_odd_id
 from payments.inbox.search import amounts_of, find_events
 from payments.models import Payment, Reversal, WebhookEvent
@@ -73,7 +74,7 @@ def _page(model: type[Model], key: object) -> str:
 
 
 def _when(moment: Any) -> str:
-    return f"{moment:%Y-%m-%d %H:%M}" if moment is not None else "no date"
+    return show_minute(moment) if moment is not None else "no date"
 
 
 def _new(found: Iterable[Hit], hits: list[Hit]) -> list[Hit]:

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from django import template
 
 from money.amounts import format_usd
+from mongo.days import zone_name
 from support.access.roles import roles_with, who_may
 
 register = template.Library()
@@ -16,6 +17,12 @@ register = template.Library()
 def usd(value: Decimal | None) -> str:
     """`$1.23`; a dash for nothing."""
     return "–" if value is None else format_usd(value)
+
+
+@register.simple_tag
+def zone() -> str:
+    """The time zone of what is shown: `UTC`, or a place."""
+    return zone_name()
 
 
 @register.filter
