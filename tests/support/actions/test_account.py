@@ -432,20 +432,23 @@ def test_who_may_is_said_on_what_one_may_not(log_in: LogIn, insert_user: InsertU
     insert_user("alice", creditsNew=2.5, expiresAt=timezone.now() + timedelta(days=2))
     address = "/admin/accounts/account/alice/change/"
     shown = page(log_in("Support", "sue"), address)
-    assert "+3 days +7 days Billing admin only" in shown
-    assert "Set the expiry Billing admin only" in shown
-    assert "Add or deduct credits Billing admin only" in shown
+    assert "+3 days +7 days Billing admin or Owner only" in shown
+    assert "Set the expiry Billing admin or Owner only" in shown
+    assert "Add or deduct credits Billing admin or Owner only" in shown
     viewed = page(log_in("Viewer", "vera"), address)
-    assert "Transfer credits Billing admin or Support only" in viewed
+    assert "Transfer credits Billing admin or Owner or Support only" in viewed
     assert " only" not in page(log_in("Billing admin", "bill"), address).split("API keys")[0].split("+7 days")[1]
     group = Group.objects.create(name="Night shift")
     group.permissions.add(Permission.objects.get(codename="set_expiry"))
     try:
-        assert "Set the expiry Billing admin or Night shift only" in page(log_in("Support", "sid"), address)
+        assert "Set the expiry Billing admin or Night shift or Owner only" in page(log_in("Support", "sid"), address)
     finally:
         group.delete()
-    Group.objects.get(name="Billing admin").permissions.remove(Permission.objects.get(codename="set_expiry"))
+    roles = Group.objects.filter(name__in=["Billing admin", "Owner"])
+    for role in roles:
+        role.permissions.remove(Permission.objects.get(codename="set_expiry"))
     try:
         assert "Set the expiry Superusers only" in page(log_in("Support", "sal"), address)
     finally:
-        Group.objects.get(name="Billing admin").permissions.add(Permission.objects.get(codename="set_expiry"))
+        for role in roles:
+            role.permissions.add(Permission.objects.get(codename="set_expiry"))
