@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 from bson import ObjectId
@@ -33,18 +34,59 @@ SHOWN_OF_A_KEY = 16
 MOST_AMOUNT = 10**13
 
 
+def _by_id(model: type[Model], text: str) -> dict[str, str]:
+    return {"operation" if model is LedgerEntry else "pk": text}
+
+
 @dataclass(frozen=True)
 class Query:
-    """What is searched. `text` is `raw` without what people and pages put around it; `after`: names after this one."""
+    """What is searched. `text` is `raw` without what people and pages put around it; `after`: names after this one.
+
+    `seen` is what the user may see.
+    """
 
     raw: str
     text: str
+    seen: frozenset[type[Model]] = frozenset()
     after: str = ""
 
     @property
     def object_id(self) -> ObjectId | None:
         """The text as a key that MongoDB makes; None if it is none."""
         return ObjectId(self.text) if ObjectId.is_valid(self.text) and len(self.text) == 24 else None
+
+    @cached_property
+    def events(self) -> list[WebhookEvent]:
+        """The events that the text names by an id or the bank's reference, the latest first."""
+        condition = Q(event_id__in=meanings.event_ids_of(self.text))
+        condition |= Q(reference__in=meanings.references_in(self.text))
+        condition |= Q(pk=self.object_id) if self.object_id else Q()
+        return list(WebhookEvent.objects.filter(condition).order_by("-received_at")[:SHOWN])
+
+    @cached_property
+    def payments(self) -> list[Payment]:
+        """The payments that the text names by order code, id, provider's transaction, or that of a refund or event."""
+        text = self.text
+        keys = [self.object_id] if self.object_id else []
+        keys += [event.payment_id for event in self.events if event.payment_id]  # type: ignore[attr-defined]
+        reversed_by = Q(provider__in=[provider.name for provider in all_providers()], reversal_id=text)
+        keys += Reversal.objects.filter(reversed_by).order_by().values_list("payment_id", flat=True)[:SHOWN]
+        condition = (
+            Q(order_code__in=meanings.order_codes_in(text))
+            | Q(provider_transaction_id=text)
+            | starts_with("provider_transaction_id", f"{text}#")  # Parts of a transfer that staff split.
+            | Q(sepay_transaction_id=text)
+            | Q(provider_charge_id=text)
+            | Q(pk__in=keys)
+        )
+        return list(Payment.objects.filter(condition).order_by()[:SHOWN])
+
+    @cached_property
+    def is_exact_elsewhere(self) -> bool:
+        """Whether the text is exactly something that is no account: then names that contain it are not looked for."""
+        named = (Payment in self.seen and self.payments) or (WebhookEvent in self.seen and self.events)
+        ids = [model for model in (RequestLog, RefusedRequest, LedgerEntry) if model in self.seen]
+        return bool(named) or any(model._default_manager.filter(**_by_id(model, self.text)).exists() for model in ids)
 
 
 @dataclass(frozen=True)
@@ -108,6 +150,9 @@ def like_accounts(query: Query, hits: list[Hit]) -> Found:
             return found
     else:
         found = Found()
+    if hits or (query.is_exact_elsewhere and not query.after):
+        found.note = "It is exactly what is shown, so names that contain it were not looked for."
+        return found
     inside = find_names(query.text, most=SHOWN, after=query.after)
     accounts = Account.objects.in_bulk(inside.names)
     rows = [_account(accounts[name]) for name in inside.names if name in accounts]
@@ -135,29 +180,7 @@ def _first(queryset: Any, hits: list[Hit], show: Callable[[Any], Hit], *, most: 
 
 def exact_payments(query: Query) -> list[Hit]:
     """By order code, id, the provider's transaction, or the reference that the bank gave it."""
-    return [_payment(payment, is_exact=True) for payment in payments_named(query)]
-
-
-def payments_named(query: Query) -> list[Payment]:
-    """The payments that a text names."""
-    text = query.text
-    conditions = [
-        Q(order_code__in=meanings.order_codes_in(text)),
-        Q(provider_transaction_id=text),
-        starts_with("provider_transaction_id", f"{text}#"),  # Parts of a transfer that staff split.
-        Q(sepay_transaction_id=text),
-        Q(provider_charge_id=text),
-    ]
-    keys = [query.object_id] if query.object_id else []
-    keys += [event.payment_id for event in events_named(query) if event.payment_id]  # type: ignore[attr-defined]
-    keys += Reversal.objects.filter(_of_any_provider("reversal_id", [text])).values_list("payment_id", flat=True)[
-        :SHOWN
-    ]
-    conditions.append(Q(pk__in=keys))
-    found: dict[Any, Payment] = {}
-    for condition in conditions:
-        found |= {payment.pk: payment for payment in Payment.objects.filter(condition).order_by()[:SHOWN]}
-    return list(found.values())[:SHOWN]
+    return [_payment(payment, is_exact=True) for payment in query.payments]
 
 
 def like_payments(query: Query, hits: list[Hit]) -> Found:
@@ -189,32 +212,15 @@ def _payment(payment: Payment, *, is_exact: bool = False) -> Hit:
 # --- Webhook events ---------------------------------------------------------------------------------------------------
 
 
-def _of_any_provider(name: str, values: list[str]) -> Q:
-    """Their indexes begin with the provider."""
-    return Q(provider__in=[provider.name for provider in all_providers()], **{f"{name}__in": values})
-
-
 def exact_events(query: Query) -> list[Hit]:
     """By the provider's event id, by their own, or the bank's reference."""
-    return [_event(event, is_exact=True) for event in events_named(query)]
-
-
-def events_named(query: Query) -> list[WebhookEvent]:
-    """The events that a text names, the latest first."""
-    conditions = [Q(event_id__in=meanings.event_ids_of(query.text))]
-    conditions += [Q(pk=query.object_id)] if query.object_id else []
-    conditions += [Q(reference=reference) for reference in meanings.references_in(query.text)]
-    found: dict[Any, WebhookEvent] = {}
-    for condition in conditions:
-        rows = WebhookEvent.objects.filter(condition).order_by("-received_at")[:SHOWN]
-        found |= {event.pk: event for event in rows}
-    return list(found.values())[:SHOWN]
+    return [_event(event, is_exact=True) for event in query.events]
 
 
 def like_events(query: Query, hits: list[Hit]) -> Found:
     """By the payment that is named, the beginning of the event id, or by what it tells, if it waits for staff."""
     conditions = []
-    if keys := [payment.pk for payment in payments_named(query)]:
+    if keys := [payment.pk for payment in query.payments]:
         conditions.append((Q(payment_id__in=keys), "-received_at"))
     if len(query.text) >= meanings.LEAST_OF_AN_ID:
         conditions += [(starts_with("event_id", one), "event_id") for one in meanings.event_ids_of(query.text)]

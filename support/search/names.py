@@ -14,7 +14,7 @@ from typing import Any
 from accounts.models import Account
 from mongo.collections import collection_of
 
-SCAN_SECONDS = 0.6
+SCAN_SECONDS = 0.4
 PART = 25_000
 """Names that are looked at with one question."""
 LEAST_CHARACTERS = 2

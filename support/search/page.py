@@ -56,7 +56,8 @@ def search(request: HttpRequest) -> HttpResponse:
     if meanings.has_key(raw):
         return _page(request, places, "", [], is_unknown_key=True)
     raw = raw[: meanings.LONGEST]
-    query = Query(raw, meanings.clean(raw), after=sent.get(AFTER, "")[: meanings.LONGEST])
+    seen = frozenset(place.model for place in places)
+    query = Query(raw, meanings.clean(raw), seen, after=sent.get(AFTER, "")[: meanings.LONGEST])
     if request.method == "POST":
         return HttpResponseRedirect(
             address_of_hit(query, places) or f"{reverse('support:search')}?{urlencode({TEXT: raw})}"
