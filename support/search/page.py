@@ -124,6 +124,7 @@ def _page(
         "places": places,
         "hidden_places": [place for place in PLACES if place not in places],
         "is_unknown_key": is_unknown_key,
+        "sees_accounts": any(place.model is Account for place in places),
     }
     response = render(request, "support/search.html", context)
     response["Cache-Control"] = "private, no-cache"
