@@ -226,7 +226,7 @@ class PromotionAdmin(PreviewedEdits, BigCollectionAdmin):
     """Bonuses on what is bought while they run. What was sold keeps the bonus that it was sold with."""
 
     form = PromotionForm
-    list_after_template = None
+    list_after_template = "support/list_hints.html"
     search_fields = ()
     list_display = ("name", "percent", "starts", "ends", "is_active")
     ordering = ("-starts_at",)

@@ -218,7 +218,7 @@ class ModelPriceAdmin(HiddenCosts, PreviewedEdits, BigCollectionAdmin):
 
     form = ModelPriceForm
     formfield_overrides = FIELD_OVERRIDES | {models.JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}}
-    list_after_template = None
+    list_after_template = "support/list_hints.html"
     search_help_text = "Model"
     list_display = (
         "model_name",

@@ -67,6 +67,15 @@ def who_else_may(context: dict[str, Any], permission: str) -> str:
 
 
 @register.simple_tag(takes_context=True)
+def list_hints(context: dict[str, Any], changelist: Any) -> list[str]:
+    """What this staff member may not do with a list, and who may."""
+    # Django imports tag libraries while the admin is still being imported.
+    from support.admin.list_hints import hints_for
+
+    return hints_for(context["request"].user, changelist.model_admin)
+
+
+@register.simple_tag(takes_context=True)
 def history_heading(context: dict[str, Any]) -> Any:
     """What a list of the audit is the history of, if it is of one thing."""
     # Django imports tag libraries while the admin is still being imported.

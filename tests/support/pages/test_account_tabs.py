@@ -145,3 +145,20 @@ def test_any_name_is_the_heading(admin_client: Client, insert_user: InsertUser, 
         shown = name.replace("<", "&lt;").replace(">", "&gt;")
         assert f"<h1>{shown}</h1>" in body
         assert f'data-copy="{shown}"' in body
+
+
+def test_lists_and_forms_say_who_may_do_more(log_in: LogIn, insert_user: InsertUser, prices: None) -> None:
+    insert_user("alice")
+    support, viewer = log_in("Support"), log_in("Viewer", "vera")
+    accounts = page(support, "/admin/accounts/account/")
+    assert "Add account, Set the expiry (of those that are selected): Billing admin or Owner only." in accounts
+    assert "Export as CSV: Billing admin or Owner or Support only." not in accounts
+    many = "Transfer credits (of those that are selected), Disable (of those that are selected), "
+    assert many in page(viewer, "/admin/accounts/account/")
+    assert "Export as CSV: Billing admin or Owner or Support only." in page(viewer, "/admin/proxy/requestlog/")
+    assert "Add promotion: Billing admin or Owner only." in page(support, "/admin/payments/promotion/")
+    assert "Add model price: Billing admin or Owner only." in page(support, "/admin/proxy/modelprice/")
+    price = page(support, "/admin/proxy/modelprice/openhands_2Fclaude-haiku-4-5-20251001/change/")
+    assert "You can read this, but not change it. Change it: Billing admin or Owner only." in price
+    owner = page(log_in(None, "root"), "/admin/accounts/account/")
+    assert "only." not in owner
