@@ -53,6 +53,7 @@ def test_what_was_done_to_an_account(admin_client: Client, insert_user: InsertUs
         ("transfer", "mine"),
     ]
     text = text_of(admin_client.get(ACCOUNT, follow=True))
+    assert f"key: → {Account.objects.get(pk='alice').api_key_prefix}" in text
     assert "Who changed the account alice" in text
 
 
