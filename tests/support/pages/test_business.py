@@ -249,6 +249,7 @@ def test_days_of_an_earlier_release_are_not_known_until_they_are_counted(log_in:
     assert counted["use"] == use
     assert counted["models"][0]["own_cost"] == "1.00000000"
     # The logs of the other day have been deleted since: what was counted of it stays, and its models are not known.
+    assert DailyFigures.objects.get(pk=before).figures["use"] == use
     text, _ = business(client, "?days=7")
     assert f"1 day ({before}) were counted without models" in text
     assert "sonnet (OpenHands) 1 0 $2.00 $1.00 $1.00 50.0%" in text
@@ -271,7 +272,7 @@ def test_days_of_an_earlier_release_are_not_known_until_they_are_counted(log_in:
 def test_ranges(log_in: LogIn, query: str, words: str) -> None:
     text, _ = business(log_in("Owner"), query)
     assert words in text
-    assert ("These are the last 30 days." in text) == bool(words and "more than 366" not in words) or words
+    assert ("These are the last 30 days." in text) == bool(words)
 
 
 def test_a_chart_has_axes_a_legend_values_and_a_table(log_in: LogIn) -> None:
