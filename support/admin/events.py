@@ -169,7 +169,8 @@ class WebhookEventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="status, reason")
     def state(self, event: WebhookEvent) -> SafeString:
-        reason = event.error if len(event.error) <= SHOWN_OF_A_REASON else f"{event.error[:SHOWN_OF_A_REASON]}…"
+        error = event.error or ""
+        reason = error if len(error) <= SHOWN_OF_A_REASON else f"{error[:SHOWN_OF_A_REASON]}…"
         return _stacked(
             format_html("{} {}", self.status_name(event), "" if event.is_verified else badge("Not verified", "danger")),
             _note(f"{label_of(event.provider)}: {reason}" if reason else label_of(event.provider)),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
+from django.db import connection
 from django.test import Client
 
 from accounts.models import Account
@@ -104,3 +105,13 @@ def test_a_list_with_an_accounts_name_in_it_is_nobodys_use(insert_user: InsertUs
     logs.insert_one(log | {"createdAt": [now]})
     assert settled_costs(Account.objects.get())["openhands"] == 1
     assert count_day(day=now.date())["use"]["openhands"]["requests"] == 2
+
+
+def test_events_that_say_nothing_are_listed(admin_client: Client) -> None:
+    event = {"provider": "sepay", "eventId": "bare", "receivedAt": datetime(2026, 1, 1), "body": b"{}"}  # noqa: DTZ001
+    stored = [event | {"_id": ObjectId(), "status": status} for status in ("review", "done", "ignored")]
+    connection.database["webhook_events"].insert_many([one | {"eventId": one["status"]} for one in stored])
+    for query in ("", "?q=bare", "?q=50.000"):
+        page(admin_client, f"/admin/payments/webhookevent/{query}")
+    for one in stored:
+        page(admin_client, f"/admin/payments/webhookevent/{one['_id']}/change/")
