@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from bson import ObjectId
 from django.db.models import QuerySet
 
 from accounts.models import Account, Balance, LedgerEntry
@@ -88,8 +89,11 @@ class Fall:
 
 def read_story(payment: Payment) -> PaymentStory:
     """Everything that is known of a payment, each by an index."""
-    events = list(_events_of(payment).order_by("-received_at")[:MOST_EVENTS])
-    reversals = list(Reversal.objects.filter(payment_id=payment.pk).order_by("-occurred_at")[:MOST_REVERSALS])
+    # Nothing can name a payment whose `_id` is something else, as some old documents have it.
+    is_named = isinstance(payment.pk, ObjectId)
+    events = list(_events_of(payment).order_by("-received_at")[:MOST_EVENTS]) if is_named else []
+    of_payment = Reversal.objects.filter(payment_id=payment.pk) if is_named else Reversal.objects.none()
+    reversals = list(of_payment.order_by("-occurred_at")[:MOST_REVERSALS])
     account = Account.objects.filter(pk=payment.user_id).first()
     is_known = account is not None and "credits_new" not in account.unreadable
     is_paid, is_readable = payment.status == Payment.Status.SUCCESS, _is_readable(payment)
@@ -132,7 +136,8 @@ def _entries_of(
     payment: Payment, events: Sequence[WebhookEvent], reversals: Sequence[Reversal]
 ) -> Sequence[LedgerEntry]:
     """The entries of its purchase, and of each refund and dispute, by the operations that made them."""
-    reversed_by = [f"reversal:{event.pk}" for event in events]
+    own_events = (event for event in events if event.payment_id == payment.pk)  # type: ignore[attr-defined]
+    reversed_by = [f"reversal:{event.pk}" for event in own_events]
     reversed_by += [one.reversal_id for one in reversals if one.reversal_id.startswith("manual:")]
     operations = [f"payment:{payment.pk}", *(name + end for name in reversed_by for end in ("", ":bonus"))]
     found = LedgerEntry.objects.filter(operation__in=operations, balance=Balance.OPENHANDS)

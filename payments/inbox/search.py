@@ -159,7 +159,7 @@ class _Part:
         self.raw = text.casefold()
         self.plain = codes.normalise(text)
         self.amounts = amounts_of(text)
-        self.is_code = len(self.plain) in _CODE_LENGTHS and _may_be_code(self.plain)
+        self.is_code = len(self.plain) in _CODE_LENGTHS and self.plain.startswith((settings.ORDER_CODE_PREFIX, "TROLL"))
 
     def is_in(self, event: Telling) -> bool:
         tests: list[Callable[[], bool]] = [lambda: bool(self.amounts & event.amounts)]
@@ -194,11 +194,6 @@ def amounts_of(text: str) -> set[Decimal]:
     whole, sign, fraction = max(bare.rpartition("."), bare.rpartition(","), key=lambda parts: len(parts[0]))
     readings.add(f"{re.sub('[.,]', '', whole)}.{fraction}" if sign else bare)
     return {Decimal(one) * factor for one in readings if _NUMBER.fullmatch(one) and Decimal(one) > 0}
-
-
-def _may_be_code(plain: str) -> bool:
-    """Whether a normalised text begins as order codes do, and has digits in it, as nearly all have."""
-    return plain.startswith((settings.ORDER_CODE_PREFIX, "TROLL")) and not plain.isalpha()
 
 
 def _shown(time: datetime) -> list[str]:

@@ -3,6 +3,7 @@
 from decimal import Decimal
 from urllib.parse import urlencode
 
+from bson import ObjectId
 from django.conf import settings
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -46,7 +47,8 @@ def show_suggestions(event: WebhookEvent, *, opens_match: bool = False) -> SafeS
 def match_address(event: WebhookEvent, order: Payment) -> str:
     """Where the dialog is that matches an event with an order, and shows at once what that does."""
     address = reverse("support:dialog", args=("event", event.pk, "match-event"))
-    return f"{address}?{urlencode({'order': str(order.pk)})}"  # Old orders may share a code.
+    key = order.pk if isinstance(order.pk, ObjectId) else order.order_code  # Old orders may share a code.
+    return f"{address}?{urlencode({'order': str(key)})}"
 
 
 def _code_of(order: Payment) -> SafeString:

@@ -5,6 +5,7 @@ from typing import Any
 
 from django import forms
 from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts.models import Account
@@ -38,9 +39,11 @@ class MatchForm(ActionForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not self.is_bound:  # A form that was sent is judged in its transaction, and nothing is read before it.
-            self.fields["order"].help_text = (
-                show_suggestions(self.target, opens_match=True) or "No unpaid order fits by amount, time or code."
-            )
+            help_text: Any = SimpleLazyObject(self._suggestions)  # Read only where the field is shown.
+            self.fields["order"].help_text = help_text
+
+    def _suggestions(self) -> str:
+        return show_suggestions(self.target, opens_match=True) or "No unpaid order fits by amount, time or code."
 
 
 def _preview_match(event: WebhookEvent, data: Data) -> list[Line]:

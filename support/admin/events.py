@@ -16,7 +16,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from money.amounts import format_usd
-from mongo.days import show_minute, show_time
+from mongo.days import show_minute
 from payments.inbox.facts import suggest_for, suggest_for_each
 from payments.inbox.search import MOST_SEARCHED, find_events
 from payments.inbox.told import Told, tell
@@ -62,8 +62,11 @@ class InboxChangeList(BigChangeList):
         rows = list(self.result_list)
         waiting = [event for event in rows if event.is_waiting_for_staff]
         may_review = request.user.has_perm(REVIEW)  # type: ignore[union-attr]
+        keys = {event.payment_id for event in rows if event.payment_id}
+        payments = {one.pk: one for one in Payment.objects.filter(pk__in=keys)} if keys else {}
         for event in rows:
             event.told, event.suggested, event.may_review = tell(event), [], may_review
+            event.paid = payments.get(event.payment_id)
         for event, suggested in zip(waiting, suggest_for_each(waiting), strict=True):
             event.suggested = suggested
         self.result_list = rows
@@ -134,7 +137,10 @@ class WebhookEventAdmin(ReadOnlyAdmin):
         if at is None:
             return _time_and_age(event.received_at, "received")
         late = event.received_at - at
-        return _time_and_age(at, f"received {show_time(event.received_at)}" if abs(late) >= LATE else "")
+        if abs(late) < LATE:
+            return _time_and_age(at)
+        apart = in_words(abs(late)).removeprefix("in ")
+        return _time_and_age(at, f"received {apart} {'later' if late > timedelta() else 'earlier'}")
 
     @admin.display(description=in_zone("received"))
     def received(self, event: WebhookEvent) -> SafeString:
@@ -182,7 +188,8 @@ class WebhookEventAdmin(ReadOnlyAdmin):
     def orders(self, event: WebhookEvent) -> SafeString | str:
         """The payment that it was credited with; of what waits, the orders that may be meant, each with its button."""
         if not event.is_waiting_for_staff:
-            return self.payment_page(event)
+            paid = getattr(event, "paid", None)
+            return link(payment_url(paid.pk), f"{paid} of {paid.user_id}") if paid else self.payment_page(event)
         found = event.suggested if hasattr(event, "suggested") else suggest_for(event)
         if found is None:
             return link(event_url(event), "Open it to see the orders")
@@ -197,7 +204,8 @@ class WebhookEventAdmin(ReadOnlyAdmin):
     def _row_of(self, event: WebhookEvent, suggestion: Suggestion) -> SafeString:
         """A suggested order, why, and the button that opens the dialog with what a match would do."""
         order = suggestion.order
-        button = _button(match_address(event, order), "Match") if may_review(event) else ""
+        label = f"Match with {order} of {order.user_id}"
+        button = _button(match_address(event, order), "Match", label) if may_review(event) else ""
         return format_html(
             '{} <a href="{}" class="text-link">{}</a> {} of <strong>{}</strong> ({}): {}',
             button,
@@ -215,9 +223,9 @@ class WebhookEventAdmin(ReadOnlyAdmin):
         if not event.is_waiting_for_staff or not may_review(event):
             return self.taken_by(event)
         if event.assigned_to:
-            button = _button(_dialog_of(event, "release-event"), "Give back")
+            button = _button(_dialog_of(event, "release-event"), "Give back", f"Give back {event}")
             return format_html("{} {}", self.taken_by(event), button)
-        return _button(_dialog_of(event, "take-event"), "Take")
+        return _button(_dialog_of(event, "take-event"), "Take", f"Take {event}")
 
     @admin.display(description="payment")
     def payment_page(self, event: WebhookEvent) -> str:
@@ -284,7 +292,7 @@ def waiting_row(event: WebhookEvent, order: Payment, *, may_review: bool) -> Saf
     told = told_of(event)
     return format_html(
         '{} <a href="{}" class="text-link">{}</a> {}, {}: <q>{}</q>',
-        _button(match_address(event, order), "Match") if may_review else "",
+        _button(match_address(event, order), "Match", f"Match with {event}") if may_review else "",
         event_url(event),
         str(event),
         show_money(told.amount, told.currency) if told.amount is not None else "an amount that cannot be read",
@@ -339,10 +347,10 @@ def _dialog_of(event: WebhookEvent, slug: str) -> str:
     return reverse("support:dialog", args=("event", event.pk, slug))
 
 
-def _button(address: str, words: str) -> SafeString:
-    """A button that opens a dialog, over the page where there are scripts."""
-    button = '<a class="action-button is-small" href="{0}" hx-get="{0}" hx-target="#staff-dialog-body">{1}</a>'
-    return format_html(button, address, words)
+def _button(address: str, words: str, label: str) -> SafeString:
+    """A button that opens a dialog, over the page where there are scripts. `label` is what tells it from the others."""
+    button = '<a class="action-button is-small" href="{0}" hx-get="{0}" hx-target="#staff-dialog-body" {2}>{1}</a>'
+    return format_html(button, address, words, format_html('aria-label="{}"', label))
 
 
 def _time_and_age(at: datetime, remark: str = "") -> SafeString:

@@ -24,7 +24,7 @@ def badges_of(payment: Payment) -> list[SafeString]:
     names = {"flags", "refunded_amount", "received_amount", "amount", "credited"}
     if payment.status != Payment.Status.SUCCESS or names & payment.unreadable.keys():
         return []
-    flags, gone = set(payment.flags or ()), payment.refunded_amount or 0
+    flags, gone = payment.flags or (), payment.refunded_amount or 0
     found = []
     if gone > 0:
         part = "in full" if gone >= refundable_of(payment)[0] else "in part"

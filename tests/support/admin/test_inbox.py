@@ -1,5 +1,6 @@
 """The inbox: money is found by whatever a customer says of it, and matched from the list, by who may."""
 
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -10,15 +11,17 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from accounts.errors import BillingError
 from accounts.models import Account
 from payments import orders
-from payments.inbox import search
+from payments.inbox import assignment, search
 from payments.inbox.search import amounts_of, find_events
 from payments.models import Payment, WebhookEvent
 from payments.orders.search import Sought, suggest_for_each
 from support.models import AuditEntry
-from tests.factories import InsertUser, LogIn
+from tests.factories import InsertUser, InThreads, LogIn
 from tests.pages import text_of
+from tests.payments.conftest import transfer
 from tests.support.actions.test_desk import do, url
 from tests.support.conftest import send_money
 
@@ -47,7 +50,9 @@ def found(client: Client, text: str, **filters: str) -> list[str]:
 
 
 def test_an_event_is_found_by_all_that_people_know_of_it(admin_client: Client, order: Order) -> None:
-    code = str(order("alice").order_code)
+    order("alice")
+    code = "NAPWEBQVRJQ"  # One of twenty has no digit.
+    Payment.objects.update(order_code=code)
     event, other = send_money(f"Nguyễn Văn Đức ck {code[:6]}YY{code[8:]}", 51_000), send_money("TRAN THI B", 1_250_000)
     WebhookEvent.objects.filter(pk=event.pk).update(assigned_to="staff:samantha")
     at = WebhookEvent.objects.get(pk=event.pk).occurred_at or datetime.now(UTC)
@@ -156,6 +161,7 @@ def test_a_suggested_order_opens_with_the_preview_and_asks_for_the_reason(log_in
         support.post(url(event, "match-event"), {**sent, "reason": "phoned"})
     assert Account.objects.get().credits_new == 20
     assert AuditEntry.objects.get(action="match-event", outcome="done").reason == "phoned"
+    assert f"{dear} of alice" in text_of(support.get(EVENTS))
     assert "does not wait for a decision (any more). staff:sam has decided" in text_of(support.get(address))
     told = text_of(do(log_in("Billing admin", "boss"), url(event, "match-event"), order=str(other.pk), reason="me too"))
     assert "does not wait for a decision (any more). staff:sam has decided about it: Done." in told
@@ -173,3 +179,48 @@ def test_what_was_not_looked_for_is_not_said_to_fit_nothing(order: Order) -> Non
     assert suggest_for_each(sought, most_orders=2)[0] is None
     assert len(suggest_for_each(sought, most_orders=2)[1] or []) == 2
     assert suggest_for_each([]) == []
+
+
+def test_the_list_shows_what_odd_events_tell_too(admin_client: Client, order: Order) -> None:
+    now = timezone.now()
+    kept: Any = {"is_verified": True, "status": "review", "received_at": now, "error": "odd", "headers": {}}
+    cut = json.dumps(transfer("NAPCUT", 76_000))[:-20].encode()
+    refund = {"refund_id": "re_7", "payment_id": "p1", "amount": 20, "currency": "USD"}
+    back = {"type": "payment.refunded", "timestamp": "2026-11-20T10:00:00Z", "data": refund}
+    for name, provider, body, headers in (
+        ("cut", "sepay", cut, {}),
+        ("noise", "sepay", b"\xff\xfe <b>", {}),
+        ("gone", "acme", b'{"amount": 5, "note": "Dang Thi H"}', {}),
+        ("back", "standard", json.dumps(back).encode(), {"webhook-id": "back"}),
+    ):
+        WebhookEvent.objects.create(**kept | {"event_id": name, "provider": provider, "body": body, "headers": headers})
+    WebhookEvent.objects.filter(event_id="noise").update(is_verified=False)
+    response = admin_client.get(f"{EVENTS}?queue=waiting")
+    rows = re.findall(r"<tr.*?</tr>", response.content.decode(), re.S)
+    words = {"cut": "76,000 VND", "noise": "noise", "gone": "gone", "back": "re_7"}
+    shown = {name: next(row for row in rows if text in row) for name, text in words.items()}
+    assert "perhaps: the body cannot be read" in shown["cut"]
+    assert "MBVCB." in shown["cut"]
+    assert "Not verified" in shown["noise"]
+    assert "odd" in shown["gone"]
+    assert "went back" in shown["back"]
+    assert "2026-11-20 10:00:00" in shown["back"]
+    assert "<b>" not in response.content.decode()
+    assert found(admin_client, "76k") == ["cut"]
+    assert found(admin_client, "đặng thị h") == ["gone"]
+    assert found(admin_client, "re_7") == ["back"]
+
+
+def test_of_several_who_take_it_the_others_are_told_who_has_it(order: Order, in_threads: InThreads) -> None:
+    event = send_money("nap tien")
+
+    def act(index: int) -> str:
+        try:
+            assignment.take(event_key=event.pk, actor=f"staff:{index}")
+        except BillingError as error:
+            return str(error)
+        return "taken"
+
+    told = in_threads(4, act)
+    event.refresh_from_db()
+    assert sorted(told) == sorted(["taken", *[f"{event.assigned_to} works on this event already."] * 3])

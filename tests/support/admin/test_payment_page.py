@@ -144,4 +144,6 @@ def test_what_cannot_be_read_is_said_and_not_added_up(admin_client: Client, buy:
     payment = buy()
     connection.database["payments"].update_one({}, {"$set": odd})
     assert "cannot be read, so nothing of it is added up" in page(admin_client, f"{PAYMENTS}{payment.pk}/change/")
+    connection.database["payments"].update_one({}, {"$set": {"flags": [{"a": 1}, ["refunded"], 7]}})
+    page(admin_client, f"{PAYMENTS}{payment.pk}/change/")
     page(admin_client, PAYMENTS)
