@@ -79,7 +79,7 @@ def sought_of(event: WebhookEvent) -> Sought | None:
     if isinstance(fact, MoneyReversed):
         return None
     return Sought(
-        text=bytes(event.body).decode(errors="replace"),
+        text=bytes(event.body or b"").decode(errors="replace"),
         amount=fact.amount if fact else None,
         currency=fact.currency if fact else "",
         at=min(fact.occurred_at, event.received_at) if fact else event.received_at,
@@ -105,7 +105,7 @@ def amount_of_match(*, event: WebhookEvent, payment: Payment) -> Decimal:
 def amount_of_replay(*, event: WebhookEvent) -> Decimal:
     """The most that `replay` would credit or reverse now, bonus and all, in USD. Reads only."""
     try:
-        provider_event = get_provider(event.provider).read(body=bytes(event.body), headers=event.headers)
+        provider_event = get_provider(event.provider).read(body=bytes(event.body or b""), headers=event.headers or {})
     except (MalformedEvent, KeyError):  # The rules will say so; a provider may not be listed any more.
         return ZERO
     return amount_of_event(event=event, provider_event=provider_event)
@@ -117,7 +117,7 @@ def read_fact(event: WebhookEvent) -> Fact:
         provider = get_provider(event.provider)
     except KeyError as error:
         raise ProviderRemoved(event.provider) from error
-    fact = provider.read(body=bytes(event.body), headers=event.headers or {}).fact
+    fact = provider.read(body=bytes(event.body or b""), headers=event.headers or {}).fact
     if not isinstance(fact, MoneyReceived | MoneyReversed):
         raise InvalidDecision("This event moves no money: dismiss it.")
     return fact

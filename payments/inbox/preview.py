@@ -61,7 +61,7 @@ def preview_rules(event: WebhookEvent, *, now: datetime | None = None) -> tuple[
     The effect is None where the event would concern no payment. What the rules refuse is the reason of a review.
     Nothing of it is kept; a provider is not asked anything. Raises `ProviderRemoved` and `MalformedEvent`.
     """
-    provider_event = get_provider(event.provider).read(body=bytes(event.body), headers=event.headers or {})
+    provider_event = get_provider(event.provider).read(body=bytes(event.body or b""), headers=event.headers or {})
 
     def run() -> Outcome:
         again = copy(event)

@@ -114,7 +114,7 @@ def _apply_or_refuse(event: WebhookEvent, now: datetime) -> None:
     """Apply the rules; what they refuse waits for review, as trying again would not help."""
     try:
         provider = get_provider(event.provider)
-        provider_event = provider.read(body=bytes(event.body), headers=event.headers)
+        provider_event = provider.read(body=bytes(event.body or b""), headers=event.headers)
         try:
             run_in_transaction(lambda: _apply(event, provider_event, now))
         except PaymentNotYetKnown:

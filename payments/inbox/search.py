@@ -106,7 +106,7 @@ class Telling:
     def texts(self) -> list[str]:
         """Whatever stands in it as words, names and references; numbers only where they are names."""
         event, told = self.event, self.told
-        body = scan_members(bytes(event.body)).values()
+        body = scan_members(bytes(event.body or b"")).values()
         named = [text for text in body if not _DIGITS.fullmatch(text)]
         own = (event.error, event.assigned_to, event.event_id, event.provider, event.resolution)
         return [text for text in (told.memo, told.reference, told.currency, *own, *named) if text]

@@ -77,7 +77,7 @@ def read_receipt(event: WebhookEvent) -> tuple[MoneyReceived | None, bool]:
         provider = get_provider(event.provider)
     except KeyError:
         return None, False
-    body = bytes(event.body)
+    body = bytes(event.body or b"")
     try:
         fact = provider.read(body=body, headers=event.headers or {}).fact
     except MalformedEvent:

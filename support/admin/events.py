@@ -249,7 +249,7 @@ class WebhookEventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="body, as it came")
     def body_text(self, event: WebhookEvent) -> str:
-        return code_block(pretty_json(bytes(event.body).decode(errors="backslashreplace")))
+        return code_block(pretty_json(bytes(event.body or b"").decode(errors="backslashreplace")))
 
     @admin.display(description="headers")
     def header_text(self, event: WebhookEvent) -> str:

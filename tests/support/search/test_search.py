@@ -177,6 +177,15 @@ def test_lists_find_by_order_code(admin_client: Client, order: Payment) -> None:
     assert (entry.account_id, entry.kind, entry.amount) == ("alice", "purchase", 20)
 
 
+def test_an_event_without_a_body_does_no_harm(admin_client: Client, db: None) -> None:
+    waiting = {"provider": "sepay", "eventId": "bare", "status": "review", "error": "", "receivedAt": timezone.now()}
+    connection.database["webhook_events"].insert_one(waiting)
+    assert "Nothing found" in page(admin_client, f"{SEARCH}?q=nobody")
+    assert "/admin/payments/webhookevent/" in led_to(admin_client, "bare")
+    for address in ("/admin/payments/webhookevent/", led_to(admin_client, "bare")):
+        assert admin_client.get(address).status_code == 200
+
+
 def test_two_exact_hits_are_both_shown(admin_client: Client, order: Payment, insert_user: InsertUser) -> None:
     insert_user("bob", discordId="123456789012345678")
     assert led_to(admin_client, "123456789012345678") == f"{SEARCH}?q=123456789012345678"
