@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any
 
+import hypothesis
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group, User
@@ -25,15 +26,29 @@ from tests.balance_watch import ROOT, BalanceWatch
 from tests.factories import InsertUser, InThreads, LogIn, ServeWith
 from tests.serving import Server, serve
 
+hypothesis.settings.register_profile(
+    # Whether an example is made in time says how busy the machine is, and nothing about what is tested.
+    "any machine",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("any machine")
+
 KEPT_APPS = {"contenttypes", "auth"}
 LONGEST_FIRST = [
     ROOT / "tests" / name
     for name in (
         "e2e/test_admin_browser.py",
+        "e2e/test_accessibility.py",
         "development/test_run.py",
+        "e2e/test_admin_questions.py",
         "support/access/test_roles.py",
         "faults/test_campaign.py",
         "faults/test_crash.py",
+        "faults/test_frozen_database.py",
+        "faults/test_processes.py",
+        "takeover/test_cycle.py",
+        "e2e/test_admin_dialogs.py",
         "payments/inbox/test_faults.py",
         "proxy/relay/test_large_answer.py",
         "development/test_mongod.py",
