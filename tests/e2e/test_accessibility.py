@@ -36,7 +36,7 @@ FOR_EVERYBODY = ("/", "/nothing", "/admin/nothing/", "/admin/login/?next=/admin/
 OPTIONS = {"resultTypes": ["violations"], "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 ALIKE = ("/history/", "/delete/", "/support/do/", "/support/bulk/", "?q=zzz")
 """What addresses have in common that show the same template."""
-FRAGMENTS = ("/timeline/", "/export/", "/autocomplete/", "/jsi18n/", "/search/")
+FRAGMENTS = ("/timeline/", "/export/", "/autocomplete/", "/jsi18n/", "/admin/search/")
 """Parts of addresses that show no whole page."""
 
 
