@@ -139,7 +139,7 @@ def all_odd(model: type[Model]) -> Iterator[dict[str, Any]]:
             columns = [column for column in columns if column not in ("userId", "createdAt", "creditType", "hold")]
             columns = [column for column in columns if column not in ("providerTransactionId", "status", "apiKeyHash")]
             columns = [column for column in columns if column not in ("creditsCost", "modelId", "expiresAt", "credits")]
-            columns = [column for column in columns if column != "keyHashes"]
+            columns = [column for column in columns if column not in ("keyHashes", "uncollected")]
         document = dict.fromkeys(columns, value)
         if model is Account:
             document["apiKey"] = key_of(f"all-{name}")

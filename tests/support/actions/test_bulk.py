@@ -150,9 +150,13 @@ def test_a_forged_token_is_refused(admin_client: Client, three: list[str]) -> No
 
 def test_roles(log_in: LogIn, three: list[str]) -> None:
     viewer, support = log_in("Viewer", "v"), log_in("Support", "s")
-    assert "Transfer credits" not in text_of(viewer.get(LIST))
-    assert "Transfer credits" in text_of(support.get(LIST))
-    assert "Set the expiry" not in text_of(support.get(LIST))
+    transfer, expiry = 'value="transfer_selected"', 'value="expiry_selected"'
+    told = "Transfer credits (of those that are selected), Disable (of those that are selected)"
+    assert transfer not in viewer.get(LIST).text
+    assert told in text_of(viewer.get(LIST))
+    assert transfer in support.get(LIST).text
+    assert expiry not in support.get(LIST).text
+    assert told not in text_of(support.get(LIST))
     data = {"account": three, "reason": "x", "confirm": "1"}
     assert viewer.post("/admin/support/bulk/disable/", data).status_code == 403
     assert support.post("/admin/support/bulk/expiry/", data).status_code == 403
