@@ -4,7 +4,6 @@ Django's `transaction.atomic` and `select_for_update` do nothing on this databas
 error to retry: `run_in_transaction` does both right.
 """
 
-import contextlib
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -40,22 +39,27 @@ def run_in_transaction(function: Callable[[], Result]) -> Result:
 
 
 class _RolledBack(Exception):
-    """Ends a transaction of which nothing is to be kept."""
+    """Ends a transaction of which nothing is to be kept but what it returned."""
+
+    def __init__(self, result: object) -> None:
+        super().__init__("only to be seen")
+        self.result = result
 
 
-def rehearse(function: Callable[[], object]) -> None:
-    """Run `function` in a transaction and keep nothing of it, to see what it would raise. Safe to repeat.
+def rehearse(function: Callable[[], Result]) -> Result:
+    """Run `function` in a transaction and keep nothing of it, to see what it would return or raise. Safe to repeat.
 
     Not inside another transaction, which would be rolled back with it. Raises what `function` raises, and
     `DatabaseError` when the database did not answer in time.
     """
 
-    def run() -> None:
-        function()
-        raise _RolledBack
+    def run() -> Result:
+        raise _RolledBack(function())
 
-    with contextlib.suppress(_RolledBack):
-        run_in_transaction(run)
+    try:
+        return run_in_transaction(run)
+    except _RolledBack as rolled_back:
+        return cast(Result, rolled_back.result)
 
 
 def is_in_transaction() -> bool:

@@ -6,14 +6,14 @@ from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.utils import timezone
 
 from accounts.errors import BillingError
 from accounts.models import Account
 from money.amounts import ZERO
-from mongo.transactions import is_in_transaction, run_in_transaction
+from mongo.transactions import is_in_transaction, rehearse
 from payments.models import Payment, WebhookEvent
 from payments.providers import get_provider
 from payments.rules.apply import PaymentNotYetKnown, apply_event
@@ -31,14 +31,6 @@ class Effect:
     bonus: Decimal
     balance_before: Decimal
     balance_after: Decimal
-
-
-class _RollBack(Exception):
-    """Ends the transaction of a decision that was only to be seen."""
-
-    def __init__(self, result: Any, payments: Sequence[Payment], accounts: dict[str, Account]) -> None:
-        super().__init__("only to be seen")
-        self.result, self.payments, self.accounts = result, payments, accounts
 
 
 def preview(decide: Callable[[], Payment]) -> Effect:
@@ -88,15 +80,12 @@ def _seen(run: Callable[[], Result], payments_of: Callable[[Result], Sequence[Pa
 def _run_and_roll_back(
     run: Callable[[], Result], payments_of: Callable[[Result], Sequence[Payment]]
 ) -> tuple[Result, list[Effect]]:
-    def attempt() -> None:
+    def attempt() -> tuple[Result, list[Payment], dict[str, Account]]:
         result = run()
         payments = [Payment.objects.get(pk=payment.pk) for payment in payments_of(result)]  # As they are stored then.
-        raise _RollBack(result, payments, _accounts_of(payments))
+        return result, payments, _accounts_of(payments)
 
-    try:
-        run_in_transaction(attempt)
-    except _RollBack as seen:
-        result, payments, after = seen.result, seen.payments, seen.accounts
+    result, payments, after = rehearse(attempt)
     before = _accounts_of(payments)
     return result, [_effect(one, before.get(one.user_id), after.get(one.user_id)) for one in payments]
 
