@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
 from playwright.sync_api import Browser, Page
 
 from accounts import credits
 from support.admin.display import account_url
-from tests.e2e.test_admin_browser import WINDOWS, picture
-from tests.factories import InsertUser, LogIn
+from tests.e2e.test_admin_browser import WINDOWS, log_in_as, open_window, picture
+from tests.factories import InsertUser
 from tests.proxy.requests import chat, post
 from tests.serving import Server
 from tests.support.access import test_roles
@@ -58,14 +59,12 @@ def pages(keys: Keys, insert_user: InsertUser, server: Server) -> list[str]:
 
 
 @pytest.fixture
-def page(browser: Browser, server: Server, log_in: LogIn) -> Iterator[Page]:
+def page(browser: Browser, server: Server) -> Iterator[Page]:
     """A window of a superuser."""
-    (cookie,) = log_in(None).cookies.values()
-    context = browser.new_context(base_url=server.site)
-    context.set_default_timeout(15_000)
-    context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": server.site}])
-    yield context.new_page()
-    context.close()
+    page = open_window(browser, server)
+    log_in_as(User.objects.create_superuser("sam"), page, server)
+    yield page
+    page.context.close()
 
 
 def show(page: Page, window: str, theme: Any) -> None:

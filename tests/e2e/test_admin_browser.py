@@ -40,28 +40,38 @@ WINDOWS: dict[str, ViewportSize] = {
 }
 
 
+def open_window(browser: Browser, server: Server, **options: Any) -> Page:
+    """A window as wide as a desk's, with options of a browser's context."""
+    context = browser.new_context(viewport=WINDOWS["desk"], base_url=server.site, **options)
+    context.set_default_timeout(15_000)
+    return context.new_page()
+
+
+def log_in_as(user: User, page: Page, server: Server) -> None:
+    """Give a window a session of this user, without the log-in page."""
+    client = Client()
+    client.force_login(user)
+    cookie = client.cookies[settings.SESSION_COOKIE_NAME]
+    page.context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": server.site}])
+
+
 @pytest.fixture
 def window(browser: Browser, server: Server) -> Iterator[Page]:
     """An empty window; in the end, nothing foreign was asked and nothing went wrong."""
-    context = browser.new_context(viewport=WINDOWS["desk"], base_url=server.site)
-    context.set_default_timeout(15_000)
-    page = context.new_page()
+    page = open_window(browser, server)
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("request", lambda request: None if _is_ours(request.url, server) else problems.append(request.url))
     yield page
-    context.close()
+    page.context.close()
     assert problems == []
 
 
 @pytest.fixture
 def staff(window: Page, server: Server) -> Page:
     """The window of a superuser who is logged in."""
-    client = Client()
-    client.force_login(User.objects.create_superuser("sam"))
-    cookie = client.cookies[settings.SESSION_COOKIE_NAME]
-    window.context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": server.site}])
+    log_in_as(User.objects.create_superuser("sam"), window, server)
     return window
 
 

@@ -3,19 +3,20 @@
 import re
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
-from django.conf import global_settings, settings
+from django.conf import global_settings
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
-from django.test import Client, override_settings
+from django.test import override_settings
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
 from accounts import credits
 from accounts.models import Account, Balance
 from support.models import AuditEntry
-from tests.e2e.test_admin_browser import PASSWORD, WINDOWS, picture
+from tests.e2e.test_admin_browser import PASSWORD, log_in_as, open_window, picture
 from tests.factories import InsertUser
 from tests.serving import Server
 
@@ -29,17 +30,13 @@ def alice(insert_user: InsertUser) -> str:
     return "alice"
 
 
-def staff_page(browser: Browser, server: Server, **options: object) -> Page:
+def staff_page(browser: Browser, server: Server, **options: Any) -> Page:
     """A window of a superuser who is logged in."""
     with override_settings(PASSWORD_HASHERS=global_settings.PASSWORD_HASHERS):  # The server knows no other.
         user = User.objects.create_superuser("sam", password=PASSWORD)
-    client = Client()
-    client.force_login(user)
-    cookie = client.cookies[settings.SESSION_COOKIE_NAME]
-    context = browser.new_context(viewport=WINDOWS["desk"], base_url=server.site, **options)  # type: ignore[arg-type]
-    context.set_default_timeout(15_000)
-    context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": server.site}])
-    return context.new_page()
+    page = open_window(browser, server, **options)
+    log_in_as(user, page, server)
+    return page
 
 
 def test_a_dialog_by_the_keyboard_alone(browser: Browser, server: Server, alice: str) -> None:
@@ -86,7 +83,8 @@ def test_a_dialog_by_the_keyboard_alone(browser: Browser, server: Server, alice:
     expect(dialog.get_by_label("Reason")).to_have_value("Asked on Discord")
     dialog.get_by_role("button", name="Preview").click()
 
-    # Somebody else was faster: the preview is old.
+    # Somebody else was faster: the preview, which has been made, is old.
+    expect(dialog.get_by_role("button", name="Transfer now")).to_be_visible()
     credits.transfer(
         username="alice", source=Balance.OHMYGPT, amount=Decimal(4), operation="o", actor="staff:sue", reason="x"
     )

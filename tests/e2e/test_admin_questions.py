@@ -12,7 +12,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client
@@ -27,7 +26,7 @@ from payments.inbox import review
 from payments.models import Payment
 from support.admin.display import account_url
 from support.models import AuditEntry
-from tests.e2e.test_admin_browser import WINDOWS, picture
+from tests.e2e.test_admin_browser import WINDOWS, log_in_as, open_window, picture
 from tests.factories import InsertUser
 from tests.pages import save
 from tests.proxy.requests import chat, post
@@ -71,14 +70,9 @@ def desk_of(browser: Browser, server: Server) -> Iterator[Callable[[str], Desk]]
     def run(role: str) -> Desk:
         user = User.objects.create_user(role.replace(" ", ""), password="x", is_staff=True)
         user.groups.add(Group.objects.get(name=role))
-        client = Client()
-        client.force_login(user)
-        cookie = client.cookies[settings.SESSION_COOKIE_NAME]
-        context = browser.new_context(viewport=WINDOWS["desk"], base_url=server.site)
-        context.set_default_timeout(15_000)
-        context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": server.site}])
-        contexts.append(context)
-        page = context.new_page()
+        page = open_window(browser, server)
+        contexts.append(page.context)
+        log_in_as(user, page, server)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto("/admin/")
         return Desk(page)

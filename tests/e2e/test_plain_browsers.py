@@ -2,13 +2,11 @@
 
 import re
 
-from django.conf import settings
 from django.contrib.auth.models import User
-from django.test import Client
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e import test_admin_browser
-from tests.e2e.test_admin_browser import WINDOWS, balances, picture
+from tests.e2e.test_admin_browser import balances, log_in_as, open_window, picture
 from tests.serving import Server
 
 alice = test_admin_browser.alice
@@ -16,13 +14,9 @@ ACCOUNT = "/admin/accounts/account/alice/change/"
 
 
 def window_of(browser: Browser, server: Server, *, has_scripts: bool) -> Page:
-    client = Client()
-    client.force_login(User.objects.create_superuser("sam"))
-    cookie = client.cookies[settings.SESSION_COOKIE_NAME]
-    context = browser.new_context(viewport=WINDOWS["desk"], base_url=server.site, java_script_enabled=has_scripts)
-    context.set_default_timeout(15_000)
-    context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": server.site}])
-    return context.new_page()
+    page = open_window(browser, server, java_script_enabled=has_scripts)
+    log_in_as(User.objects.create_superuser("sam"), page, server)
+    return page
 
 
 def test_credits_are_found_and_moved_without_scripts(browser: Browser, server: Server, alice: str) -> None:
